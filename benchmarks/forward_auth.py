@@ -69,7 +69,8 @@ def section(origin: str, folder: Path, *, headers: Sequence[str], rounds: int, s
     head = ["", "CPU µs per request", "latency of one connection, p50, µs"]
     return (
         "### Forward auth, 1 KB, a browser's headers\n\nAn admitted visitor; the gate verifies the "
-        "pass and makes no store call. No auth endpoint of another project (oauth2-proxy, Anubis) "
+        f"pass and makes no store call. Medians of {rounds} rounds of {seconds} s with the lowest "
+        "and highest. No auth endpoint of another project (oauth2-proxy, Anubis) "
         f"is packaged for this comparison.\n\n{table(head, rows)}"
     )
 

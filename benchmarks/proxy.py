@@ -1,12 +1,13 @@
 """The cost of forwarding: Gatekeeper compared with other reverse proxies.
 
-    make bench-proxy                    all cases, about eight minutes
-    make bench-proxy ARGS=--quick       one short round, writes nothing
+    make bench-proxy                             all sections, about nine minutes
+    make bench-proxy ARGS='--sections tls'       one or several of them, separated by commas
+    make bench-proxy ARGS=--quick                one short round, writes nothing
 
 Every contender runs as one worker on core 0; load and origin are on core 1. They run in turn, round
 after round; figures are medians over the rounds, and the main figure is CPU time per request. The
-last table gives both cores to one and two workers of the gate. Writes the section `bench-proxy` of
-`benchmarks/README.md`.
+last table of `forwarding` gives both cores to one and two workers of the gate. Each section that
+was run is written to `benchmarks/README.md`, on its own.
 """
 
 from __future__ import annotations
@@ -81,6 +82,12 @@ CASES = (
 STREAM = Case("10 MB", "/10m", browser=True, connections=8)
 STREAM_GB = 10_485_760 / 1e9
 FEWER_ROUNDS = 2  # in the other cases
+# The section of the README that each writes.
+SECTIONS = {
+    "forwarding": "bench-proxy",
+    "forward-auth": "bench-proxy-forward-auth",
+    "tls": "bench-proxy-tls",
+}
 
 
 def main() -> None:
@@ -88,8 +95,20 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--seconds", type=int, default=2)
     options.add_argument("--quick", action="store_true", help="one short round, writes nothing")
-    options.add_argument("--only", help="names of contenders, separated by commas; parts suffice")
+    options.add_argument(
+        "--sections",
+        default=",".join(SECTIONS),
+        help=f"of {', '.join(SECTIONS)}, separated by commas; the default is all",
+    )
+    options.add_argument(
+        "--only",
+        help="names of contenders in `forwarding`, separated by commas; parts suffice; writes "
+        "nothing",
+    )
     chosen = options.parse_args()
+    sections = chosen.sections.split(",")
+    if unknown := set(sections) - set(SECTIONS):
+        options.error(f"--sections: {', '.join(sorted(unknown))}; expected {', '.join(SECTIONS)}")
     rounds, seconds = (1, 1) if chosen.quick else (chosen.rounds, chosen.seconds)
     fewer = max(rounds - FEWER_ROUNDS, 1)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
@@ -97,29 +116,45 @@ def main() -> None:
         origin = contenders.start_origin(folder)
         stack.callback(origin.stop)
         address = origin.url.removeprefix("http://")
+        for section in sections:
+            match section:
+                case "forwarding":
+                    text = _forwarding(
+                        origin, folder, only=chosen.only, rounds=rounds, seconds=seconds
+                    )
+                case "forward-auth":
+                    text = _forward_auth(address, folder, rounds=fewer, seconds=seconds)
+                case _:
+                    text = _tls(address, folder, rounds=fewer, seconds=seconds)
+            print(text, end="\n\n", flush=True)
+            if not chosen.quick and not chosen.only:
+                write_section(SECTIONS[section], text)
+
+
+def _forwarding(
+    origin: RunningProcess, folder: Path, *, only: str | None, rounds: int, seconds: int
+) -> str:
+    fewer = max(rounds - FEWER_ROUNDS, 1)
+    address = origin.url.removeprefix("http://")
+    with ExitStack() as stack:
         proxies = []
         for start in contenders.ALL:
-            if chosen.only and not any(w in start.__name__ for w in chosen.only.split(",")):
+            if only and not any(word in start.__name__ for word in only.split(",")):
                 continue
             proxies.append(start(address, folder))
             stack.callback(proxies[-1].stop)
-        sections = [_introduction(rounds, fewer, seconds)]
+        parts = [_introduction(rounds, fewer, seconds)]
         for case in CASES:
             count = rounds if case is MAIN else fewer
-            sections.append(_case(case, proxies, rounds=count, seconds=seconds))
-        sections.append(_stream(proxies, rounds=fewer, seconds=seconds))
-        sections.append(_latency(origin, proxies, rounds=fewer, seconds=seconds, folder=folder))
+            parts.append(_case(case, proxies, rounds=count, seconds=seconds))
+        parts.append(_stream(proxies, rounds=fewer, seconds=seconds))
+        parts.append(_latency(origin, proxies, rounds=fewer, seconds=seconds, folder=folder))
         pair = []
         for workers in (1, 2):
             pair.append(contenders.gatekeeper(address, folder, workers=workers, core=None))
             stack.callback(pair[-1].stop)
-        sections.append(_workers(pair, rounds=fewer, seconds=seconds))
-        sections.append(_forward_auth(address, folder, rounds=fewer, seconds=seconds))
-        sections.append(_tls(address, folder, rounds=fewer, seconds=seconds))
-        text = "\n\n".join(sections)
-    print(text)
-    if not chosen.quick and not chosen.only:
-        write_section("bench-proxy", text)
+        parts.append(_workers(pair, rounds=fewer, seconds=seconds))
+    return "\n\n".join(parts)
 
 
 def _headers(case: Case) -> list[str]:

@@ -1,0 +1,44 @@
+"""Over the listener's TLS a body passes at the pace of the slower side, as without it."""
+
+from pathlib import Path
+
+from tests.conformance.gate_pair import running_stage, visitor_request
+from tests.conformance.tls_stage import certificate
+from tests.integration.proxy.forwarding import Origin, Script, Wire, stuck_at
+
+MIB = 1 << 20
+# More than all buffers of the sockets between origin and client hold.
+BODY_MIB = 64
+# What was encrypted for the client and not sent would be in the gate, beside those buffers.
+MOST_HELD_MIB = 24
+
+
+async def test_client_that_reads_slowly_over_tls_pauses_the_origin(
+    fast_path: bool, store_url: str, tmp_path: Path
+) -> None:
+    sent = received = 0
+
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            nonlocal sent
+            await origin.request(wire)
+            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (BODY_MIB * MIB))
+            for number in range(BODY_MIB):
+                wire.send(bytes([number]) * MIB)
+                await wire.writer.drain()
+                sent += 1
+
+        return script
+
+    toml, context = certificate(tmp_path)
+    async with running_stage(
+        script_of, store_url=store_url, fast_path=fast_path, toml=toml, tls=context
+    ) as stage:
+        wire = await stage.connect()
+        wire.send(visitor_request(b"GET /"))
+        assert (await wire.head()).status == 200
+        for number in range(BODY_MIB):
+            if number % 16 == 0:
+                assert await stuck_at(lambda: sent) <= received + MOST_HELD_MIB
+            assert await wire.exactly(MIB) == bytes([number]) * MIB
+            received += 1
