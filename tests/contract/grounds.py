@@ -188,8 +188,8 @@ class ServerGround:
             m: float(us) + past_us if float(us) < 0 else float(us) for m, us in missed.items()
         }
         state = contents["state"]
-        # A clock that steps back finds the newest arrival in its future.
-        for moment in _MOMENTS if seconds > 0 else (*_MOMENTS, "last"):
+        # The newest arrival is further in the past; or in the future of a clock that steps back.
+        for moment in (*_MOMENTS, "last"):
             state[moment] = str(int(state[moment]) - past_us)
         if int(state.get("period_at", 0)):  # autotune is in force
             state["period_at"] = str(int(state["period_at"]) - past_us)

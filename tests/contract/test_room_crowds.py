@@ -2,6 +2,9 @@
 
 import pytest
 
+from gatekeeper.policy.decision import SlotGrant
+from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.visitor_calls import ArrivalRequest
 from tests.contract.virtual_room import VirtualRoom
 
 PHASES_S = [0.0, 0.13, 0.49, 0.77, 0.98]  # of the room's second
@@ -18,13 +21,39 @@ async def waits_s(room: VirtualRoom, comes_s: list[float]) -> list[float]:
     ]
 
 
-@pytest.mark.parametrize("burst", [1, 10])
-async def test_flood_without_cookies_delays_no_visitor(burst: int) -> None:
-    comes_s = [10 + 5 * number + phase_s for number, phase_s in enumerate(PHASES_S)]
-    alone, flooded = (VirtualRoom(rate="60/min", burst=burst, max_active=20) for _ in range(2))
-    flooded.flood(per_s=20, until_s=35)
-    without = await waits_s(alone, comes_s)
-    assert max(a - b for a, b in zip(await waits_s(flooded, comes_s), without, strict=True)) <= 2
+@pytest.mark.parametrize("burst", [1, 2, 10])
+@pytest.mark.parametrize(("rate", "apart_s"), [("60/min", 5), ("30/min", 7), ("6/min", 35)])
+async def test_flood_without_cookies_delays_no_visitor(
+    rate: str, apart_s: float, burst: int
+) -> None:
+    """Visitors who come one by one walk in. In the flood they confirm first, after a second; also
+    where the bucket holds one admission, which a guess would take from them."""
+    between_s = 60 / float(rate.removesuffix("/min"))
+    comes_s = [10 + apart_s * number + phase * between_s for number, phase in enumerate(PHASES_S)]
+    alone, flooded = (VirtualRoom(rate=rate, burst=burst, max_active=20) for _ in range(2))
+    flooded.flood(per_s=20, until_s=comes_s[-1] + 5)
+    assert await waits_s(alone, comes_s) == [0.0] * len(comes_s)
+    assert max(await waits_s(flooded, comes_s)) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize(("rate", "is_kept"), [("60/min", True), ("120/min", False)])
+async def test_last_admission_is_kept_for_a_visitor_about_to_confirm(
+    rate: str, is_kept: bool
+) -> None:
+    """Of a bucket of one, for two seconds, where the next one would take a second or longer."""
+    room = VirtualRoom(rate=rate, burst=1)
+    queue = room.replica.queue
+    await queue.join(starting=True)
+
+    async def enters(name: str, *, after_s: float) -> bool:
+        await room.ground.pass_time(after_s)
+        standing = await queue.arrive(ArrivalRequest(VisitorId(name)))
+        return isinstance(standing, SlotGrant)
+
+    assert await enters("first", after_s=5)
+    assert not await enters("second, who never confirms", after_s=0.1)
+    assert await enters("third", after_s=1.5) is not is_kept
+    assert await enters("fourth", after_s=2.1)
 
 
 async def test_flood_leaves_only_unconfirmed_slots() -> None:

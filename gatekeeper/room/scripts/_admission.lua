@@ -201,16 +201,26 @@ local function admission_gate(s, returning)
   return 'rate', returning and by_rate or by_rate + s.grants
 end
 
+-- A bucket of one admission keeps none for a visitor who is about to confirm, having arrived less than
+-- ABOUT_TO_CONFIRM ago. At SLOW a minute or fewer the next admission is a second away, or more.
+local ABOUT_TO_CONFIRM, SLOW = 2000000, 60
+
+local function may_need_the_last(s)
+  return burst < 2 and rate_of(s) <= SLOW and now - s.last < ABOUT_TO_CONFIRM
+end
+
 -- Whether a newcomer may go straight through, with `waiting` visitors in the queue and `slots`
 -- held: no admission that a confirmed visitor may need is spent on a guess. Half the bucket is kept
--- for them, at least one whole admission where it holds two, and all that the operator granted.
--- Returns the gate, 'open' or 'rate', or false.
+-- for them, at least one whole admission where it holds two, and all that the operator granted; the
+-- only admission of a slow bucket while somebody may be about to confirm. Returns the gate, 'open'
+-- or 'rate', or false.
 local function has_room(s, waiting, slots)
   local gate = admission_gate(s, false)
   if gate == 'open' then return gate end
   local level = level_of(s)
   return gate == 'rate' and waiting == 0 and level >= math.min(burst, 2) * UNIT
-    and level * 2 > burst * UNIT and (max_active <= 0 or slots < max_active) and gate
+    and level * 2 > burst * UNIT and not may_need_the_last(s)
+    and (max_active <= 0 or slots < max_active) and gate
 end
 
 -- After a loss: how many visitors may still claim a slot that was theirs before it.
