@@ -285,7 +285,7 @@ async def operator_of(
 async def test_websocket_ends_with_the_session(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
-    short = gate.issue_pass(ends_in_s=0.5)
+    short = gate.issue_pass(ends_in_s=3)
     visitor.set_cookie(gate.cookie_name, sign_token(short))
     async with visitor.session.ws_connect(f"{gate.url}/ws") as socket:
         await socket.send_str("hello")

@@ -128,9 +128,10 @@ async def test_open_stream_is_a_heartbeat(events_url: str, start_gate: GateStart
     async with streaming(connected) as events:
         assert (await events.until("place"))["position"] == 2
         start_s = gate.now_s()
-        while gate.now_s() < start_s + 3.5:  # without a poll
-            place = await events.until("place")
-        assert place["position"] == 1  # the silent visitor was swept
+        async with asyncio.timeout(WITHIN_S):
+            await events.until("place", position=1)  # the silent visitor was swept
+            while gate.now_s() < start_s + 3.5:  # without a poll
+                await events.until("place", position=1)
         assert (await gate.queue.look()).abandoned_total == 1
         assert silent.cookies()
 

@@ -1,10 +1,13 @@
-"""Replicas share the pacing: one calls the store, the others receive the state."""
+"""Replicas share the pacing: one calls the store, the others receive the state.
+
+Rules: the store is in memory, and both it and the replicas follow the simulated clock. So an event
+takes as long as the test says, and a slow machine makes no replica late.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -13,14 +16,20 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import LineFull
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import new_visitor_id
-from gatekeeper.room.event_bus import NoEvents
+from gatekeeper.room.event_bus import Listener, NoEvents
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.state import RoomState
-from gatekeeper.room.store import RedisStore
+from gatekeeper.room.store import Reply, Script
+from gatekeeper.room.view import ReplicaView
 from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
-from tests.integration.replicas.replica_group import line_up, room_config, running_replica
-from tests.servers import eventually
+from tests.contract.dragonfly_rules import DragonflyRules
+from tests.contract.grounds import EmulatedStore
+from tests.integration.replicas.replica_group import room_config
 
+pytestmark = pytest.mark.simulated_time
+
+BEGAN_US = 1_700_000_000_000_000
+EVENT_S = 0.005  # on its way
 TICK_S = 0.25  # of a line at this rate and burst
 
 
@@ -45,27 +54,64 @@ class Calls:
         live.queue.advance = counted  # type: ignore[method-assign]
 
 
-class Bus(NoEvents):
-    """Records the published states."""
+class PacedStore(EmulatedStore):
+    """The store in memory, by the clock of the loop."""
 
-    def __init__(self) -> None:
-        self.said: list[RoomState] = []
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[str]) -> Reply:
+        self._rules.clock_us = BEGAN_US + round(asyncio.get_running_loop().time() * 1e6)
+        return await super().run(script, keys, args)
+
+
+@dataclass
+class Bus(NoEvents):
+    """Records the published states, and sends them to the other replicas of the bus."""
+
+    said: list[RoomState] = field(default_factory=list)
+    others: list["Bus"] = field(default_factory=list)
+    listener: Listener | None = None
+
+    async def listen(self, room: RoomName, listener: Listener) -> None:
+        del room
+        self.listener = listener
 
     async def publish_state(self, room: RoomName, state: RoomState, *, sent_at_s: float) -> None:
-        del room, sent_at_s
+        del room
         self.said.append(state)
+        for other in self.others:
+            asyncio.get_running_loop().call_later(EVENT_S, other.receive, state, sent_at_s)
+
+    def receive(self, state: RoomState, sent_at_s: float) -> None:
+        if self.listener is not None:
+            self.listener.receive_state(state, sent_at_s=sent_at_s)
 
 
 @asynccontextmanager
-async def room_on(bus: Bus, room: RoomConfig, store_url: str) -> AsyncIterator[RoomReplica]:
-    store = RedisStore(store_url, timeout_s=5)
-    live = RoomReplica(store, bus, Rules.of(room), replica="one")
+async def room_on(
+    bus: Bus, room: RoomConfig, rules: DragonflyRules, *, name: str = "one"
+) -> AsyncIterator[RoomReplica]:
+    """A replica on that bus, and on the store of these rules."""
+    loop = asyncio.get_running_loop()
+    view = ReplicaView(monotonic_s=loop.time, wall_s=lambda: BEGAN_US / 1e6 + loop.time())
+    live = RoomReplica(PacedStore(rules), bus, Rules.of(room), replica=name, view=view)
     try:
         await live.start()
         yield live
     finally:
         await live.close()
-        await store.close()
+
+
+async def line_up(live: RoomReplica, count: int) -> None:
+    """New visitors, in line."""
+    for _ in range(count):
+        visitor = new_visitor_id()
+        place = await live.queue.arrive(ArrivalRequest(visitor))
+        assert not isinstance(place, LineFull)
+        await live.queue.poll(PollRequest(visitor, place.turn_us, has_pass=False))
+
+
+def released(live: RoomReplica) -> int:
+    assert live.view.state is not None
+    return live.view.state.released_total
 
 
 async def receive_state_of_another_call(live: RoomReplica) -> None:
@@ -78,45 +124,43 @@ async def receive_state_of_another_call(live: RoomReplica) -> None:
     await asyncio.sleep(0.02)
 
 
-async def test_replicas_share_calls_to_the_store(
-    store_url: str, events_url: str, moving: RoomConfig
-) -> None:
-    running = partial(running_replica, moving, store_url=store_url, events_url=events_url)
+async def test_replicas_share_calls_to_the_store(moving: RoomConfig) -> None:
+    buses, rules = [Bus() for _ in range(6)], DragonflyRules()
+    for bus in buses:
+        bus.others = [each for each in buses if each is not bus]
     async with AsyncExitStack() as stack:
-        replicas = [await stack.enter_async_context(running()) for _ in range(6)]
-        one = replicas[0]
-        await line_up(60, one)
-        await eventually(lambda: all(each.events.connected() for each in replicas))
+        replicas = [
+            await stack.enter_async_context(room_on(bus, moving, rules, name=f"r{number}"))
+            for number, bus in enumerate(buses)
+        ]
+        await line_up(replicas[0], 60)
         calls = Calls()
         for each in replicas:
-            calls.of(each.room)
-        released = one.state.released_total
+            calls.of(each)
+        before = released(replicas[0])
         await asyncio.sleep(8 * TICK_S)
 
         assert calls.count < 3 * 8  # and 48 if each went by itself
-        await eventually(lambda: one.state.released_total >= released + 8)
+        assert all(released(each) >= before + 8 for each in replicas)
 
 
-async def test_replica_calls_rarely_while_others_call(store_url: str, moving: RoomConfig) -> None:
-    async with room_on(Bus(), moving, store_url) as live:
-        for _ in range(60):
-            visitor = new_visitor_id()
-            place = await live.queue.arrive(ArrivalRequest(visitor))
-            assert not isinstance(place, LineFull)
-            await live.queue.poll(PollRequest(visitor, place.turn_us, has_pass=False))
+async def test_replica_calls_rarely_while_others_call(moving: RoomConfig) -> None:
+    async with room_on(Bus(), moving, DragonflyRules()) as live:
+        await line_up(live, 60)
         calls = Calls()
         calls.of(live)
-        for _ in range(100):  # two seconds at least
+        for _ in range(100):  # two seconds
             await receive_state_of_another_call(live)
 
-        assert 1 <= calls.count <= 5
+        assert 1 <= calls.count <= 4
         count_before = calls.count
-        await eventually(lambda: calls.count > count_before + 1)
+        await asyncio.sleep(4 * TICK_S)
+        assert calls.count > count_before + 1
 
 
-async def test_received_state_is_not_published_again(store_url: str, room_name: RoomName) -> None:
+async def test_received_state_is_not_published_again(room_name: RoomName) -> None:
     bus = Bus()
-    async with room_on(bus, room_config(room_name, rate=0, burst=1), store_url) as live:
+    async with room_on(bus, room_config(room_name, rate=0, burst=1), DragonflyRules()) as live:
         await live._stop_pacing()
         await live.queue.arrive(ArrivalRequest(new_visitor_id()))
         assert live.view.store_state is not None
