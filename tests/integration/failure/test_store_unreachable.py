@@ -238,6 +238,7 @@ async def test_fail_open_admits_share_of_the_rate(
             recover(private_store)
             await wait_until_recovered(*replicas)
             await asyncio.sleep(1)
+            await eventually(lambda: all(each.state.replicas == 3 for each in replicas))
 
 
 # Longer than anything is kept

@@ -103,7 +103,7 @@ async def test_real_gate_keeps_release_delay_near_front() -> None:
 
 async def test_real_gate_keeps_promises_of_opening() -> None:
     async with serving(rate="600/min") as gate:
-        await add_to_file(gate, event_in(8))
+        await add_to_file(gate, event_in(16))
         crowd = ("--visitors", "60", "--burst", "3", "--late-within", "2", "--visits", "0")
         verdict, _ = await output_of(
             process := await start_simulate(gate.url, "--event", "sale", *crowd)
