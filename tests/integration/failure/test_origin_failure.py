@@ -6,17 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.gates import Gate, GateStarter, Visitor
+from tests.gates import Gate, GateStarter, Visitor, closed_port
 
-TIMEOUTS = 'connect_timeout = "300ms"\nread_timeout = "300ms"\n'
+TIMEOUTS = 'connect_timeout = "5s"\nread_timeout = "300ms"\n'
 
 
 @pytest.fixture
-def refusing() -> Iterator[str]:
-    """The URL of a port that is held, so that no server of another test can listen on it."""
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{holder.getsockname()[1]}"
+def refusing() -> str:
+    """The URL of an origin that refuses connections."""
+    return closed_port()
 
 
 @pytest.fixture

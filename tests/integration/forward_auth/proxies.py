@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import sysconfig
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
 
+from tests.ports import free_port
 from tests.servers import Server
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
@@ -136,7 +136,7 @@ class ProxyServer(Server):
         also: Replacement | None = None,
     ) -> None:
         super().__init__()
-        self.port, self.tls_port = _free_ports()
+        self.port, self.tls_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         values = {"gate": gate, "origin": origin, "folder": self.home}
         values |= {"port": self.port, "tls_port": self.tls_port}
@@ -175,11 +175,3 @@ class ProxyServer(Server):
             return False
         finally:
             connection.close()
-
-
-def _free_ports() -> tuple[int, int]:
-    with (
-        socket.create_server(("127.0.0.1", 0)) as first,
-        socket.create_server(("127.0.0.1", 0)) as second,
-    ):
-        return int(first.getsockname()[1]), int(second.getsockname()[1])

@@ -24,7 +24,7 @@ from gatekeeper.simulate.draw_check import check_draw, remote_draw
 from gatekeeper.web import draws
 from tests.beacon_server import FakeBeacon
 from tests.builders import SECRET
-from tests.gates import Gate, GateStarter, Visitor
+from tests.gates import Gate, GateStarter, Response, Visitor
 from tests.servers import StoreServer, eventually
 
 PATH = "/.gatekeeper/draw/sale"
@@ -79,12 +79,12 @@ async def record_of(visitor: Visitor, path: str = PATH) -> DrawRecord:
 
 
 async def drawn(visitor: Visitor) -> DrawRecord:
-    for _ in range(300):
+    async def record_if_drawn() -> DrawRecord | None:
         record = await record_of(visitor)
-        if record.state == "drawn":
-            return record
-        await asyncio.sleep(0.05)
-    raise AssertionError("not drawn within 15 s")
+        return record if record.state == "drawn" else None
+
+    found: DrawRecord = await eventually(record_if_drawn)
+    return found
 
 
 async def test_draw_can_be_checked_by_anyone(
@@ -204,16 +204,21 @@ async def test_record_stays_drawn_while_a_straggler_is_placed(
     await fill(gate, 3)
     await open_now(gate)
     record = await drawn(visitor)
-    await gate.queue._store._call(  # type: ignore[attr-defined]
-        "ZADD", gate.queue._keys[0], str(PROVISIONAL_US + record.start_us - 1), new_visitor_id()
-    )
+    await gate.room()._stop_pacing()
+    queue, deadlines, *_ = gate.queue._keys
+    straggler, until = new_visitor_id(), str(record.start_us // 100_000 + 600)  # a minute
+    call = gate.queue._store._call  # type: ignore[attr-defined]
+    await call("HSET", deadlines, straggler, until)
+    await call("ZADD", queue, str(PROVISIONAL_US + record.start_us - 1), straggler)
     state = await gate.queue.look()
     assert state.undrawn == 1
     assert (await record_of(visitor)).state == "drawn"
-    for _ in range(100):
-        if (await record_of(visitor)).participants == 4:
-            break
-        await asyncio.sleep(0.05)
+
+    async def has_all() -> bool:
+        await gate.room()._tick()
+        return (await record_of(visitor)).participants == 4
+
+    await eventually(has_all)
     findings = await check_draw(remote_draw(gate.url + PATH), has_list=True)
     assert findings.problems == []
 
@@ -304,11 +309,11 @@ async def test_lists_beyond_the_limit_are_refused(
     assert (await visitor.request("HEAD", PATH)).status == 200
     lists.pop().cancel()
 
-    for _ in range(100):
+    async def list_if_served() -> Response | None:
         response = await visitor.request("GET", LIST)
-        if response.status == 200:
-            break
-        await asyncio.sleep(0.05)
+        return response if response.status == 200 else None
+
+    response = await eventually(list_if_served)
     assert len(response.text.splitlines()) == 1_500
     for response in await asyncio.gather(*lists):
         assert len(response.text.splitlines()) == 1_500
@@ -350,11 +355,12 @@ async def test_list_that_was_lost_is_noted_in_the_record(
     await open_now(gate)
     before = await drawn(visitor)
     private_store.flush()
-    for _ in range(100):
-        after = await record_of(visitor)
-        if after.note:
-            break
-        await asyncio.sleep(0.05)
+
+    async def record_with_note() -> DrawRecord | None:
+        record = await record_of(visitor)
+        return record if record.note else None
+
+    after = await eventually(record_with_note)
     assert "lost with the store" in after.note
     assert (after.secret, after.commitment) == (before.secret, before.commitment)
     assert (before.participants, after.participants) == (1, 0)

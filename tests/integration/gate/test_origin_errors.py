@@ -10,6 +10,7 @@ import pytest
 from gatekeeper.config.types import RoomName
 from tests.builders import room_toml, sign_token
 from tests.gates import HTML, GateStarter, Origin, Visitor, closed_port, running_gate, silent_origin
+from tests.ports import free_port
 from tests.servers import eventually
 
 TIMEOUT_S = 30
@@ -81,17 +82,17 @@ async def test_waiting_visitors_are_unaffected_by_origin_errors(start_gate: Gate
 async def test_visitor_continues_when_origin_recovers(
     store_url: str, room_name: RoomName, method: str
 ) -> None:
-    async with Origin.running() as origin:
-        port = int(origin.url.rpartition(":")[2])
-        async with (
-            running_gate(room_toml(room_name), store_url=store_url, origin_url=origin.url) as gate,
-            Visitor(gate) as visitor,
-        ):
-            first = (await visitor.request(method)).json["visitor"]
-            await origin.stop()
-            assert (await visitor.request(method)).status == 502
-            async with Origin.running(port=port):
-                assert (await visitor.request(method)).json["visitor"] == first
+    port = free_port()
+    async with (
+        Origin.running(port=port) as origin,
+        running_gate(room_toml(room_name), store_url=store_url, origin_url=origin.url) as gate,
+        Visitor(gate) as visitor,
+    ):
+        first = (await visitor.request(method)).json["visitor"]
+        await origin.stop()
+        assert (await visitor.request(method)).status == 502
+        async with Origin.running(port=port):
+            assert (await visitor.request(method)).json["visitor"] == first
 
 
 async def test_unread_websocket_is_closed_without_http_bytes(

@@ -14,6 +14,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import cast
 
+from tests.ports import free_port
+
 _PATIENCE_S = 20.0
 _SIZES = (0, 1, 2, 3, 20, 21, 500, 4001)  # times 17 bytes
 _AWAY_S = 0.2
@@ -57,7 +59,7 @@ class NonceOrigin:
     """The origin; `restart` breaks every connection and listens again at the same port."""
 
     def __init__(self) -> None:
-        self.port = 0
+        self.port = free_port()
         self.connections: set[asyncio.Transport] = set()
         self._server: asyncio.Server | None = None
 
@@ -80,7 +82,6 @@ class NonceOrigin:
         self._server = await asyncio.get_running_loop().create_server(
             lambda: _OriginConnection(self.connections), "127.0.0.1", self.port, backlog=1024
         )
-        self.port = self._server.sockets[0].getsockname()[1]
 
     def _cut_off(self) -> None:
         assert self._server is not None

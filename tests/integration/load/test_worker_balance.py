@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 from contextlib import AsyncExitStack
 
 from aiohttp import ClientConnectionError
@@ -11,14 +10,10 @@ from aiohttp import ClientConnectionError
 from tests.builders import SECRET
 from tests.gates import GateProcess, Origin, Visitor
 from tests.integration.load.processes import clients_of, workers_of
+from tests.ports import free_port
 from tests.servers import eventually
 
 _CLIENTS = 32
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def toml(origin: Origin, *, port: int) -> str:
@@ -72,7 +67,7 @@ async def test_workers_share_load_and_survive_each_other() -> None:
         os.kill(workers[0], signal.SIGKILL)
         assert [await seen_as(visitor) for visitor in crowd] == ids
         await eventually(
-            lambda: len(workers_of(gate.process.pid)) == 2, 20, what="two workers again"
+            lambda: len(workers_of(gate.process.pid)) == 2, 60, what="two workers again"
         )
         assert workers[1] in workers_of(gate.process.pid)
         assert [await seen_as(visitor) for visitor in crowd] == ids

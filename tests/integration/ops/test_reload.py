@@ -286,11 +286,10 @@ async def test_file_ends_a_live_setting_when_it_changes_the_key(served: Reloaded
     served.write(41, more='max_active = 20\nmessage = "Another"')
     assert (await served.reload())[0] == 200
 
-    for _ in range(100):
-        if (await shown())["message"] == ("Another", False):
-            break
-        await asyncio.sleep(0.05)
-    assert (await shown())["message"] == ("Another", False)
+    async def is_of_the_file() -> bool:
+        return bool((await shown())["message"] == ("Another", False))
+
+    await eventually(is_of_the_file)
     assert (await shown())["max_active"] == (20, False)
     assert (await shown())["burst"] == (3, True)
     assert "Live title" in await served.get("/page")
@@ -345,12 +344,11 @@ async def test_settings_are_set_and_shown_by_the_command_line(served: ReloadedGa
 
 async def eventually_served(served: ReloadedGate, words: str) -> None:
     """Until every worker serves it; each of several connections may meet another worker."""
-    for _ in range(100):
-        pages = [await served.get("/page") for _ in range(4)]
-        if all(words in page for page in pages):
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(pages)
+
+    async def is_served() -> bool:
+        return all([words in await served.get("/page") for _ in range(4)])
+
+    await eventually(is_served, what=words)
 
 
 async def test_restarted_worker_serves_the_newest_configuration(served: ReloadedGate) -> None:
@@ -367,9 +365,6 @@ async def test_restarted_worker_serves_the_newest_configuration(served: Reloaded
         async with served.session.get(gate.admin_url + "/readyz") as ready:
             return ready.status == 200
 
-    for _ in range(200):
-        if await is_ready():
-            break
-        await asyncio.sleep(0.1)
+    await eventually(is_ready)
     for _ in range(4):
         assert "Revision 51" in await served.get("/page")

@@ -13,6 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
+from tests.ports import free_port
+
 CacheKind = Literal["nginx", "haproxy"]
 
 _START_S = 10.0
@@ -70,7 +72,7 @@ def running_cache(kind: CacheKind, gate_url: str, *, more: str = "") -> Iterator
     if binary is None:
         raise RuntimeError(f"these tests need {kind} (Debian: apt-get install {kind})")
     with TemporaryDirectory(prefix="gk-") as name:
-        folder, port = Path(name), _free_port()
+        folder, port = Path(name), free_port()
         if kind == "nginx":
             file = folder / "nginx.conf"
             file.write_text(_NGINX.format(folder=folder, port=port, gate=gate_url, more=more))
@@ -86,11 +88,6 @@ def running_cache(kind: CacheKind, gate_url: str, *, more: str = "") -> Iterator
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(_START_S)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 def _wait_until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:

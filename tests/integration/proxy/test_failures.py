@@ -20,13 +20,7 @@ from tests.integration.proxy.forwarding import (
     proxying,
     running_gate,
 )
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+from tests.ports import closed_port
 
 
 def failed_with(gate: Gate, kind: type[OriginError]) -> None:
@@ -35,7 +29,7 @@ def failed_with(gate: Gate, kind: type[OriginError]) -> None:
 
 
 async def test_origin_that_does_not_listen_is_unreachable() -> None:
-    async with running_gate(f"http://127.0.0.1:{free_port()}") as gate:
+    async with running_gate(f"http://127.0.0.1:{closed_port()}") as gate:
         assert (await gate.ask(get())).status == 502
     failed_with(gate, OriginUnreachable)
 
