@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -137,6 +138,9 @@ async def start_caddy(
             environ={"XDG_DATA_HOME": str(home), "XDG_CONFIG_HOME": str(home)},
             with_output=True,
             question=AdminQuestion(files.admin_socket),
+            # After SIGTERM it would wait for its connections, as long as a client likes, and keep
+            # the next gate from starting.
+            orphaned=signal.SIGKILL,
         )
     except StartError as error:
         reason = _refusal(files.log, logged_bytes)

@@ -41,12 +41,12 @@ _LAUNCHER = f"""
 import os, signal, sys
 if sys.platform == "linux":
     import ctypes
-    ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, int(signal.SIGTERM))
+    ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, int(sys.argv[2]))
 if os.getppid() != int(sys.argv[1]):
     sys.exit("the parent died before the server started")
 os.umask(0o077)
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-os.execv(sys.argv[2], sys.argv[2:])
+os.execv(sys.argv[3], sys.argv[3:])
 """
 
 
@@ -138,9 +138,11 @@ class _ProbeAgain:
         """Nothing is open."""
 
 
-def launched(command: list[str]) -> list[str]:
-    """`command`, started so that it ends with this process and its files are private."""
-    return [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command]
+def launched(command: list[str], *, orphaned: signal.Signals = signal.SIGTERM) -> list[str]:
+    """`command`, started so that it ends with this process and its files are private. `orphaned` is
+    the signal that it gets then."""
+    launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER]
+    return [*launcher, str(os.getpid()), str(int(orphaned)), *command]
 
 
 async def start_embedded(
@@ -153,16 +155,22 @@ async def start_embedded(
     environ: Mapping[str, str],
     with_output: bool = False,
     question: Question | None = None,
+    orphaned: signal.Signals = signal.SIGTERM,
 ) -> EmbeddedServer:
     """Start the command that `prepare` returns, in the folder `home`, and wait until it is ready.
 
-    The `question` to the running server is the `probe` by default. `environ` is added to its
+    The `question` to the running server is the `probe` by default; `orphaned` is the signal with
+    which it ends after this process was killed. `environ` is added to its
     environment. Its output is in `home`/server.log, `with_output` its
     standard output in a pipe, which the caller has to read. Raises StartError."""
     lock = await _lock(home, name=name)
     try:
         process = await _spawn(
-            prepare(), home=home, lock=lock, environ=environ, with_output=with_output
+            launched(prepare(), orphaned=orphaned),
+            home=home,
+            lock=lock,
+            environ=environ,
+            with_output=with_output,
         )
     except OSError as error:
         raise StartError(f"the embedded {name} cannot start: {error}") from error
@@ -209,7 +217,7 @@ async def _spawn(
     log.touch(mode=0o600)
     with log.open("wb") as output:
         return await asyncio.create_subprocess_exec(
-            *launched(command),
+            *command,
             cwd=home,
             env={k: v for k, v in os.environ.items() if not k.startswith("GATEKEEPER_")}
             | dict(environ),

@@ -10,7 +10,7 @@ MIB = 1 << 20
 # More than all buffers of the sockets between origin and client hold.
 BODY_MIB = 64
 # What was encrypted for the client and not sent would be in the gate, beside those buffers.
-MOST_HELD_MIB = 24
+MOST_HELD_MIB = 40
 
 
 async def test_client_that_reads_slowly_over_tls_pauses_the_origin(

@@ -139,5 +139,8 @@ def test_log_is_bounded_and_has_no_tokens() -> None:
     assert (log["writer"]["roll_size_mb"], log["writer"]["roll_keep"]) == (10, 2)
     assert log["exclude"] == ["http.log.access"]
     assert log["encoder"]["fields"]["request>headers"] == {"filter": "delete"}
-    assert log["exclude"] == ["http.log.access"]
     assert log["encoder"]["fields"]["request>uri"]["regexp"] == r"\?.*"
+    handshakes = caddy_config(edge(), FILES)["logging"]["logs"]["handshakes"]
+    assert (handshakes["writer"]["roll_size_mb"], handshakes["writer"]["roll_keep"]) == (4, 1)
+    assert handshakes["include"] == ["events", "http.stdlib"]
+    assert handshakes["encoder"]["fields"]["data"] == {"filter": "delete"}
