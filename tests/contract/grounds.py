@@ -147,26 +147,25 @@ class ServerGround:
         return store
 
     async def read(self) -> Contents:
-        contents: Contents = {}
-        for name, key in self._keys.items():
-            pairs: Any = (
-                (await self._client.hgetall(key)).items()
-                if name in _HASHES
-                else await self._client.zrange(key, 0, -1, withscores=True)
-            )
-            contents[name] = dict(pairs)
-        return {name: value for name, value in contents.items() if value}
+        async with self._client.pipeline(transaction=False) as calls:
+            for name, key in self._keys.items():
+                if name in _HASHES:
+                    calls.hgetall(key)
+                else:
+                    calls.zrange(key, 0, -1, withscores=True)
+            values = await calls.execute()
+        return {name: dict(value) for name, value in zip(self._keys, values, strict=True) if value}
 
     async def write(self, contents: Contents) -> None:
-        await self._client.delete(*self._keys.values())
-        for name, value in contents.items():
-            if not value:
-                continue
-            mapping: Any = value
-            if name in _HASHES:
-                await self._client.hset(self._keys[name], mapping=mapping)
-            else:
-                await self._client.zadd(self._keys[name], mapping)
+        async with self._client.pipeline(transaction=False) as calls:
+            calls.delete(*self._keys.values())
+            for name, value in contents.items():
+                mapping: Any = value
+                if mapping and name in _HASHES:
+                    calls.hset(self._keys[name], mapping=mapping)
+                elif mapping:
+                    calls.zadd(self._keys[name], mapping)
+            await calls.execute()
 
     async def pass_time(self, seconds: float) -> None:
         contents = await self.read()

@@ -25,7 +25,7 @@ PAGE_NAMES = [
 ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def pages() -> Pages:
     return Pages()
 

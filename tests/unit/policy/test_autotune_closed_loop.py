@@ -4,6 +4,8 @@ Half of the servers stop in mid-run and come back. What is asserted begins two m
 change; `make bench-autotune` reports every scene.
 """
 
+from functools import cache
+
 import pytest
 
 from gatekeeper.policy.autotune import PERIOD_S, Reason
@@ -35,6 +37,11 @@ def constant(scene: Scene, rate: float) -> list[Sample]:
     return list(samples)[round(SETTLED_S / PERIOD_S) :]
 
 
+@cache
+def halved(scene: Scene) -> list[Sample]:
+    return halving(scene, each_s=SECONDS)
+
+
 def has_missed(samples: list[Sample]) -> bool:
     """Whether p95 or failed share of all these responses is above its target."""
     latencies_s = [latency_s for sample in samples for latency_s in sample.latencies_s]
@@ -51,7 +58,7 @@ def test_capacity_of_a_scene_is_what_its_origin_serves(scene: Scene) -> None:
 @scenes
 def test_rate_follows_a_capacity_that_halves_and_recovers(scene: Scene) -> None:
     """Between 85 and 100 % of it is admitted; the targets are missed in less than a twentieth."""
-    reached = phases(scene, halving(scene, each_s=SECONDS))
+    reached = phases(scene, halved(scene))
     assert [0.85 <= phase.admitted <= 1.0 for phase in reached] == [True] * 3, reached
     assert sum(phase.above for phase in reached) / 3 < 0.05, reached
     assert sum(phase.minutes for phase in reached) / 3 > 0.6, reached
@@ -74,14 +81,14 @@ def test_one_overload_causes_one_fall() -> None:
     """Half of the servers stop: the rate falls to no less than a quarter of what is left, although
     the visitors inside overload the origin for a while."""
     scene = next(each for each in STEADY if each.name == "slows, 1000")
-    samples = halving(scene, each_s=SECONDS)
+    samples = halved(scene)
     fallen = [each.rate for each in samples if SECONDS < each.at_s < SECONDS + SETTLED_S]
     assert min(fallen) > scene.half / 4
 
 
 def test_rate_rises_until_the_origin_is_near_its_target() -> None:
     scene = STEADY[0]
-    samples = halving(scene, each_s=SECONDS)
+    samples = halved(scene)
     reasons = {sample.reason for sample in samples}
     assert {Reason.RISE, Reason.NEAR_TARGET, Reason.TOO_SLOW, Reason.RECOVERED} <= reasons
 
