@@ -77,12 +77,13 @@ class NatsEvents:
         self._logged_malformed_at_s = self._logged_unreachable_at_s = float("-inf")
 
     def connected(self) -> bool:
-        return self._client.is_connected
+        """Whether the server sends this replica every event from now on."""
+        return self._is_up and self._client.is_connected
 
     async def listen(self, room: RoomName, listener: Listener) -> None:
         self._listeners[room] = listener
         self.connect()
-        if self.connected():
+        if self._client.is_connected:
             with suppress(nats.errors.Error):  # closed this moment: the next connection subscribes
                 await self._subscribe(room)
 
@@ -115,7 +116,7 @@ class NatsEvents:
         if room in self._responding or room not in self._listeners:
             return
         self._responding.add(room)
-        if self.connected():
+        if self._client.is_connected:
             with suppress(nats.errors.Error):
                 await self._subscribe_known(room)
 
@@ -123,7 +124,7 @@ class NatsEvents:
         """Subscribe to the figures of replicas in other process groups."""
         self._receive_figures = receive
         self.connect()
-        if self.connected():
+        if self._client.is_connected:
             with suppress(nats.errors.Error):
                 await self._subscribe_figures()
 
@@ -185,6 +186,7 @@ class NatsEvents:
             await self._subscribe_known(room)
         if self._receive_figures is not None:
             await self._subscribe_figures()
+        await self._client.flush(timeout=_CONNECT_TIMEOUT_S)  # the server has all of them
 
     async def _subscribe(self, room: RoomName) -> None:
         if room in self._subscribed:
@@ -228,7 +230,7 @@ class NatsEvents:
         await self._publish(_FIGURES, figures.to_json())
 
     async def _publish(self, subject: str, body: bytes) -> None:
-        if not self.connected():
+        if not self._client.is_connected:
             return
         try:
             async with asyncio.timeout(_PUBLISH_TIMEOUT_S):

@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nats.aio.client import Client
+from nats.aio.subscription import Subscription
 from structlog.testing import capture_logs
 
 from gatekeeper.config.types import RoomName
@@ -92,6 +94,26 @@ async def test_connected_client_is_kept_by_later_calls(
             await eventually(lambda: events._connecting is None)
     assert len(opened_clients) == 1
     assert logs == []
+
+
+async def test_replica_is_connected_once_it_is_subscribed(
+    events_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_subscribe, subscribe = asyncio.Event(), asyncio.Event(), Client.subscribe
+
+    async def held(self: Client, *arguments: Any, **options: Any) -> Subscription:
+        begun.set()
+        await may_subscribe.wait()
+        return await subscribe(self, *arguments, **options)
+
+    monkeypatch.setattr(Client, "subscribe", held)
+    async with running_events(events_url) as events:
+        await events.listen(ROOM, RecordingListener())
+        await begun.wait()
+        assert events._client.is_connected
+        assert not events.connected()
+        may_subscribe.set()
+        await eventually(events.connected)
 
 
 async def test_close_ends_a_client_that_swallows_a_cancellation(

@@ -14,7 +14,10 @@ from tests.servers import EventsServer, eventually
 STATE = replace(room_state(rate=77), epoch=5)
 
 
-async def test_replica_with_a_state_responds_with_it(events_url: str, room_name: RoomName) -> None:
+async def test_replica_with_a_state_responds_with_it(
+    events_url: str, room_name: RoomName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gatekeeper.room.events._ASK_TIMEOUT_S", 10)  # a busy machine
     asking, responding = RecordingListener(), RecordingListener(known=(STATE, 12.5))
     async with running_events(events_url) as one, running_events(events_url) as other:
         await one.listen(room_name, asking)

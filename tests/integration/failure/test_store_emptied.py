@@ -124,7 +124,9 @@ async def test_flush_keeps_passes_and_places(
 async def test_release_waits_until_visitors_could_return(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = room_config(room_name, rate="600/min", burst=10, **SHORT_TIMEOUTS)
+    keys = room_config(
+        room_name, rate="600/min", burst=10, heartbeat_timeout="9s", confirm_timeout="4s"
+    )
     async with running_replica(keys, store_url=private_store.url) as replica:
         visitors = await line_up(60, replica)
         await eventually(lambda: replica.state.released_total >= 5)
@@ -136,7 +138,7 @@ async def test_release_waits_until_visitors_could_return(
         assert newcomer.is_waiting
         released = replica.state.released_total
         await waiting[-1].request(replica)
-        await asyncio.sleep(RECOVERY_S * 0.6)
+        await asyncio.sleep(0.8)  # of five seconds
         assert replica.state.released_total == released
         await request_all(reversed(waiting), replica)
         assert admitted_indexes(waiting) == []
