@@ -29,6 +29,8 @@ from gatekeeper.policy.autotune import (
     Targets,
     adjust,
 )
+from gatekeeper.policy.autotune_memory import GroupCounts
+from gatekeeper.policy.visitor_groups import GROUPS, group_of
 
 CLAIM_TIMEOUT_S = 120.0
 _TICK_S = 0.1
@@ -234,8 +236,9 @@ def run(
     rng = random.Random(seed)
     servers = _Servers(origin, rng)
     memory = Memory.decode("")
-    requests: list[tuple[float, int]] = []  # (arrives at, requests of this visitor still to come)
-    ends: list[tuple[float, float]] = []  # (ends at, latency; negative: failed)
+    requests: list[tuple[float, int, int]] = []  # (arrives at, requests of it to come, group)
+    ends: list[tuple[float, float, int]] = []  # (ends at, latency; negative: failed, group)
+    visitors = 0
     given_back_s: deque[float] = deque()
     level = 0.0
     fewest, most = math.ceil(crowd.requests / 2), crowd.requests * 3 // 2
@@ -257,44 +260,38 @@ def run(
                     given_back_s.append(tick + CLAIM_TIMEOUT_S)
                 else:
                     at_s = tick + random_() * _CLAIM_S
-                    heapq.heappush(requests, (at_s, -rng.randint(fewest, most)))
+                    visitors += 1
+                    group = group_of(str(visitors))
+                    heapq.heappush(requests, (at_s, -rng.randint(fewest, most), group))
             tick += _TICK_S
         while requests and requests[0][0] < end_period_s:
-            at_s, left = heapq.heappop(requests)
+            at_s, left, group = heapq.heappop(requests)
             if left < 0:
                 left = -left
                 entered += 1
             end_s = servers.respond(at_s)
             if end_s is None:
                 end_s = at_s + 0.002
-                heapq.heappush(ends, (end_s, -1.0))
+                heapq.heappush(ends, (end_s, -1.0, group))
             else:
-                heapq.heappush(ends, (end_s, end_s - at_s))
+                heapq.heappush(ends, (end_s, end_s - at_s, group))
             if left > 1:
                 again_s = end_s + expovariate(1 / crowd.pause_s)
-                heapq.heappush(requests, (again_s, left - 1))
-        latencies_s, failed = [], 0
+                heapq.heappush(requests, (again_s, left - 1, group))
+        latencies_s, failed_in = [], [0] * GROUPS
+        counts = [[0] * (len(LATENCY_BOUNDS) + 1) for _ in range(GROUPS)]
         while ends and ends[0][0] < end_period_s:
-            latency_s = heapq.heappop(ends)[1]
+            _, latency_s, group = heapq.heappop(ends)
             if latency_s < 0:
-                failed += 1
+                failed_in[group] += 1
                 latency_s = 0.002
             latencies_s.append(latency_s)
-        counts = [0] * (len(LATENCY_BOUNDS) + 1)
-        for latency_s in latencies_s:
-            counts[bisect_left(LATENCY_BOUNDS, latency_s / targets.latency_s)] += 1
+            counts[group][bisect_left(LATENCY_BOUNDS, latency_s / targets.latency_s)] += 1
+        groups = [GroupCounts(0, *each) for each in zip(failed_in, counts, strict=True)]
         rate, memory, reason = law(
-            rate,
-            memory,
-            Period(
-                seconds=period_s,
-                counts=counts,
-                responses=len(latencies_s),
-                failed=failed,
-                admitted=entered,
-                waiting=True,
-            ),
+            rate, memory, Period(period_s, groups, admitted=entered, waiting=True)
         )
+        failed = sum(failed_in)
         yield Sample(end_period_s, rate, reason, entered, latencies_s, failed)
         begin_s, entered = end_period_s, 0
 
@@ -337,7 +334,7 @@ def phase_of(samples: Sequence[Sample], capacity: float, targets: Targets = TARG
     low, high = IN_BAND
     return Phase(
         admitted=sum(shares) / len(shares),
-        minutes=sum(low <= minute <= high for minute in minutes) / len(minutes),
+        minutes=sum(low <= minute <= high for minute in minutes) / max(len(minutes), 1),
         above=above / max(periods, 1),
     )
 

@@ -20,17 +20,21 @@ alternatives and their figures.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from gatekeeper.policy.autotune_memory import (
     FULL_SAMPLES,
     LATENCY_BOUNDS,
+    LEAST_BAD,
+    NEAR,
     Memory,
     Period,
     Targets,
     quantile,
 )
+from gatekeeper.policy.visitor_groups import limited
 
 __all__ = [
     "LATENCY_BOUNDS",
@@ -52,7 +56,7 @@ _LEAST_BAD = 5  # responses: a few slow ones in a quiet period are no overload
 _LEAST_EXPECTED = 10.0  # responses: that none came is no accident
 _SURE = 2.5  # standard deviations above what is tolerated
 _CLEAR = 0.6  # of what is tolerated: an overload is over
-_NEAR = 0.32  # of the way from the unloaded p95 to the target
+_NEAR_SHARE = 0.035  # of the responses are slower than that, if it is not one visitor alone
 _NEAR_ERRORS = 0.6  # of the tolerated errors: no rise
 _GIVEN_UP = 0.1  # of the distance by which a step back corrects the unloaded p95
 _LEAST_SAMPLES = 20.0  # for a rise
@@ -73,8 +77,10 @@ _UNLOADED_PACE = 1.5
 _RECOVERY_PACE = 4.5
 _REDUCED = 0.8  # the capacity was higher some minutes ago
 _BEYOND = 1.03  # of the capacity: it is larger than remembered
-_LEAST_AHEAD = 0.05
-_CONVEX = 2.0  # growth of the lead beyond
+_LEAD = (0.03, 1.0)  # beyond: the least of it, and its growth
+_FAST_LEAD = (0.05, 2.0)  # the same, where the capacity was higher some minutes ago
+_SLOWER = 0.7  # for each time that the limit was confirmed
+_SLOWEST = 0.25
 _CLOSE = 0.2  # two capacities are one, measured twice
 
 
@@ -148,16 +154,18 @@ def _pooled_excess(memory: Memory, targets: Targets) -> Reason | None:
     """Whether the pool shows that the origin is at its limit, or close to it."""
     if memory.samples < FULL_SAMPLES / 2:
         return None
-    if memory.failed >= _LEAST_BAD and memory.failed > targets.errors * memory.samples:
+    if (failed := _sum(memory.failed)) >= _LEAST_BAD and failed > targets.errors * memory.samples:
         return Reason.TOO_MANY_ERRORS
-    if memory.slow > _TOLERATED_SLOW * memory.samples:
+    if _sum(memory.slow) > _TOLERATED_SLOW * memory.samples:
         return Reason.TOO_SLOW
-    return Reason.NEAR_TARGET if memory.latency > _on_the_way(memory, _NEAR) else None
+    is_near = memory.latency > memory.on_the_way(NEAR)
+    is_near = is_near and _sum(memory.near) > _NEAR_SHARE * memory.samples
+    return Reason.NEAR_TARGET if is_near else None
 
 
-def _on_the_way(memory: Memory, share: float) -> float:
-    """The p95 that is that share of the way from the unloaded one to the target."""
-    return memory.unloaded + share * (1 - memory.unloaded)
+def _sum(by_group: Sequence[float]) -> float:
+    """As far as each group counts."""
+    return sum(limited(by_group, least=LEAST_BAD))
 
 
 def _fall(
@@ -171,8 +179,10 @@ def _fall(
         depth = 1 / max(quantile(period.counts, 0.95) or 0.0, 1.0)
     else:
         depth = 1 - 2 * period.failed / period.responses
-    limit = (memory.limit + good) / 2 if memory.is_draining else _limit(memory, good)
-    memory = replace(memory, limit=limit, is_draining=True)
+    if memory.is_draining:
+        memory = replace(memory, limit=(memory.limit + good) / 2)
+    else:
+        memory = replace(_with_limit(memory, good), is_draining=True)
     fallen = _cruise(memory) * max(depth, _DEEPEST)
     return _lowered(fallen, rate, memory, targets, reason)
 
@@ -194,8 +204,8 @@ def _step_back(rate: float, memory: Memory, targets: Targets, reason: Reason) ->
     corrects the unloaded p95, and the rate does not fall on and on.
     """
     unloaded = memory.unloaded + _GIVEN_UP * max(memory.latency - memory.unloaded, 0.0)
-    memory = replace(memory, unloaded=min(unloaded, 1.0), limit=_limit(memory, memory.load))
-    memory = _settling(memory)
+    memory = replace(memory, unloaded=min(unloaded, 1.0))
+    memory = _settling(_with_limit(memory, memory.load))
     return _lowered(_cruise(memory), rate, memory, targets, reason)
 
 
@@ -204,7 +214,7 @@ def _rise(rate: float, memory: Memory, period: Period, targets: Targets) -> Adju
         return Adjustment(rate, memory, Reason.NO_DEMAND)
     if memory.fresh < _LEAST_SAMPLES:
         return Adjustment(rate, memory, Reason.TOO_FEW_SAMPLES)
-    is_near = memory.failed > _NEAR_ERRORS * targets.errors * memory.samples
+    is_near = _sum(memory.failed) > _NEAR_ERRORS * targets.errors * memory.samples
     if is_near or period.slow > _TOLERATED_SLOW * period.responses:
         return Adjustment(rate, memory, Reason.NEAR_TARGET)
     if rate >= targets.rate_max:
@@ -225,7 +235,8 @@ def _risen(rate: float, memory: Memory, seconds: float) -> float:
         return min(most, (1 + _AHEAD) * memory.smoothed, cruise)
     if rate < cruise + (_BEYOND - _CRUISE) * capacity:
         return rate + _pace(memory) * capacity * seconds
-    lead = _LEAST_AHEAD + _CONVEX * max(memory.smoothed / capacity - _BEYOND, 0.0)
+    least, convex = _FAST_LEAD if _is_reduced(memory) else _LEAD
+    lead = least + convex * max(memory.smoothed / capacity - _BEYOND, 0.0)
     return min(most, (1 + min(lead, _AHEAD)) * memory.smoothed)
 
 
@@ -233,23 +244,31 @@ def _pace(memory: Memory) -> float:
     """The additive rise around the remembered capacity, as a share of it a second.
 
     Slow enough that little is added before a step shows: a session later, and in enough responses.
-    Faster while the origin was able to do more some minutes ago, since it may recover.
+    Slower the more often the limit was found in the same place. Faster while the origin was able to
+    do more some minutes ago, since it may recover.
     """
-    if memory.limit < _REDUCED * memory.best:
+    if _is_reduced(memory):
         return _RECOVERY_PACE * min(_STEP, _DRIFT / memory.lag_s)
     delay_s = memory.lag_s + 60 * FULL_SAMPLES / max(memory.load, 1.0)
     pace = min(_STEP, _DRIFT / delay_s)
-    return pace * _UNLOADED_PACE if memory.latency < _on_the_way(memory, _UNLOADED) else pace
+    if memory.latency < memory.on_the_way(_UNLOADED):
+        return pace * _UNLOADED_PACE
+    return pace * max(math.pow(_SLOWER, memory.touches), _SLOWEST)
 
 
-def _limit(memory: Memory, good: float) -> float:
-    """Responses per minute at the limit: the lowest of three measures, each of them noisy.
+def _is_reduced(memory: Memory) -> bool:
+    return memory.limit < _REDUCED * memory.best
 
-    A limit close to the remembered one moves that by half.
+
+def _with_limit(memory: Memory, good: float) -> Memory:
+    """The limit, responses per minute: the lowest of three measures, each of them noisy.
+
+    A limit close to the remembered one confirms it and moves it by half.
     """
     limit = min(good, memory.carried * memory.responses_each, memory.load)
-    is_close = abs(limit - memory.limit) < _CLOSE * memory.limit
-    return (limit + memory.limit) / 2 if is_close else limit
+    if abs(limit - memory.limit) >= _CLOSE * memory.limit:
+        return replace(memory, limit=limit, touches=0.0)
+    return replace(memory, limit=(limit + memory.limit) / 2, touches=memory.touches + 1)
 
 
 def _cruise(memory: Memory) -> float:

@@ -4,6 +4,7 @@ Rules:
 - An admitted visitor loads the origin for a whole session, so the load follows the rate late. The
   model has the rate behind a few fixed delays at once; the delay that explains the responses best
   says which rate the load of now stands for, and how many responses one visitor causes.
+- One group of visitors counts no further than `visitor_groups` allows, in a period and in the pool.
 - Small excesses are judged by a pool of recent responses, in which older ones count less.
 - The memory is a short text between two periods. Any other text is a fresh memory.
 """
@@ -11,8 +12,12 @@ Rules:
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
+
+from gatekeeper.policy.visitor_groups import GROUPS, limited
 
 # Upper bounds of the latency histogram, as shares of the latency target: exact at the target.
 LATENCY_BOUNDS = (
@@ -20,6 +25,9 @@ LATENCY_BOUNDS = (
     *(0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0),
 )
 FULL_SAMPLES = 300.0  # the pool of responses
+NEAR = 0.32  # of the way from the unloaded p95 to the target
+LEAST_BAD = 2.0  # slow or failed responses that count of a group in any case
+_LEAST_RESPONSES = 50.0  # a page with all its pictures
 _AT_TARGET = LATENCY_BOUNDS.index(1.0)
 _POOL_S = 60.0  # a response is in the pool about this long at most
 _LAGS_S = (5.0, 12.0, 28.0, 65.0)  # mean ages of visitors in sessions of seconds to minutes
@@ -28,9 +36,11 @@ _MODEL_S = 120.0  # the model forgets
 _LOAD_S = 15.0
 _BEST_S = 900.0  # a capacity that is no longer reached is forgotten
 _STRAIN_S = 180.0
+_TOUCHES_S = 240.0
 _SHORT_PAUSE_S = 15.0
 _UNLOADED_RISE = 0.002  # of the distance in one period, since an origin may become slower for good
 _MOST_UNLOADED = 0.9
+_NONE = (0.0,) * GROUPS
 _MOST = 1e18  # no number that the law remembers is larger
 
 
@@ -49,21 +59,55 @@ class Targets:
         return f"{self.latency_s!r} {self.errors!r}"
 
 
-@dataclass(frozen=True, slots=True)
+class GroupCounts(NamedTuple):
+    """The responses to one group of visitors.
+
+    `counts`: those with a head by latency, one entry for each of LATENCY_BOUNDS and one above the
+    last. `failed` of them failed. `unanswered` requests have no head.
+    """
+
+    unanswered: int
+    failed: int
+    counts: Sequence[int]
+
+    @property
+    def responses(self) -> int:
+        return self.unanswered + sum(self.counts)
+
+    @property
+    def bad(self) -> int:
+        """All that failed."""
+        return self.unanswered + self.failed
+
+    @property
+    def slow(self) -> int:
+        """Responses that took longer than the target."""
+        return sum(self.counts[_AT_TARGET + 1 :])
+
+    def slower(self, latency: float) -> int:
+        """Responses that took longer than that share of the target, by whole buckets."""
+        return sum(self.counts[bisect_left(LATENCY_BOUNDS, latency) + 1 :])
+
+
+NO_RESPONSES = (GroupCounts(0, 0, (0,) * (len(LATENCY_BOUNDS) + 1)),) * GROUPS
+
+
 class Period:
-    """What all replicas measured together.
+    """What all replicas measured together, with no more of one group than `visitor_groups` allows.
 
     `counts`: responses by latency, one entry for each of LATENCY_BOUNDS and one above the last.
     `responses` includes the `failed` ones; those without a response head are in no count.
     `admitted`: visitors that entered. `waiting`: the rate is what keeps visitors in line.
     """
 
-    seconds: float
-    counts: Sequence[int]
-    responses: int
-    failed: int
-    admitted: int
-    waiting: bool
+    __slots__ = ("admitted", "counts", "failed", "groups", "responses", "seconds", "waiting")
+
+    def __init__(
+        self, seconds: float, groups: Sequence[GroupCounts], *, admitted: int, waiting: bool
+    ) -> None:
+        self.seconds, self.admitted, self.waiting = seconds, admitted, waiting
+        self.groups = groups
+        self.counts, self.failed, self.responses = _merged(groups)
 
     def latency_s(self, targets: Targets) -> float | None:
         """The p95 latency, seconds; None without responses."""
@@ -81,33 +125,62 @@ class Period:
         return self.responses * 60 / self.seconds
 
 
+def _merged(groups: Sequence[GroupCounts]) -> tuple[list[int], int, int]:
+    """Counts, failed and responses of all groups, as far as each group counts."""
+    responses = [group.responses for group in groups]
+    kept = _kept(responses, least=_LEAST_RESPONSES)
+    kept_slow = _kept([group.slow for group in groups], least=LEAST_BAD)
+    kept_bad = _kept([group.bad for group in groups], least=LEAST_BAD)
+    counts = [0] * (len(LATENCY_BOUNDS) + 1)
+    unanswered = failed = 0
+    for group, share, share_slow, share_bad in zip(groups, kept, kept_slow, kept_bad, strict=True):
+        for index, count in enumerate(group.counts):
+            if count:
+                least = min(share, share_slow) if index > _AT_TARGET else share
+                counts[index] += round(count * least)
+        unanswered += round(group.unanswered * min(share, share_bad))
+        failed += round(group.bad * min(share, share_bad))
+    return counts, failed, sum(counts) + unanswered
+
+
+def _kept(figures: Sequence[int], *, least: float) -> list[float]:
+    """The share of each figure that counts."""
+    highest = limited(figures, least=least)
+    return [
+        most / max(figure, 1) if most else 1.0
+        for figure, most in zip(figures, highest, strict=True)
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """What the law remembers between periods. Admissions and responses per minute; 0: unknown."""
 
     limit: float = 0.0  # responses when the origin was last at its limit
     best: float = 0.0  # the highest such limit of the last minutes
+    touches: float = 0.0  # how often it was found where it had been, of late
     settle_s: float = 0.0  # until then the effect of the last step is awaited
     is_draining: bool = False  # an overload is not over yet
     load: float = 0.0  # responses, smoothed
     samples: float = 0.0  # of the pool
-    slow: float = 0.0  # of the pool
-    failed: float = 0.0  # of the pool
     latency: float = 0.0  # of the pool: p95, share of the target
     unloaded: float = 0.0  # the lowest such latency
     fresh: float = 0.0  # responses since the last step
     strain: float = 0.0  # share of the last minutes above a target
     load_sum: float = 0.0
+    slow: tuple[float, ...] = (0.0,) * GROUPS  # of the pool, by group
+    failed: tuple[float, ...] = (0.0,) * GROUPS  # of the pool, by group
+    near: tuple[float, ...] = (0.0,) * GROUPS  # of the pool, by group: slower than `NEAR`
     seen: tuple[float, ...] = (0.0,) * len(_LAGS_S)  # the admitted rate, behind each delay
     seen_sums: tuple[float, ...] = (0.0,) * len(_LAGS_S)
     misfits: tuple[float, ...] = (0.0,) * len(_LAGS_S)  # squared errors of each delay
 
     def encode(self) -> str:
-        """At most 200 characters of printable ASCII."""
+        """At most 400 characters of printable ASCII."""
         numbers = [float(getattr(self, name)) for name in _NUMBERS]
-        parts = [f"{number:.4g}" for number in (*numbers, *self.seen, *self.seen_sums)]
-        parts += [f"{number:.3g}" for number in self.misfits]
-        return "1:" + ",".join(parts).replace("e+0", "e").replace("e-0", "e-")
+        lists = [number for name in _LISTS for number in getattr(self, name)]
+        parts = [f"{number:.4g}" for number in numbers] + [f"{number:.3g}" for number in lists]
+        return "2:" + ",".join(parts).replace("e+0", "e").replace("e-0", "e-")
 
     @staticmethod
     def decode(text: str) -> Memory:
@@ -117,21 +190,17 @@ class Memory:
             read = [float(part) for part in rest.split(",")]
         except ValueError:
             return Memory()
-        count, lags = len(_NUMBERS), len(_LAGS_S)
-        is_whole = version == "1" and len(read) == count + 3 * lags
+        is_whole = version == "2" and len(read) == len(_NUMBERS) + sum(_LISTS.values())
         if not is_whole or not all(0 <= number < _MOST for number in read):
             return Memory()
-        numbers = dict(zip(_NUMBERS, read[:count], strict=True))
-        seen, sums, misfits = (
-            tuple(read[start : start + lags]) for start in range(count, len(read), lags)
-        )
-        return Memory(
-            is_draining=numbers.pop("is_draining") > 0,
-            seen=seen,
-            seen_sums=sums,
-            misfits=misfits,
-            **numbers,
-        )
+        numbers = dict(zip(_NUMBERS, read, strict=False))
+        lists: dict[str, tuple[float, ...]] = {}
+        begin = len(_NUMBERS)
+        for name, length in _LISTS.items():
+            lists[name] = tuple(read[begin : begin + length])
+            begin += length
+        values: dict[str, Any] = {**numbers, **lists, "is_draining": numbers["is_draining"] > 0}
+        return Memory(**values)
 
     @property
     def _fit(self) -> int:
@@ -164,6 +233,10 @@ class Memory:
         """The rate that `limit` stands for; 0 if unknown."""
         each = self.responses_each
         return self.limit / each if each > 0 else 0.0
+
+    def on_the_way(self, share: float) -> float:
+        """The p95 that is that share of the way from the unloaded one to the target."""
+        return self.unloaded + share * (1 - self.unloaded)
 
     def after(self, period: Period) -> Memory:
         """The memory with that period in model and pool."""
@@ -202,14 +275,18 @@ class Memory:
             self,
             settle_s=settle_s,
             samples=0.0,
-            slow=0.0,
-            failed=0.0,
+            slow=_NONE,
+            failed=_NONE,
+            near=_NONE,
             latency=0.0,
             fresh=0.0,
         )
 
 
-_NUMBERS = tuple(field.name for field in fields(Memory))[: -len(("seen", "seen_sums", "misfits"))]
+_LISTS = {
+    field.name: len(field.default) for field in fields(Memory) if isinstance(field.default, tuple)
+}
+_NUMBERS = tuple(field.name for field in fields(Memory) if field.name not in _LISTS)
 
 
 def quantile(counts: Sequence[int], share: float) -> float | None:
@@ -259,18 +336,25 @@ def _with_pool(memory: Memory, period: Period) -> Memory:
     if period_latency is not None and samples > 0:
         latency += (period_latency - latency) * period.responses / samples
     share = -math.expm1(-period.seconds / _LOAD_S)
+    near = memory.on_the_way(NEAR)
     return replace(
         memory,
         settle_s=max(memory.settle_s - period.seconds, 0.0),
         best=max(memory.best * math.exp(-period.seconds / _BEST_S), memory.limit),
+        touches=memory.touches * math.exp(-period.seconds / _TOUCHES_S),
         load=memory.load + (period.load - memory.load) * share,
         samples=samples,
-        slow=kept * memory.slow + period.slow,
-        failed=kept * memory.failed + period.failed,
+        slow=_pooled(memory.slow, [group.slow for group in period.groups], kept),
+        failed=_pooled(memory.failed, [group.bad for group in period.groups], kept),
+        near=_pooled(memory.near, [group.slower(near) for group in period.groups], kept),
         latency=latency,
         unloaded=_unloaded(memory.unloaded, latency, samples),
         fresh=min(memory.fresh + period.responses, FULL_SAMPLES),
     )
+
+
+def _pooled(before: Sequence[float], period: Sequence[int], kept: float) -> tuple[float, ...]:
+    return tuple(kept * old + new for old, new in zip(before, period, strict=True))
 
 
 def _unloaded(before: float, latency: float, samples: float) -> float:

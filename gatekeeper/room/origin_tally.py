@@ -4,7 +4,9 @@ Rules. Counted are the requests of admitted visitors that the origin received co
 heads of their responses. The time is that from the request to the head, as a share of
 `autotune_latency` (`LATENCY_BOUNDS`). A client that disconnects later than the target waited for a
 slow response; visitors of an overloaded origin reload its pages. One that disconnects earlier
-counts nothing. Counting costs one addition: no lock, no store.
+counts nothing. Each visitor is counted in one of a few groups, the same on every replica, so that
+the law can tell one visitor from many (`policy.visitor_groups`). Counting costs one addition: no
+lock, no store.
 """
 
 from __future__ import annotations
@@ -12,47 +14,75 @@ from __future__ import annotations
 from bisect import bisect_left
 
 from gatekeeper.policy.autotune import LATENCY_BOUNDS
+from gatekeeper.policy.visitor_groups import GROUPS, group_of
 
 _FIRST_SERVER_ERROR = 500
+_BUCKETS = len(LATENCY_BOUNDS) + 1
 
 
 class OriginTally:
-    """The responses of one room since the last `take`."""
+    """The responses of one room since the last `take`. Nothing is counted while it is off."""
 
-    __slots__ = ("_counts", "_failed", "_unanswered", "target_s")
+    __slots__ = ("_groups", "is_on", "target_s")
 
     def __init__(self) -> None:
+        self.is_on = False
         self.target_s = 1.0
-        self._counts = [0] * (len(LATENCY_BOUNDS) + 1)
+        self._groups = [GroupTally(self) for _ in range(GROUPS)]
+
+    def of(self, visitor: str) -> GroupTally:
+        """What the responses to this visitor are counted into; it stays the same object."""
+        return self._groups[group_of(visitor)]
+
+    def measure_by(self, target_s: float | None) -> None:
+        """`autotune_latency` from now on; None: autotune is off. What was counted by another one
+        is dropped."""
+        self.is_on = target_s is not None
+        if target_s != self.target_s:
+            self.take()
+        if target_s is not None:
+            self.target_s = target_s
+
+    def take(self) -> str:
+        """What was counted, as `advance` adds it up: of each group the requests without a response,
+        the failed responses, and all responses by latency. "" is nothing."""
+        taken = [number for group in self._groups for number in group.take()]
+        return " ".join(map(str, taken)) if any(taken) else ""
+
+
+class GroupTally:
+    """The responses to one group of visitors."""
+
+    __slots__ = ("_counts", "_failed", "_tally", "_unanswered")
+
+    def __init__(self, tally: OriginTally) -> None:
+        self._tally = tally
+        self._counts = [0] * _BUCKETS
         self._failed = 0
         self._unanswered = 0
 
-    def measure_by(self, target_s: float) -> None:
-        """`autotune_latency` from now on. What was counted by another one is dropped."""
-        if target_s != self.target_s:
-            self.take()
-            self.target_s = target_s
-
     def count(self, status: int, /, *, seconds: float) -> None:
         """A response head that arrived `seconds` after the request."""
-        self._counts[bisect_left(LATENCY_BOUNDS, seconds / self.target_s)] += 1
-        if status >= _FIRST_SERVER_ERROR:
-            self._failed += 1
+        tally = self._tally
+        if tally.is_on:
+            self._counts[bisect_left(LATENCY_BOUNDS, seconds / tally.target_s)] += 1
+            if status >= _FIRST_SERVER_ERROR:
+                self._failed += 1
 
     def count_abandoned(self, *, seconds: float) -> None:
         """A request whose client disconnected after waiting that long for a response head."""
-        if seconds > self.target_s:
-            self._counts[bisect_left(LATENCY_BOUNDS, seconds / self.target_s)] += 1
+        tally = self._tally
+        if tally.is_on and seconds > tally.target_s:
+            self._counts[bisect_left(LATENCY_BOUNDS, seconds / tally.target_s)] += 1
 
     def count_failure(self) -> None:
         """A request without a response: the origin refused, timed out or broke off."""
-        self._unanswered += 1
+        if self._tally.is_on:
+            self._unanswered += 1
 
-    def take(self) -> str:
-        """What was counted, as `advance` adds it up; "" is nothing."""
-        if not self._unanswered and not any(self._counts):
-            return ""
-        text = " ".join(map(str, (self._unanswered, self._failed, *self._counts)))
-        self._counts = [0] * len(self._counts)
+    def take(self) -> list[int]:
+        """What was counted, from then on nothing."""
+        taken = [self._unanswered, self._failed, *self._counts]
+        self._counts = [0] * _BUCKETS
         self._failed = self._unanswered = 0
-        return text
+        return taken

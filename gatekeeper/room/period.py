@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gatekeeper.errors import StoreError
-from gatekeeper.policy.autotune import Period
+from gatekeeper.policy.autotune import LATENCY_BOUNDS, Period
+from gatekeeper.policy.autotune_memory import NO_RESPONSES, GroupCounts
 from gatekeeper.policy.schedule import Schedule
+from gatekeeper.policy.visitor_groups import GROUPS
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.write_back import rate_text
 
@@ -30,18 +32,30 @@ class PeriodEnd:
         try:
             texts = [each.decode() for each in reply if isinstance(each, bytes)]
             begin, length, sums, admitted, waiting, steering, memory = texts
-            unanswered, failed, *counts = map(int, (sums or "0 0").split())
             period = Period(
                 seconds=int(length) / 1_000_000,
-                counts=counts,
-                responses=sum(counts) + unanswered,
-                failed=failed + unanswered,
+                groups=_groups(sums),
                 admitted=int(admitted),
                 waiting=waiting == "1",
             )
             return cls(int(begin), period, steering, memory)
         except ValueError as error:
             raise StoreError("unexpected reply from the store") from error
+
+
+def _groups(sums: str) -> Sequence[GroupCounts]:
+    """Of `OriginTally.take`, added up; raises ValueError."""
+    if not sums:
+        return NO_RESPONSES
+    numbers = [int(number) for number in sums.split()]
+    width = len(numbers) // GROUPS
+    if len(numbers) != GROUPS * (2 + len(LATENCY_BOUNDS) + 1):
+        raise ValueError("expected the numbers of every group")
+    return [
+        GroupCounts(unanswered=unanswered, failed=failed, counts=counts)
+        for start in range(0, len(numbers), width)
+        for unanswered, failed, *counts in [numbers[start : start + width]]
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,11 +44,11 @@ class Autotune:
     async def advance(self) -> RoomState:
         """One call of the pacer; raises StoreError."""
         targets = self._queue.rules.autotune
+        self.tally.measure_by(None if targets is None else targets.latency_s)
         if targets is None:
             state, _ = await self._queue.advance()
             return state
         self._declare_series()
-        self.tally.measure_by(targets.latency_s)
         state, end = await self._queue.advance_measured(self.tally.take(), targets.measure)
         return state if end is None else await self._steer(state, end, targets)
 

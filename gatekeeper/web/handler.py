@@ -231,7 +231,7 @@ class GateHandler:
                     exchange.is_last = True
             return added_fields(visit, admit, response, own=self._own_cookies)
 
-        tally = visit.origin_tally
+        tally = visit.origin_tally(admit)
         use = None
         if counted is not None:
             use = RequestUse(counted)

@@ -42,7 +42,7 @@ from gatekeeper.policy.routing import (
     rule_of,
 )
 from gatekeeper.policy.tokens import Ticket, Token, new_visitor_id
-from gatekeeper.room.origin_tally import OriginTally
+from gatekeeper.room.origin_tally import GroupTally
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.web.admission import Admission
 from gatekeeper.web.confirmation_elsewhere import Confirmations
@@ -89,13 +89,6 @@ class Visit(NamedTuple):
         return self.gate.admission
 
     @property
-    def origin_tally(self) -> OriginTally | None:
-        """What counts the origin's response to this request; None: autotune is not in force."""
-        if self.gate is None or self.gate.admission.rules.autotune is None:
-            return None
-        return self.gate.admission.room.autotune.tally
-
-    @property
     def creates_place(self) -> bool:
         """Whether a request like this makes a visitor without a token a newcomer."""
         kept = self.kept_creates_place
@@ -137,6 +130,13 @@ class Visit(NamedTuple):
         if self.gate is None or self.gate.uses is None or admit.pass_ is None:
             return None
         return self.gate.uses.counted(admit.pass_.visitor, self.facts.client.address)
+
+    def origin_tally(self, admit: Admit) -> GroupTally | None:
+        """What counts the origin's response to this request while autotune is in force; None: the
+        request is in no room."""
+        if self.gate is None or admit.pass_ is None:
+            return None
+        return self.gate.admission.room.autotune.tally.of(admit.pass_.visitor)
 
     def waiting_status(self, wait: Wait, *, on_page: bool = False) -> WaitingStatus:
         """The place of a waiting visitor as it is now. The visitor is told it, `on_page` by a page,

@@ -28,6 +28,7 @@ from tests.contract.grounds import (
     line_up,
     poll,
 )
+from tests.origin_periods import count_all
 
 SALE = '{"burst":[20,1]}'
 
@@ -69,10 +70,9 @@ async def steer(
 
 def tally(*, seconds: float = 0.1, responses: int = 0, failed: int = 0) -> str:
     counted = OriginTally()
-    for _ in range(responses):
-        counted.count(200, seconds=seconds)
-    for _ in range(failed):
-        counted.count(500, seconds=seconds)
+    counted.measure_by(TARGETS.latency_s)
+    count_all(counted, responses, seconds=seconds)
+    count_all(counted, failed, status=500, seconds=seconds)
     return counted.take()
 
 
@@ -117,8 +117,9 @@ async def test_failures_without_a_response_are_in_no_bucket(
     ground: Ground, open_room: Open
 ) -> None:
     counted = OriginTally()
-    counted.count_failure()
-    counted.count(503, seconds=0.1)
+    counted.measure_by(TARGETS.latency_s)
+    counted.of("a").count_failure()
+    counted.of("b").count(503, seconds=0.1)
     end = await ended_period(ground, await open_room(), measured=counted.take())
     assert (end.period.responses, end.period.failed, sum(end.period.counts)) == (2, 2, 1)
 
@@ -411,8 +412,7 @@ async def test_pacers_of_two_replicas_steer_once_a_period(ground: Ground, open_r
     rates = [600.0]
     for _ in range(3):
         for each in tuned:
-            for _ in range(50):
-                each.tally.count(200, seconds=0.4)
+            count_all(each.tally, 50, seconds=0.4)
             await each.advance()
         await ground.pass_time(PERIOD_S + 0.1)
         for each in tuned:
@@ -431,8 +431,7 @@ async def test_rate_of_an_event_falls_with_its_origin(ground: Ground, open_room:
     await open_now(ground, replica)
     tuned = Autotune(replica.queue)
     await tuned.advance()
-    for _ in range(50):
-        tuned.tally.count(200, seconds=0.4)
+    count_all(tuned.tally, 50, seconds=0.4)
     await ground.pass_time(PERIOD_S + 0.1)
     await tuned.advance()
     state = await replica.look()

@@ -88,8 +88,9 @@ class KnownForward:
     counted: CountedPass | None = None
 
     def note_abandoned(self, *, seconds: float) -> None:
-        if self.visit.origin_tally is not None:
-            self.visit.origin_tally.count_abandoned(seconds=seconds)
+        tally = self.visit.origin_tally(self.admit)
+        if tally is not None:
+            tally.count_abandoned(seconds=seconds)
 
     def added(self, response: ResponseHead) -> Fields | None:
         return added_fields(self.visit, self.admit, response, own=self.own_cookies)
@@ -233,7 +234,7 @@ class FastPathLookup:
             peer=peer,
             visit=visit,
             passes=passes,
-            on_response=_counter(visit),
+            on_response=_counter(visit, admit),
             rest=origin_head[len(head) - len(block) :],  # the request line is the client's own
             keep_alive=request.keep_alive,
             is_ordinary=self._match_ordinary_line(line) is not None,
@@ -359,10 +360,11 @@ def _request_lines(*, except_for: Iterable[str]) -> Callable[[bytes], re.Match[b
     return re.compile(rb"%b (?!%b)%b HTTP/1\.1" % (METHOD, excluded, TARGET)).fullmatch
 
 
-def _counter(visit: Visit) -> OnResponse:
+def _counter(visit: Visit, admit: Admit) -> OnResponse:
     count: OnResponse = metrics.forwarded.of(visit.room or "").count
-    if visit.origin_tally is not None:
-        count = _both(count, visit.origin_tally.count)
+    tally = visit.origin_tally(admit)
+    if tally is not None:
+        count = _both(count, tally.count)
     rule = rule_of(visit.route)
     if rule is None:
         return count

@@ -8,7 +8,7 @@ import asyncio
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -19,12 +19,14 @@ from gatekeeper.errors import ConfigError
 from gatekeeper.policy.event_changes import NewStart
 from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.operator import Operator
-from gatekeeper.room.origin_tally import OriginTally
+from gatekeeper.room.origin_tally import GroupTally, OriginTally
+from gatekeeper.room.period import PeriodEnd
 from tests.builders import sign_token
 from tests.gates import HTML, Gate, GateStarter, Visitor, closed_port
 from tests.patient_store import PatientStore
 from tests.servers import eventually
 
+_MANY = 20  # visitors, of all groups but by a strange chance
 Counted = Callable[[Gate], tuple[int, int, int]]
 
 
@@ -35,9 +37,16 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
     monkeypatch.setattr(OriginTally, "take", lambda _tally: "")
 
     def read(gate: Gate) -> tuple[int, int, int]:
-        text = take(gate.room().autotune.tally)
-        unanswered, failed, *counts = map(int, text.split()) if text else (0, 0)
-        return unanswered, failed, sum(counts)
+        end = PeriodEnd.parse(
+            [b"1", b"1", take(gate.room().autotune.tally).encode(), b"0", *[b""] * 3]
+        )
+        assert end is not None
+        groups = end.period.groups
+        return (
+            sum(group.unanswered for group in groups),
+            sum(group.failed for group in groups),
+            sum(sum(group.counts) for group in groups),
+        )
 
     return read
 
@@ -79,6 +88,22 @@ async def test_responses_count_on_both_paths(start_gate: GateStarter, counted: C
         assert (await visitor.get())[0] == 200  # the fast path, from the second on by its memory
     assert counted(gate) == (0, 0, 3)
     assert (await visitor.request("POST", "/a", data=b"x" * 2**20)).status == 200
+    assert counted(gate) == (0, 0, 1)
+
+
+async def test_kept_request_counts_from_when_autotune_is_on(
+    store_url: str, start_gate: GateStarter, counted: Counted
+) -> None:
+    """The fast path remembers the requests of a visitor; what it remembers is of before."""
+    gate = await tuned(start_gate, is_on=False)
+    visitor = await admitted(gate)
+    for _ in range(3):
+        assert (await visitor.get())[0] == 200
+    assert counted(gate) == (0, 0, 0)
+    async with operator_of(gate, store_url) as operator:
+        await operator.change_settings(parse_changes({"autotune": True}))
+    await eventually(lambda: gate.room().autotune.tally.is_on)
+    assert (await visitor.get())[0] == 200
     assert counted(gate) == (0, 0, 1)
 
 
@@ -234,11 +259,13 @@ def rate_of(gate: Gate) -> float:
     return state.current_rate_per_minute
 
 
-async def respond_slowly(gate: Gate, visitor: Visitor, *, requests: int = 40) -> None:
-    """Each request takes longer than the target of the tests below."""
+async def respond_slowly(gate: Gate, visitors: Sequence[Visitor]) -> None:
+    """Two requests of each; they take longer than the target of the tests below."""
     gate.origin.go.clear()
-    before = len(gate.origin.requests)
-    sent = [asyncio.create_task(visitor.request("GET", "/slow")) for _ in range(requests)]
+    before, requests = len(gate.origin.requests), 2 * len(visitors)
+    sent = [
+        asyncio.create_task(visitor.request("GET", "/slow")) for visitor in visitors for _ in "12"
+    ]
     await eventually(lambda: len(gate.origin.requests) >= before + requests)
     await asyncio.sleep(0.02)
     gate.origin.go.set()
@@ -251,10 +278,10 @@ async def test_rate_falls_with_a_slow_origin_and_freezes(
 ) -> None:
     """On every replica, and as an operator would have set it; `autotune=false` keeps it there."""
     gates = [await tuned(start_gate, latency="10ms") for _ in range(2)]
-    visitor = await admitted(gates[0])
+    visitors = [await admitted(gates[0]) for _ in range(_MANY)]
 
     async def has_fallen() -> bool:  # a machine that pauses for several periods drops a burst
-        await respond_slowly(gates[0], visitor)
+        await respond_slowly(gates[0], visitors)
         return all(rate_of(gate) < 6000 for gate in gates)
 
     await eventually(has_fallen)
@@ -275,19 +302,41 @@ async def test_rate_falls_with_a_slow_origin_and_freezes(
         await eventually(lambda: all(gate.room().rules.autotune is None for gate in gates))
         frozen = (await operator.status()).rate_per_minute
         assert frozen < 6000
-        await respond_slowly(gates[0], visitor)
+        await respond_slowly(gates[0], visitors)
         await asyncio.gather(*(gate.room().queue.advance() for gate in gates))
         assert (await operator.status()).rate_per_minute == frozen
 
 
 @pytest.mark.usefixtures("short_periods")
-async def test_failing_origin_lowers_the_rate(start_gate: GateStarter) -> None:
+async def test_one_visitor_lowers_no_rate(start_gate: GateStarter, store_url: str) -> None:
+    """With slow requests or failed ones, as many as it likes."""
     gate = await tuned(start_gate, origin_url=closed_port())
     visitor = gate.visitor()
+    async with operator_of(gate, store_url) as operator:
+        seen = 0
+
+        async def has_measured() -> bool:
+            nonlocal seen
+            for _ in range(30):
+                assert (await visitor.request("GET", "/a", headers=HTML)).status == 502
+            record = await operator.steering()
+            assert record is not None
+            assert record.changes == ()
+            seen += record.last is not None and record.last.failed > 0
+            return seen >= 3
+
+        await eventually(has_measured)
+    assert rate_of(gate) == 6000
+
+
+@pytest.mark.usefixtures("short_periods")
+async def test_failing_origin_lowers_the_rate(start_gate: GateStarter) -> None:
+    gate = await tuned(start_gate, origin_url=closed_port())
+    visitors = [gate.visitor() for _ in range(_MANY)]
 
     async def has_fallen() -> bool:
-        for _ in range(30):
-            assert (await visitor.request("GET", "/a")).status == 502
+        for visitor in visitors:
+            assert (await visitor.request("GET", "/a", headers=HTML)).status == 502
         return rate_of(gate) < 6000
 
     await eventually(has_fallen)
@@ -335,7 +384,7 @@ async def test_slow_upload_is_no_slow_origin(
     """The time begins when the origin has the whole request."""
     taken: list[float] = []
     monkeypatch.setattr(
-        OriginTally, "count", lambda _tally, _status, /, *, seconds: taken.append(seconds)
+        GroupTally, "count", lambda _group, _status, /, *, seconds: taken.append(seconds)
     )
     gate = await tuned(start_gate)
     visitor = await admitted(gate)

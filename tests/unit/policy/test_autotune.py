@@ -1,7 +1,5 @@
 """The control law of autotune, one period at a time. The closed loop is in its own file."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,25 +15,30 @@ from gatekeeper.policy.autotune import (
     adjust,
     quantile,
 )
+from gatekeeper.policy.autotune_memory import GroupCounts
+from gatekeeper.policy.visitor_groups import GROUPS
+from tests.origin_periods import FAST, SLOW, counts_of, period_of
 
 TARGETS = Targets(rate_min=30, rate_max=3000, latency_s=0.8, errors=0.02)
-FAST, LATE = LATENCY_BOUNDS.index(0.25), LATENCY_BOUNDS.index(2.0)
 EACH = 6  # responses of a visitor
 
 
 def period(
-    *, admitted: int = 25, slow: int = 0, failed: int = 0, waiting: bool = True, each: int = EACH
+    *,
+    admitted: int = 25,
+    slow: int = 0,
+    failed: int = 0,
+    waiting: bool = True,
+    each: int = EACH,
+    alone: GroupCounts | None = None,
 ) -> Period:
-    counts = [0] * (len(LATENCY_BOUNDS) + 1)
     responses = admitted * each
-    counts[FAST], counts[LATE] = responses - slow, slow
-    return Period(
-        seconds=PERIOD_S,
-        counts=counts,
-        responses=responses,
+    return period_of(
+        {FAST: responses - slow, SLOW: slow},
         failed=failed,
         admitted=admitted,
         waiting=waiting,
+        alone=alone,
     )
 
 
@@ -98,7 +101,7 @@ def test_too_few_samples_raise_nothing() -> None:
 
 def test_an_origin_that_stops_responding_lowers_the_rate() -> None:
     steady = after(*[period()] * 4)
-    adjusted = adjust(steady.rate, steady.memory, replace(period(each=0), admitted=20), TARGETS)
+    adjusted = adjust(steady.rate, steady.memory, period(admitted=20, each=0), TARGETS)
     assert adjusted.reason is Reason.TOO_SLOW
     assert adjusted.rate < steady.rate
 
@@ -107,7 +110,7 @@ def test_few_visitors_without_a_response_for_a_period_are_no_sign() -> None:
     """30/min, one request each: five seconds without one are usual."""
     few = period(admitted=2, each=1)
     steady = after(*[few] * 60, rate=30.0)
-    adjusted = adjust(steady.rate, steady.memory, replace(period(each=0), admitted=2), TARGETS)
+    adjusted = adjust(steady.rate, steady.memory, period(admitted=2, each=0), TARGETS)
     assert adjusted.reason is not Reason.TOO_SLOW
     assert adjusted.rate >= steady.rate
 
@@ -137,11 +140,10 @@ def follow(rate: float, minutes: float, *, bound: float = 0.25, failed_share: fl
     for _ in range(round(minutes * 60 / PERIOD_S)):
         admitted = round(adjusted.rate * PERIOD_S / 60)
         owed += admitted * EACH * failed_share
-        measured = period(admitted=admitted, failed=int(owed))
-        owed -= int(owed)
-        counts = [0] * (len(LATENCY_BOUNDS) + 1)
-        counts[index] = admitted * EACH
-        adjusted = adjust(adjusted.rate, adjusted.memory, replace(measured, counts=counts), TARGETS)
+        failed = int(owed)
+        owed -= failed
+        measured = period_of({index: admitted * EACH}, failed=failed, admitted=admitted)
+        adjusted = adjust(adjusted.rate, adjusted.memory, measured, TARGETS)
     return adjusted.rate
 
 
@@ -175,31 +177,33 @@ def test_pause_keeps_the_limit_and_ends_the_overload() -> None:
     assert Memory.decode(later.encode()).capacity == pytest.approx(later.capacity, rel=0.01)
 
 
-COUNTS = st.lists(st.integers(0, 5000), min_size=31, max_size=31)
+GROUP = st.builds(
+    GroupCounts,
+    st.integers(0, 50),
+    st.integers(0, 500),
+    st.lists(st.integers(0, 5000), min_size=31, max_size=31),
+)
 
 
 @st.composite
 def periods(draw: st.DrawFn) -> Period:
-    counts = draw(COUNTS)
-    responses = sum(counts) + draw(st.integers(0, 50))
+    one, other = draw(GROUP), draw(GROUP)
     return Period(
-        seconds=draw(st.floats(0.1, 15)),
-        counts=counts,
-        responses=responses,
-        failed=draw(st.integers(0, responses)),
+        draw(st.floats(0.1, 15)),
+        [one if is_one else other for is_one in draw(st.permutations([True] * 4 + [False] * 4))],
         admitted=draw(st.integers(0, 10_000)),
         waiting=draw(st.booleans()),
     )
 
 
-@given(st.lists(periods(), max_size=12), st.floats(0, 1e6))
+@given(st.lists(periods(), max_size=5), st.floats(0, 1e6))
 def test_any_periods_keep_rate_and_memory_in_bounds(run: list[Period], rate: float) -> None:
     adjusted = Adjustment(rate, Memory(), Reason.RISE)
     for each in run:
         adjusted = adjust(adjusted.rate, adjusted.memory, each, TARGETS)
         assert TARGETS.rate_min <= adjusted.rate <= TARGETS.rate_max
         text = adjusted.memory.encode()
-        assert len(text) <= 200
+        assert len(text) <= 400
         assert text.isascii()
         assert text.isprintable()
         assert Memory.decode(text).encode() == text
@@ -237,3 +241,49 @@ def test_quantile(counts: dict[float | None, int], share: float, latency: float 
 def test_latency_of_a_period_is_in_seconds() -> None:
     assert period().latency_s(TARGETS) == pytest.approx(0.2475 * 0.8)
     assert period(admitted=0).latency_s(TARGETS) is None
+
+
+# One visitor, of many or of few.
+
+
+@pytest.mark.parametrize(
+    "alone",
+    [
+        GroupCounts(0, 0, counts_of({SLOW: 400})),
+        GroupCounts(0, 400, counts_of({FAST: 400})),
+        GroupCounts(400, 0, counts_of({})),
+        GroupCounts(0, 0, counts_of({LATENCY_BOUNDS.index(0.95): 400})),
+    ],
+    ids=["slow", "failed", "unanswered", "near"],
+)
+@pytest.mark.parametrize("admitted", [2, 5, 250])
+def test_one_visitor_does_not_lower_the_rate(alone: GroupCounts, admitted: int) -> None:
+    """Whatever it requests, without pause, for ten minutes; in a room of 24 visitors a minute and
+    of 3,000."""
+    steady = after(*[period(admitted=admitted)] * 20, rate=admitted * 12)
+    rate, memory = steady.rate, steady.memory
+    for _ in range(120):
+        measured = period(admitted=admitted, waiting=False, alone=alone)
+        rate, memory, reason = vars_of(adjust(rate, memory, measured, TARGETS))
+        assert reason is Reason.NO_DEMAND
+    assert rate == steady.rate
+
+
+def vars_of(adjusted: Adjustment) -> tuple[float, Memory, Reason]:
+    return adjusted.rate, adjusted.memory, adjusted.reason
+
+
+def test_quick_responses_to_one_visitor_hide_no_overload() -> None:
+    steady = after(*[period()] * 20)
+    alone = GroupCounts(0, 0, counts_of({FAST: 5000}))
+    adjusted = adjust(steady.rate, steady.memory, period(slow=40, alone=alone), TARGETS)
+    assert adjusted.reason is Reason.TOO_SLOW
+
+
+def test_visitors_of_three_groups_lower_the_rate_of_a_small_room() -> None:
+    """An origin that is down, and few visitors who notice."""
+    steady = after(*[period(admitted=3)] * 20)
+    groups = [GroupCounts(2 if number < 3 else 0, 0, counts_of({})) for number in range(GROUPS)]
+    measured = Period(PERIOD_S, groups, admitted=3, waiting=True)
+    adjusted = adjust(steady.rate, steady.memory, measured, TARGETS)
+    assert adjusted.reason is Reason.TOO_MANY_ERRORS

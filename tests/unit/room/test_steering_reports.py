@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from gatekeeper import metrics
 from gatekeeper.config.schema import RoomConfig
-from gatekeeper.policy.autotune import LATENCY_BOUNDS, Period
+from gatekeeper.policy.autotune import Period
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.schedule import Event, Schedule
 from gatekeeper.room.period import PeriodEnd, SteerRequest
@@ -19,16 +19,10 @@ from gatekeeper.room.state import RoomState
 from gatekeeper.room.steering_record import parse_record
 from gatekeeper.room.write_back import rate_text
 from tests.builders import room_state
+from tests.origin_periods import SLOW, period_of
 
 RULES = Rules.of(RoomConfig.model_validate({"name": "steered", "autotune": True}))
-SLOW = Period(
-    5.0,
-    [0] * len(LATENCY_BOUNDS) + [100],
-    responses=100,
-    failed=0,
-    admitted=40,
-    waiting=True,
-)
+LATE = period_of({SLOW: 100}, admitted=40)
 
 
 @dataclass
@@ -39,7 +33,7 @@ class FakeQueue:
     takes: bool = True
     rules: Rules = RULES
     requests: list[SteerRequest] = field(default_factory=list)
-    period: Period = SLOW
+    period: Period = LATE
 
     async def advance(self) -> tuple[RoomState, int]:
         return self.state, 0
@@ -130,7 +124,7 @@ async def test_rate_that_stays_keeps_every_digit(bounds: dict[str, str], rate: f
     """As the store returns it: with twelve digits, which may be on either side of a bound."""
     config = RoomConfig.model_validate({"name": "steered", "autotune": True, **bounds})
     state = room_state(rate=float(rate_text(rate)))
-    quiet = Period(5.0, [0] * len(LATENCY_BOUNDS), 0, failed=0, admitted=0, waiting=False)
+    quiet = period_of({}, waiting=False)
     queue, before = FakeQueue(state=state, rules=Rules.of(config), period=quiet), changes()
     assert await one_period(queue) == []
     [request] = queue.requests
