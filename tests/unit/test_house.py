@@ -201,6 +201,19 @@ def test_unit_tests_mirror_the_packages() -> None:
     assert folders == packages
 
 
+def test_unit_tests_of_a_module_are_in_the_folder_of_its_package() -> None:
+    homes = {path.stem: _name(path.parent).removeprefix("gatekeeper") for path in _modules()}
+    tests = [path for path in _tracked() if _name(path).startswith("tests/unit/")]
+    elsewhere = {
+        _name(path)
+        for path in tests
+        if (home := homes.get(path.stem.removeprefix("test_"))) is not None
+        and path.stem.startswith("test_")
+        and _name(path.parent).removeprefix("tests/unit") != home
+    }
+    assert elsewhere == set()
+
+
 def test_benchmarks_import_what_exists() -> None:
     """They run as scripts, and mypy does not read them."""
     files = [path for path in _tracked() if _name(path).startswith("benchmarks/")]
