@@ -11,6 +11,7 @@ from gatekeeper.errors import ConfigError
 from gatekeeper.pages.languages import languages
 from gatekeeper.pages.renderer import Page, Pages
 from gatekeeper.pages.samples import SAMPLE_EVENTS, SAMPLE_VIEWS
+from tests.unit.pages.conftest import PAGE_NAMES
 from tests.unit.pages.page_reader import VIEW, Reader, directives, source_of, write
 
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'{{ 7*7 }}"
@@ -85,6 +86,15 @@ def test_page_has_robots_viewport_and_color_scheme(any_page: Page) -> None:
     assert named["robots"] == "noindex"
     assert named["viewport"] == "width=device-width, initial-scale=1"
     assert named["color-scheme"] == "light dark"
+
+
+@pytest.mark.parametrize(
+    "any_page", [name for name in PAGE_NAMES if name != "dashboard"], indirect=True
+)
+def test_page_is_loaded_whole_where_turbo_asked_for_a_part(any_page: Page) -> None:
+    """Turbo shows "Content missing" in a frame for a page without that frame, unless this is set."""
+    named = {tag.get("name"): tag.get("content") for tag in Reader(any_page).attributes("meta")}
+    assert named["turbo-visit-control"] == "reload"
 
 
 def test_page_has_heading_language_title_and_landmark(any_page: Page) -> None:
