@@ -21,7 +21,7 @@ _ALLOWED_FIELDS = f"{QUEUE_TOKEN}, {QUEUE_INVITATION}, Content-Type"
 _PREFLIGHT_LIFE_S = 600  # how long a browser need not ask again; a changed list counts after that
 _VARY: Headers = (("Vary", "Origin"),)
 _VARY_PREFLIGHT: Headers = (
-    ("Vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"),
+    ("Vary", "Access-Control-Request-Method, Access-Control-Request-Headers"),
 )
 
 
@@ -55,14 +55,13 @@ class Cors:
     def preflight(
         self, facts: RequestFacts, room: RoomName | None, *, methods: Iterable[str]
     ) -> Headers | None:
-        """The fields of the 204 for a preflight of a named origin; None: it is none."""
+        """The fields of the 204 for a preflight of a named origin beside those of `shared`, which
+        browsers refuse when they come twice; None: it is none."""
         if facts.method != "OPTIONS" or not facts.fields("Access-Control-Request-Method"):
             return None
-        origin = self._named(facts, room)
-        if origin is None:
+        if not self.names(facts, room):
             return None
         return (
-            *_allowed(origin),
             ("Access-Control-Allow-Methods", ", ".join(methods)),
             ("Access-Control-Allow-Headers", _ALLOWED_FIELDS),
             ("Access-Control-Max-Age", str(_PREFLIGHT_LIFE_S)),

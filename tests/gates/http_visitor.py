@@ -40,6 +40,17 @@ class Response:
         value: dict[str, Any] = json.loads(self.body)
         return value
 
+    def check_fields(self) -> None:
+        """No field of a response of the gate's own comes twice: a browser refuses `Access-Control-
+        Allow-Origin` then, and reads others as lists."""
+        if "X-Gatekeeper-State" not in self.headers:
+            return
+        names = [name.lower() for name in self.headers]
+        assert not {each for each in names if names.count(each) > 1} - _SEVERAL, self.headers
+
+
+_SEVERAL = frozenset({"set-cookie", "vary"})  # fields that a response may have several times
+
 
 class OneMachine(AbstractResolver):
     """Every name is this machine."""
@@ -87,7 +98,9 @@ class Visitor:
         async with self.session.request(
             method, self.urls[at] + path, allow_redirects=False, **options
         ) as response:
-            return Response(response.status, response.headers, await response.read())
+            found = Response(response.status, response.headers, await response.read())
+        found.check_fields()
+        return found
 
     async def status(self, *, at: int = 0, room: str | None = None) -> dict[str, Any]:
         """The JSON of `GET /.gatekeeper/status`: one heartbeat."""
