@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from gatekeeper.proxy.aiohttp_server import SERVER_OPTIONS
+from gatekeeper.proxy.headers import _PROXY_CLAIMS
 
 ROOT = Path(__file__).parents[2]
 IN_FRONT = ROOT / "deploy" / "in-front"
@@ -48,7 +49,8 @@ def test_gateway_redirects_http_and_replaces_what_clients_send() -> None:
     assert rule["backendRefs"] == [GATE]
     modifier = rule["filters"][0]["requestHeaderModifier"]
     assert modifier["set"] == [{"name": "X-Forwarded-Proto", "value": "https"}]
-    assert modifier["remove"] == ["X-Forwarded-Host"]
+    removed = {name.lower().encode() for name in modifier["remove"]}
+    assert removed == {b"x-forwarded-host", b"forwarded"} | _PROXY_CLAIMS
     assert rule["timeouts"]["request"] == "0s"
 
 

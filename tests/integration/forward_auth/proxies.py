@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 import shutil
 import sysconfig
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection
+from itertools import product
 from pathlib import Path
 
 from tests.ports import free_port
@@ -22,6 +24,29 @@ DEPLOY = Path(__file__).parents[3] / "deploy"
 _PATH = f"{sysconfig.get_path('scripts')}:/usr/sbin:/usr/local/sbin:/usr/local/bin:/usr/bin"
 
 Replacement = tuple[str, str]
+
+# What a client may say of another address or path, also as names that many sites read alike.
+_NAMES = (
+    "Forwarded",
+    "X-Real-IP",
+    "True-Client-IP",
+    "CF-Connecting-IP",
+    "X-Client-IP",
+    "X-Original-URL",
+    "X-Rewrite-URL",
+)
+
+
+def _spellings(name: str) -> Iterator[str]:
+    """The name with "_" for some of its "-"."""
+    first, *words = name.split("-")
+    for marks in product("-_", repeat=len(words)):
+        if "_" in marks:
+            yield first + "".join(map("".join, zip(marks, words, strict=True)))
+
+
+CLAIMS = dict.fromkeys(_NAMES, "/claim")
+CLAIMS_ = dict.fromkeys((each for name in _NAMES for each in _spellings(name)), "/claim")
 
 
 @dataclass(frozen=True)

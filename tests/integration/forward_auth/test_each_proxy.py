@@ -19,7 +19,14 @@ from tests.gates.http_visitor import HTML
 from tests.gates.origin import Origin
 from tests.integration.forward_auth.auth_stage import RunningProxy, Stage, hanging_gate
 from tests.integration.forward_auth.browserlike import ADDRESS, ProxyVisitor
-from tests.integration.forward_auth.proxies import HAPROXY, PROXIES, TRAEFIK, Proxy
+from tests.integration.forward_auth.proxies import (
+    CLAIMS,
+    CLAIMS_,
+    HAPROXY,
+    PROXIES,
+    TRAEFIK,
+    Proxy,
+)
 from tests.servers import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(90)]
@@ -262,6 +269,20 @@ async def test_rule_bypasses_and_forged_fields_are_removed(served: RunningProxy)
         assert "forged" not in origin.requests[-1].headers.values()
         banned = await visitor.get("/banned")
         assert banned.status == 403
+
+
+@pytest.mark.parametrize("claims", [CLAIMS, CLAIMS_], ids=["-", "_"])
+async def test_claims_of_a_client_do_not_reach_the_site(
+    served: RunningProxy, claims: Mapping[str, str]
+) -> None:
+    """A site that believes them would serve another path than the gate was asked about."""
+    origin = served.stage.origin
+    async with ProxyVisitor(served, "line") as visitor:
+        for path in ("/free/x", "/cart"):
+            response = await visitor.get(path, claims)
+            assert (response.status, response.json["path"]) == (200, path)
+            assert "/claim" not in origin.requests[-1].headers.values()
+            visitor.hold_pass()
 
 
 @pytest.mark.parametrize(

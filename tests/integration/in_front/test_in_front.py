@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from tests.gates import Gate
 from tests.gates.gate import running_gate
 from tests.gates.http_visitor import HTML, TIMEOUT, OneMachine
 from tests.gates.origin import Origin
-from tests.integration.forward_auth.proxies import Proxy
+from tests.integration.forward_auth.proxies import CLAIMS, CLAIMS_, Proxy
 from tests.integration.in_front.front_proxies import FRONTS, HOST, FrontServer
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(90)]
@@ -103,6 +103,15 @@ async def test_visitor_is_served_over_http2(front: Front) -> None:
     assert received["X-Forwarded-Proto"] == "https"
     assert received["X-Forwarded-Host"] == f"{HOST}:{front.server.tls_port}"
     assert received["Host"] == f"{HOST}:{front.server.tls_port}"
+
+
+@pytest.mark.parametrize("claims", [CLAIMS, CLAIMS_], ids=["-", "_"])
+async def test_claims_of_a_client_do_not_reach_the_site(
+    front: Front, claims: Mapping[str, str]
+) -> None:
+    async with front.session() as session, session.get("/cart", headers=claims) as response:
+        assert response.status == 200
+    assert "/claim" not in front.origin.requests[-1].headers.values()
 
 
 async def test_cookie_comes_back_and_is_the_same_visitor(front: Front) -> None:
