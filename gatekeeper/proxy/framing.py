@@ -54,23 +54,23 @@ class Body(Protocol):
 class LengthBody:
     """A body of known length; length 0 if there is none, as for `HEAD`."""
 
-    __slots__ = ("_left", "complete", "surplus")
+    __slots__ = ("complete", "left", "surplus")
     chunked = False
     until_close = False
 
     def __init__(self, length: int) -> None:
-        self._left = length
+        self.left = length  # bytes that it has not taken yet
         self.complete = length == 0
         self.surplus = False
 
     def take(self, data: bytes) -> bytes:
-        if len(data) < self._left:
-            self._left -= len(data)
+        if len(data) < self.left:
+            self.left -= len(data)
             return data
-        if len(data) > self._left:
+        if len(data) > self.left:
             self.surplus = True
-            data = data[: self._left]
-        self._left = 0
+            data = data[: self.left]
+        self.left = 0
         self.complete = True
         return data
 

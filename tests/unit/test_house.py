@@ -40,7 +40,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 _TIMEOUT_S = 60
 _MOST_LINES = 400
 # Longer files, each with one idea that would read worse in two files.
-_LONG = {"gatekeeper/proxy/fastpath/client_connection.py": 510}
+_LONG = {"gatekeeper/proxy/fastpath/client_connection.py": 535}
 
 # In pieces, so that this file does not match its own patterns.
 _OF_ONE_MACHINE = re.compile(

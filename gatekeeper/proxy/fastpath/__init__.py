@@ -6,5 +6,6 @@
 - `deadlines`: the deadlines of a client connection
 - `equal_deadlines`: many deadlines of one length, by one timer
 - `idle_connections`: closes idle connections near the limit of open files
+- `known_responses`: response heads that the origin has sent before
 - `interface`: what the fast path asks of the gate's policy, and the replies
 """

@@ -48,7 +48,8 @@ from gatekeeper.proxy.fastpath.interface import (
     RequestCount,
     SwitchProtocol,
 )
-from gatekeeper.proxy.framing import Body
+from gatekeeper.proxy.fastpath.known_responses import LookedUp
+from gatekeeper.proxy.framing import Body, ChunkedBody, LengthBody
 from gatekeeper.proxy.headers import interim_head, response_head
 from gatekeeper.proxy.plain_head import MAX_PLAIN_BYTES, may_be_plain
 from gatekeeper.proxy.pool import MAX_IDLE_S
@@ -59,7 +60,8 @@ from gatekeeper.stepper import step
 
 _HEAD_END = b"\r\n\r\n"
 _FIRST_FINAL = 200
-_CLOSE = b"Connection: close\r\n\r\n"
+_H = ord("H")  # a plain request is a GET or a HEAD
+_LINE_END, _CLOSE = b"\r\n", b"Connection: close\r\n\r\n"
 _BETWEEN_REQUESTS, _BEFORE_RESPONSE = (HEAD, NEXT), (CONNECTING, RESPONSE)
 
 
@@ -213,7 +215,7 @@ class ClientConnection(TimedConnection):
                 self._hand_over(self._head + self._rest(), known=known)
             case CompleteResponse(head=head, body=body, close=close):
                 self._keep_alive &= not (close or self._server.closing)
-                end = b"\r\n" if self._keep_alive else _CLOSE
+                end = _LINE_END if self._keep_alive else _CLOSE
                 self._transport.write(head + end + body)
                 self._state = SENT
                 if not self._slow:
@@ -317,7 +319,30 @@ class ClientConnection(TimedConnection):
             self._finish()
 
     def _take_head(self, data: bytes) -> bytes:
-        """Parse the response head; return the bytes for the client so far."""
+        """Take the response head; return the bytes for the client so far."""
+        plan, origin, server = self._plan, self._origin, self._server
+        assert plan is not None
+        assert origin is not None
+        if plan.may_add or self._head[0] == _H:  # of HEAD
+            return self._parse_head(data, plan, origin, None)
+        looked_up = server.responses.look_up(data)
+        if looked_up is None or (known := looked_up.known) is None:
+            return self._parse_head(data, plan, origin, looked_up)
+        length, size = known.length, known.size
+        body: Body = LengthBody(length) if length >= 0 else ChunkedBody(decode=False)
+        early = body.take(data[size:]) if len(data) > size else b""
+        if server.closing:
+            self._keep_alive = False
+        plan.on_response(known.status, seconds=perf_counter() - self._began_s)
+        self._state, self._body, self._partial_head = BODY, body, b""
+        origin.reusable = known.persistent
+        end = _LINE_END if self._keep_alive else _CLOSE
+        return b"".join((known.before, looked_up.date, known.after, end, early))
+
+    def _parse_head(
+        self, data: bytes, plan: ForwardPlan, origin: OriginConnection, looked_up: LookedUp | None
+    ) -> bytes:
+        """As `_take_head`, of a head that is not known; `looked_up`: it can be kept."""
         while (response := parse_response_head(data)) is None or response.status < _FIRST_FINAL:
             if response is None:
                 self._partial_head = data
@@ -328,11 +353,11 @@ class ClientConnection(TimedConnection):
                 )
             self._transport.write(interim_head(response))
             data = data[response.size :]
-        plan, origin = self._plan, self._origin
-        assert plan is not None
-        assert origin is not None
-        method = "HEAD" if self._head.startswith(b"HEAD ") else "GET"
+            looked_up = None
+        method = "HEAD" if self._head[0] == _H else "GET"
         body = body_of(response, method=method, http11_client=True)
+        if looked_up is not None:
+            self._server.responses.keep(looked_up, response, body)
         # Before anything is counted or sent: an error up to here can be handed over.
         early = body.take(data[response.size :]) if len(data) > response.size else b""
         if body.until_close or self._server.closing:

@@ -20,6 +20,7 @@ from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 from gatekeeper.proxy.context import Fields, OnResponse
 from gatekeeper.proxy.fastpath.deadlines import TimedConnection
 from gatekeeper.proxy.fastpath.equal_deadlines import EqualDeadlines
+from gatekeeper.proxy.fastpath.known_responses import KnownResponses
 from gatekeeper.proxy.pool import OriginPool
 from gatekeeper.proxy.response import ResponseHead
 
@@ -136,6 +137,7 @@ class ConnectionOwner(Protocol):
     """What a client connection uses of the server that it belongs to."""
 
     pool: OriginPool
+    responses: KnownResponses
     first_checks: EqualDeadlines[TimedConnection]
     admission: FastPathPolicy
     idle_timeout_s: float

@@ -1,0 +1,134 @@
+"""Response heads that the origin has sent before, by everything in them but the date.
+
+Rules. A busy origin sends the same heads again and again: those of a file differ in `Date` alone.
+So the outcome of a head is kept under its bytes without the value of that field, whose form is
+checked each time. The same bytes have the same outcome, as long as they are the first response to
+a GET and have no field that concerns the gate.
+
+An origin whose heads are all different would pay for nothing. So a head is kept when it comes a
+second time; and hits and misses are weighed: a look costs a third of a parse, so while fewer than
+a third are hits, one head in `_SAMPLE` is looked up.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from gatekeeper.proxy.framing import Body, ChunkedBody, LengthBody
+from gatekeeper.proxy.headers import response_head
+from gatekeeper.proxy.response import ResponseHead
+
+_END: Final = b"\r\n\r\n"
+_FIELD: Final = b"\r\nDate: "
+_DATE_BYTES: Final = 29  # of an IMF-fixdate (RFC 9110 section 5.6.7)
+_IS_DATE: Final = re.compile(rb"[A-Za-z0-9:, ]{29}(?=\r\n)").match
+_MOST_BYTES: Final = 2048
+_MOST_HEADS: Final = 1024  # with what is kept of each, 4 MB at most
+_MOST_DATES: Final = 16  # replicas of an origin have several clocks
+_FOR_HIT, _MOST_SCORE, _SAMPLE = 2, 256, 32
+
+
+@dataclass(frozen=True, slots=True)
+class KnownResponse:
+    """What a head of `size` bytes came to."""
+
+    status: int
+    before: bytes  # of the client's head, up to the date
+    after: bytes  # from there to the empty line, which the caller adds
+    length: int  # of the body; -1: it is chunked
+    persistent: bool
+    size: int
+
+
+class LookedUp(NamedTuple):
+    """A head that has come before. `known` is None until it is kept."""
+
+    known: KnownResponse | None
+    key: bytes
+    date: bytes
+
+
+class KnownResponses:
+    """The heads of one origin."""
+
+    def __init__(self) -> None:
+        self._heads: dict[bytes, KnownResponse] = {}
+        self._seen: set[int] = set()  # hashes of keys: two that are equal do no harm
+        self._dates: set[bytes] = set()  # with the line break after them
+        self._score = _MOST_SCORE
+        self._skipped = 0
+
+    def __len__(self) -> int:
+        return len(self._heads)
+
+    def look_up(self, data: bytes) -> LookedUp | None:
+        """What is known of the head at the beginning of `data`; None: it is not to be kept."""
+        if self._score <= 0:
+            self._skipped += 1
+            if self._skipped < _SAMPLE:
+                return None
+            self._skipped = 0
+        end = data.find(_END, 0, _MOST_BYTES)
+        at = data.find(_FIELD, 0, end) + len(_FIELD)
+        if end < 0 or at < len(_FIELD):
+            return None
+        date_end = at + _DATE_BYTES
+        date = data[at : date_end + 2]
+        if date not in self._dates and not self._is_date(date):
+            return None
+        key = data[:at] + data[date_end:end]
+        known = self._heads.get(key)
+        if known is not None:
+            if self._score < _MOST_SCORE:
+                self._score += _FOR_HIT
+        else:
+            if self._score > 0:
+                self._score -= 1
+            if not self._has_come_before(key):
+                return None
+        return LookedUp(known, key, date[:_DATE_BYTES])
+
+    def _has_come_before(self, key: bytes) -> bool:
+        number = hash(key)
+        if number in self._seen:
+            return True
+        if len(self._seen) >= _MOST_HEADS:
+            self._seen.clear()
+        self._seen.add(number)
+        return False
+
+    def keep(self, missed: LookedUp, response: ResponseHead, body: Body) -> None:
+        """Keep what `missed` came to. `body` has taken nothing yet."""
+        match body:
+            case LengthBody():
+                length = body.left
+            case ChunkedBody():
+                length = -1
+            case _:
+                return
+        if response.concerns_gate:
+            return
+        head = response_head(response, body, http11_client=True, keep_alive=True, added=None)
+        before, date, after = head[: -len(b"\r\n")].partition(_FIELD + missed.date)
+        if not date:  # the origin's `Connection` names it
+            return
+        if len(self._heads) >= _MOST_HEADS:
+            self._heads.clear()
+        self._heads[missed.key] = KnownResponse(
+            status=response.status,
+            before=before + _FIELD,
+            after=after,
+            length=length,
+            persistent=response.persistent,
+            size=response.size,
+        )
+
+    def _is_date(self, date: bytes) -> bool:
+        if _IS_DATE(date) is None:
+            return False
+        if len(self._dates) >= _MOST_DATES:
+            self._dates.clear()
+        self._dates.add(date)
+        return True
