@@ -6,7 +6,9 @@ preflights, prefetches, and an `EventSource`, which connects again whenever its 
 WebSocket creates none, since its script cannot read a waiting response; Chromium sends it without
 any Sec-Fetch-*, and every handshake has `Upgrade` (RFC 6455 section 4.1). Browsers send no metadata
 to a plain-text site (Fetch Metadata section 2), and Safari before 16.4 to none: there `Accept`
-tells pictures and style sheets, whose values every browser sends (Fetch standard section 4.1).
+tells pictures and style sheets, whose values every browser sends (Fetch standard section 4.1), and
+`Service-Worker` the script of one, which browsers also look at by themselves (Service Workers
+section 6).
 Neither does a request that changes something, since a waiting page cannot keep its body. Every case
 without a row is one that creates no place, also a field that came with two different values.
 
@@ -15,6 +17,7 @@ without a row is one that creates no place, also a field that came with two diff
     GET     none          any but websocket    empty                               yes
     GET     none          no Sec-Fetch-* at all                                    yes
     GET     none          no Sec-Fetch-*, with Accept: image/…, text/css …         no
+    GET     none          no Sec-Fetch-*, with Service-Worker                      no
     GET     any           any, with Accept: text/event-stream                      no
     GET     any           any, with Upgrade: websocket                             no
     GET     none          any                  image, style, script, font …        no
@@ -69,8 +72,10 @@ def creates_place(facts: RequestFacts) -> bool:
 
 
 def _is_file(facts: RequestFacts) -> bool:
-    """Whether `Accept` is that of a picture or a style sheet of a page: browsers name these types
-    in the `Accept` of a navigation only beside those of pages."""
+    """Whether this is for a file of a page: `Service-Worker` is there, or `Accept` is that of a
+    picture or a style sheet. Browsers name these types for a navigation only beside pages."""
+    if facts.fields("Service-Worker"):
+        return True
     types = _values([facts.accept, *facts.fields("Accept")])
     return types.isdisjoint(_PAGES) and any(map(_FILES.fullmatch, types))
 

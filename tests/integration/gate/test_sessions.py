@@ -148,6 +148,28 @@ async def test_second_request_confirms_the_visitor(
     assert second.visitor == first.visitor
 
 
+async def test_page_that_confirms_takes_its_cookie_back_from_another_tab(
+    room_name: RoomName, start_gate: GateStarter
+) -> None:
+    """Two tabs open at once, and only one is admitted. The response of the other one may arrive in
+    between: the confirmation, which was sent with the pass, sets it once more."""
+    gate = await start_gate(rate="6/min", burst=1)
+    tabs = gate.visitor(), gate.visitor()
+    assert [(await tab.get())[0] for tab in tabs] == [200, 503]
+    passes, ticket = (tab.cookies()[gate.cookie_name] for tab in tabs)
+    confirmation = await tabs[0].request("GET", "/.gatekeeper/status")
+    last = confirmation.headers["Set-Cookie"].partition("=")[2].partition(";")[0]
+    first, kept = gate.token(passes), gate.token(last)
+    assert first is not None
+    assert kept is not None
+    assert kept.visitor == first.visitor
+    # So the other page, which sends its ticket beside the cookie, is inside as well.
+    headers = {"Cookie": f"{gate.cookie_name}={last}", "X-Queue-Ticket": ticket}
+    poll = await gate.visitor().request("GET", "/.gatekeeper/status", headers=headers)
+    assert poll.json["state"] == "admitted"
+    assert "X-Queue-Ticket" not in poll.headers
+
+
 async def test_late_unconfirmed_pass_has_lost_its_slot(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0")
     visitor = gate.visitor()

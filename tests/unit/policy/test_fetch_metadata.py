@@ -113,6 +113,10 @@ def test_file_of_a_page_without_metadata_creates_no_place(accept: str) -> None:
         assert creates_place(facts("GET", metadata | {"Accept": accept}))
 
 
+def test_script_of_a_service_worker_without_metadata_creates_no_place() -> None:
+    assert not creates_place(facts("GET", {"Accept": "*/*", "Service-Worker": "script"}))
+
+
 @pytest.mark.parametrize(
     "method", ["HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "get"]
 )
