@@ -27,7 +27,7 @@ _SOON_MS = 30_000
 MARIA = "the secret of maria, who may do everything"
 GATE = f"""
 [admission]
-rate = "6/min"
+rate = "6/h"
 burst = 1
 
 [[admin.tokens]]

@@ -124,8 +124,11 @@ async def test_healthz_and_readyz_differ_without_the_store(one_per_core: GatePro
             assert unready.status == 503
             assert unready.json["problems"] == ["the store does not respond"]
             assert (await operator.request("GET", "/healthz")).status == 200
-        ready = await operator.request("GET", "/readyz")
-        assert ready.status == 200
+
+        async def is_ready() -> bool:
+            return (await operator.request("GET", "/readyz")).status == 200
+
+        await eventually(is_ready)
 
 
 async def test_metrics_of_all_workers_are_complete(one_per_core: GateProcess) -> None:
