@@ -18,12 +18,15 @@ from gatekeeper.policy.access import AccessRule, Condition, RequestReadings
 from gatekeeper.policy.default_rules import access_rules
 from gatekeeper.policy.facts import HOST, TARGET, Client, RequestFacts, origin_form
 from gatekeeper.policy.original_request import is_check, original_request
-from gatekeeper.policy.parameters import TooManyValues, query_pairs, underscored_values
+from gatekeeper.policy.parameters import TooManyValues, first_value, underscored_values
 from gatekeeper.policy.readings import TooManyReadings
 from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Rejected, Route, Router, Ungated
 
 _ENDPOINTS = "/.gatekeeper/"
-_OF_ROOMS = ("status", "confirm", "enqueue", "leave", "wait", "invitation")
+# Those that a rule may block: the ones in a room. `web.endpoints` has the same, as a test checks.
+OF_ROOMS = frozenset(
+    {"status", "confirm", "enqueue", "challenge", "leave", "wait", "move", "continue", "invitation"}
+)
 _URL = re.compile(r"(https?)://([^/?#]+)([/?].*|)", re.IGNORECASE)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _ACTION = {"bypass": "bypasses the queue", "queue": "goes on to the rooms", "block": "is blocked"}
@@ -154,9 +157,10 @@ def explain(router: Router, facts: RequestFacts) -> Iterator[str]:
 def _explain_endpoint(router: Router, facts: RequestFacts) -> Iterator[str]:
     """The same for a request to the gate itself, which never reaches the origin."""
     name, _, query = facts.target.removeprefix(_ENDPOINTS).partition("?")
-    room = dict(query_pairs(query, "&")).get("room") or router.room_of(facts.client.host, "/")
+    path = first_value(query, "for") or "/"
+    room = first_value(query, "room") or router.room_of(facts.client.host, path)
     yield "an endpoint of the gate: rules on path and query do not apply"
-    if name in _OF_ROOMS and room:
+    if name in OF_ROOMS and room:
         yield from _end(router, facts, router.route_of_endpoint(facts, RoomName(room)))
     else:
         yield "for every client: it gives no place"

@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from string import ascii_lowercase, ascii_uppercase
-from urllib.parse import parse_qsl
 
 from gatekeeper.policy.readings import TooManyReadings, percent_decoded
 
@@ -35,11 +34,6 @@ _NO_LONGER_NAME = "(?![A-Za-z0-9_-])"
 
 class TooManyValues(TooManyReadings):
     """A parameter or cookie with hundreds of values."""
-
-
-def query_pairs(query: str, separator: str) -> list[tuple[str, str]]:
-    """The parameters of a query, decoded."""
-    return parse_qsl(query, keep_blank_values=True, errors="replace", separator=separator)
 
 
 def form_decoded(text: str) -> str:

@@ -89,6 +89,11 @@ class Endpoints:
             "enqueue": (_WRITE, self._enqueue),
         }
 
+    @property
+    def of_rooms(self) -> frozenset[str]:
+        """The names of those that concern a room, so that a rule may block them."""
+        return frozenset({*self._in_room, *self._with_body})
+
     async def respond(
         self, facts: RequestFacts, read_body: ReadBody = no_body
     ) -> GateResponse | ListResponse:

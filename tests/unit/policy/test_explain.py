@@ -251,6 +251,7 @@ path = "/**"
     [
         ("status", "198.51.100.1", '403 by rule "abuse"'),
         ("enqueue?room=default", "198.51.100.1", '403 by rule "abuse"'),
+        ("continue?code=a", "198.51.100.1", '403 by rule "abuse"'),
         ("status", "192.0.2.1", 'in room "default"'),
         ("health", "198.51.100.1", "for every client: it gives no place"),
         ("client.js", "198.51.100.1", "for every client: it gives no place"),
