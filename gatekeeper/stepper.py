@@ -17,11 +17,13 @@ Result = TypeVar("Result")
 
 
 def step(
-    operation: Coroutine[Any, Any, Result], then: Callable[[Result | BaseException], None]
+    operation: Coroutine[Any, Any, Result],
+    then: Callable[[Result | BaseException], None],
+    _done: asyncio.Future[Any] | None = None,
 ) -> None:
     """Run `operation`; call `then` once, now or later, with its result or the exception it raised.
 
-    Raises only what `then` raises.
+    Raises only what `then` raises. `_done`: the future that it waited for, where it goes on.
     """
     try:
         future = operation.send(None)
@@ -33,14 +35,6 @@ def step(
         if not isinstance(future, asyncio.Future):  # an operation awaits futures only
             operation.close()
             raise TypeError(f"a stepped operation awaited {future!r}")
-        future.add_done_callback(partial(_resume, operation, then))
+        future.add_done_callback(partial(step, operation, then))
         return
     then(result)
-
-
-def _resume(
-    operation: Coroutine[Any, Any, Result],
-    then: Callable[[Result | BaseException], None],
-    _future: asyncio.Future[Any],
-) -> None:
-    step(operation, then)

@@ -64,6 +64,8 @@ ARRIVAL_ORDER: Final = ArrivalOrder()
 def turn_of(token: Token, ordering: Ordering) -> int:
     """The turn of the token's holder: the one that the token names, else that of the order."""
     own_us = token.own_turn_us
+    if own_us is None and ordering is ARRIVAL_ORDER:  # nearly every poll
+        return token.arrival_us
     # The holder of a pass has no turn to wait for.
     lane = token.lane if isinstance(token, Ticket) else ""
     if own_us is None:

@@ -8,6 +8,7 @@ it. It has 40 bits, so two visitors can share one; a search by reference can fin
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from hashlib import sha256
 
 from gatekeeper.policy.tokens import VisitorId
@@ -20,6 +21,7 @@ _READ_AS = str.maketrans({"O": "0", "I": "1", "L": "1", "-": None, " ": None})
 _REFERENCE = re.compile(f"[{_ALPHABET}]{{8}}")
 
 
+@lru_cache(maxsize=65_536)  # as many as tokens are cached; 300 bytes each
 def reference_of(visitor: VisitorId) -> str:
     """The first 40 bits of SHA-256("reference|" + visitor id). Every poll needs one."""
     hashed = _PREFIXED.copy()

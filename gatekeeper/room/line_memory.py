@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.ordering import PROVISIONAL_US, Ordering, turn_of
-from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.tokens import Ticket
 from gatekeeper.room.line_places import LinePlaces
 from gatekeeper.room.state import RoomState
@@ -30,21 +29,23 @@ class LineMemory:
         *,
         state: RoomState | None,
         ordering: Ordering,
-        is_recovering: bool,
     ) -> None:
         """A response tells this visitor to poll again after `interval_s`. `position`: as the store
         has just given it; None: it did not respond."""
         turn_us = turn_of(ticket, ordering) if position is None else position.turn_us
-        knows_turn = _knows_turn(turn_us, state)
-        in_store = position is not None and position.confirmed
-        self.told.note(turn_us if knows_turn else 0, interval_s, in_store=in_store)
-        if position is not None and in_store and knows_turn and state and not is_recovering:
-            self._places.note(
-                turn_us,
-                position.ahead,
-                released_total=state.released_total,
-                now_us=state.now_us,
-            )
+        if state is None or not _knows_turn(turn_us, state):
+            self.told.note(0, interval_s, in_store=position is not None and position.confirmed)
+        elif position is None or not position.confirmed:
+            self.told.note(turn_us, interval_s, in_store=False)
+        else:
+            self.told.note(turn_us, interval_s, in_store=True)
+            if not state.is_recovering:
+                self._places.note(
+                    turn_us,
+                    position.ahead,
+                    released_total=state.released_total,
+                    now_us=state.now_us,
+                )
 
     def ahead_of(
         self,
@@ -62,8 +63,6 @@ class LineMemory:
         return self._places.ahead_of(turn_us, released_total=state.released_total)
 
 
-def _knows_turn(turn_us: int, state: RoomState | None) -> bool:
+def _knows_turn(turn_us: int, state: RoomState) -> bool:
     """Whether no draw can still give this visitor another turn."""
-    if state is None or turn_us >= PROVISIONAL_US or state.undrawn:
-        return False
-    return state.window.phase is not Phase.PREQUEUE
+    return state.knows_turns and turn_us < PROVISIONAL_US

@@ -28,6 +28,7 @@ from gatekeeper.policy.schedule import EventOrder, Schedule, Window, parse_sched
 
 _FIELDS_IN_REPLY = 24
 _TEXTS = ("mode", "message", "overrides", "events")
+_MODES = {mode.value.encode(): mode for mode in Mode}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,10 @@ class RoomState:
     effective_rate_per_minute: float = field(init=False, repr=False, compare=False)  # now
     expected_rate_per_minute: float = field(init=False, repr=False, compare=False)  # to pace polls
     reason: Reason = field(init=False, repr=False, compare=False)  # were no slot held
+    # The store may not know every visitor in line yet.
+    is_recovering: bool = field(init=False, repr=False, compare=False)
+    # No draw is to come that can give a visitor in line another turn.
+    knows_turns: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         schedule = parse_schedule(self.events)
@@ -104,6 +109,9 @@ class RoomState:
         object.__setattr__(self, "expected_rate_per_minute", expected)
         reason = reason_of(phase, rate_per_minute=rate, active=0, max_active=0)
         object.__setattr__(self, "reason", reason)
+        object.__setattr__(self, "is_recovering", self.recovering_until_us > self.now_us)
+        knows_turns = not self.undrawn and window.phase is not Phase.PREQUEUE
+        object.__setattr__(self, "knows_turns", knows_turns)
 
     def newer_than(self, other: RoomState | None) -> bool:
         return other is None or (self.epoch, self.version, self.now_us) > (
@@ -186,7 +194,4 @@ def _overrides(value: object) -> str:
 
 
 def _mode(raw: bytes) -> Mode:
-    try:
-        return Mode(raw.decode())
-    except ValueError:
-        return Mode.HOLD  # an unknown mode admits no visitor
+    return _MODES.get(raw, Mode.HOLD)  # an unknown mode admits no visitor

@@ -15,10 +15,12 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Protocol
 
 import hiredis
+from prometheus_client import Histogram
 
 from gatekeeper import metrics
 from gatekeeper.config.types import RoomName
@@ -134,7 +136,7 @@ class RedisStore:
         except _FAILURES as error:
             metrics.store_errors.labels(script.name).inc()
             raise _translated(error, script.name) from error
-        metrics.store_seconds.labels(script.name).observe(time.perf_counter() - began_s)
+        _seconds_of(script.name).observe(time.perf_counter() - began_s)
         return _listed(reply)
 
     async def scores(self, key: str, *, since: float, most: int) -> dict[str, float]:
@@ -223,6 +225,12 @@ class RedisStore:
             if self._wire is None or not self._wire.is_open:  # else another caller was first
                 self._wire = await self._address.open()
             return self._wire
+
+
+@lru_cache(maxsize=len(metrics.OPERATIONS))
+def _seconds_of(operation: str) -> Histogram:
+    """The durations of an operation; its lookup takes prometheus_client longer than to add one."""
+    return metrics.store_seconds.labels(operation)
 
 
 def _listed(reply: Any) -> list[Any]:

@@ -70,7 +70,8 @@ class ToldIntervals:
         now_s = self._monotonic_s()
         until_s = now_s + interval_s * RETURN_MARGIN + GRACE_S
         due = self._in_store if in_store else self._outstanding
-        due.note(turn_us, math.ceil(until_s / _STEP_S) * _STEP_S, now_s=now_s)
+        # `%` by a negative step is what is missing to the next one, as a negative number.
+        due.note(turn_us, until_s - until_s % -_STEP_S, now_s=now_s)
 
     def follow(self, epoch: int) -> None:
         """The store replied with a state of this epoch. Another than the last: it was lost."""

@@ -68,7 +68,7 @@ class ReplicaView:
     @property
     def is_recovering(self) -> bool:
         """Whether the store may not know every visitor in line yet."""
-        return self.state is not None and self.state.recovering_until_us > self.state.now_us
+        return self.state is not None and self.state.is_recovering
 
     def update_from_store(self, state: RoomState) -> None:
         """A state that the store has just returned."""
@@ -101,14 +101,8 @@ class ReplicaView:
     def note_told(self, ticket: Ticket, position: QueuePosition | None, interval_s: float) -> None:
         """A response tells this waiting visitor to poll again after `interval_s`. `position`: as
         the store has just given it; None: it did not respond."""
-        self.line.note_told(
-            ticket,
-            position,
-            interval_s,
-            state=self.state,
-            ordering=self.decisive.ordering,
-            is_recovering=self.is_recovering,
-        )
+        state, ordering = self.state, self.decisive.ordering
+        self.line.note_told(ticket, position, interval_s, state=state, ordering=ordering)
 
     def estimated(
         self, ticket: Ticket, position: QueuePosition | None

@@ -101,6 +101,7 @@ class Credentials:
             secure: self._policy.attributes("", secure=secure)
             for secure in ((True, False) if not self._policy.domain else ())
         }
+        self._starts = {secure: f"{name}=" for secure, name in self._names.items()}
         self._patterns = {secure: _value_of(name) for secure, name in self._names.items()}
         # Behind TLS: with the prefix before a change of cookie_domain, and as it was set by http.
         self._other_patterns = [
@@ -150,9 +151,10 @@ class Credentials:
         """The token in the value of a `Cookie` field. A name may come several times there, for
         other paths or domains, or planted by a sibling host. All of them are tried: a field of
         16 KB holds about 50 tokens."""
-        values = self._patterns[secure].findall(cookies)
-        if len(values) == 1:  # as a rule
-            token = self._tokens.read(values[0], now_s=now_s)
+        before, _, after = cookies.partition(self._starts[secure])
+        if (not before or before.endswith("; ")) and self._starts[secure] not in after:
+            # As a rule: the name is there once, in the form that browsers send.
+            token = self._tokens.read(after.partition(";")[0], now_s=now_s)
             if token is not None:
                 return PresentedToken(token)
         tokens = self._stored(cookies, secure=secure, now_s=now_s)

@@ -190,8 +190,8 @@ class Endpoints:
     def status_response(self, visit: Visit, outcome: Outcome) -> GateResponse:
         """Where the holder of a token stands."""
         match outcome:
-            case Wait(ticket=ticket, changed=changed):
-                headers = visit.headers(ticket) if changed else ()
+            case Wait():  # first: nearly every poll
+                headers = visit.headers(outcome.ticket) if outcome.changed else ()
                 return self._responses.place(visit.waiting_status(outcome), headers=headers)
             case Admit(pass_=Pass() as pass_, changed=changed):
                 headers = visit.headers(pass_) if changed else ()

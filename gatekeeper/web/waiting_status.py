@@ -164,7 +164,7 @@ def waiting_status_of(
         eta,
         rate,
         refresh_s,
-        rfc3339(ticket.arrival_us / 1_000_000),
+        _second(ticket.arrival_us // 1_000_000),
         reason,
         (state.shown_message or None) if state else None,
         event.starts_at if event and event.starts_in_s is not None else None,

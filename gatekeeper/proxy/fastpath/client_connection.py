@@ -128,7 +128,11 @@ class ClientConnection(TimedConnection):
                 self._forward(plan, data)
                 return
             if data.find(_HEAD_END) == len(data) - 4 > 0:  # one whole head, and nothing else
-                self._serve_new(data)
+                new = self._server.admission.look(data, self._peer)
+                if new is None:
+                    self._hand_over(data)
+                else:
+                    self._serve(new, data, is_last=False)
                 return
         if self._state is CLOSED:
             return
@@ -164,14 +168,6 @@ class ClientConnection(TimedConnection):
         self._received, self._start = (b"", 0) if is_all else (received, end)
         self._end_head()
         self._serve(plan, head, is_last=is_all and self._input_ended)
-
-    def _serve_new(self, head: bytes) -> None:
-        """Serve a request of which the policy recalls no plan, and after which nothing came."""
-        plan = self._server.admission.look(head, self._peer)
-        if plan is None:
-            self._hand_over(head)
-        else:
-            self._serve(plan, head, is_last=False)
 
     def _serve(self, plan: ForwardPlan | GateExchange, head: bytes, *, is_last: bool) -> None:
         if not isinstance(plan, GateExchange):
@@ -209,17 +205,17 @@ class ClientConnection(TimedConnection):
         if self._state is not GATE:
             return
         match reply:
+            case CompleteResponse():  # first: every poll
+                self._keep_alive &= not (reply.close or self._server.closing)
+                end = _LINE_END if self._keep_alive else _CLOSE
+                self._transport.write(reply.head + end + reply.body)
+                self._state = SENT
+                if not self._slow:
+                    self._finish()
             case BaseException():
                 self._hand_over(self._head + self._rest())
             case HandOver(known=known):
                 self._hand_over(self._head + self._rest(), known=known)
-            case CompleteResponse(head=head, body=body, close=close):
-                self._keep_alive &= not (close or self._server.closing)
-                end = _LINE_END if self._keep_alive else _CLOSE
-                self._transport.write(head + end + body)
-                self._state = SENT
-                if not self._slow:
-                    self._finish()
             case SwitchProtocol(head=head, protocol=protocol):
                 self._detach()
                 self._server.forget(self)

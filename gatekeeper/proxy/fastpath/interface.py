@@ -12,7 +12,7 @@ else is handed over to aiohttp with what is known so far, so that the store is n
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -105,13 +105,12 @@ class SwitchProtocol:
 FastPathReply = CompleteResponse | HandOver | SwitchProtocol
 
 
-class GateExchange(ABC):
-    """A plain request that the gate itself responds to."""
+class GateExchange:
+    """A plain request that the gate itself responds to. Without the metaclass of `ABC`, which makes
+    each `isinstance` a call of Python."""
 
     __slots__ = ("keep_alive",)
-
-    def __init__(self, *, keep_alive: bool) -> None:
-        self.keep_alive = keep_alive  # the client's connection may stay open
+    keep_alive: bool  # the client's connection may stay open
 
     @abstractmethod
     async def respond(self) -> FastPathReply:

@@ -55,7 +55,7 @@ class CorsExchange(GateExchange):
     __slots__ = ("_exchange", "_lines")
 
     def __init__(self, exchange: GateExchange, lines: bytes) -> None:
-        super().__init__(keep_alive=exchange.keep_alive)
+        self.keep_alive = exchange.keep_alive
         self._exchange = exchange
         self._lines = lines
 
@@ -82,7 +82,7 @@ class ReadyResponse(GateExchange):
     __slots__ = ("_response",)
 
     def __init__(self, response: GateResponse, *, keep_alive: bool) -> None:
-        super().__init__(keep_alive=keep_alive)
+        self.keep_alive = keep_alive
         self._response = response
 
     async def respond(self) -> FastPathReply:
@@ -95,7 +95,7 @@ class StatusExchange(GateExchange):
     __slots__ = ("_endpoints", "_visit")
 
     def __init__(self, endpoints: Endpoints, visit: Visit, *, keep_alive: bool) -> None:
-        super().__init__(keep_alive=keep_alive)
+        self.keep_alive = keep_alive
         self._endpoints = endpoints
         self._visit = visit
 
@@ -121,7 +121,7 @@ class StreamExchange(GateExchange):
         *,
         keep_alive: bool,
     ) -> None:
-        super().__init__(keep_alive=keep_alive)
+        self.keep_alive = keep_alive
         self._endpoints = endpoints
         self._responses = responses
         self._streams = streams
@@ -150,7 +150,7 @@ class AuthExchange(GateExchange):
     __slots__ = ("_auth", "_check")
 
     def __init__(self, auth: ForwardAuth, check: RequestFacts, *, keep_alive: bool) -> None:
-        super().__init__(keep_alive=keep_alive)
+        self.keep_alive = keep_alive
         self._auth = auth
         self._check = check
 
@@ -165,7 +165,7 @@ class PageExchange(GateExchange):
     __slots__ = ("_responses", "_visit")
 
     def __init__(self, responses: Responses, visit: Visit, *, keep_alive: bool) -> None:
-        super().__init__(keep_alive=keep_alive)
+        self.keep_alive = keep_alive
         self._responses = responses
         self._visit = visit
 

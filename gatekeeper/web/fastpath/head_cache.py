@@ -11,6 +11,7 @@ nothing that the key leaves out.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,11 +20,10 @@ from gatekeeper.policy.routing import Route
 from gatekeeper.web.pipeline import Visit
 from gatekeeper.web.room_gate import RoomGate
 
-# Names that stand at the beginning of a line; values as in `plain_head`, and not empty.
-_VARIES = re.compile(
-    rb"(\r\n(?:(?i:cookie)|(?i:x-forwarded-for)): )"
-    rb"((?![\t ])[\t\x20-\x7e\x80-\xff]++(?<![\t ]))(?=\r\n)"
-)
+# Names that stand at the beginning of a line; values that are not empty.
+_VARIES = re.compile(rb"(\r\n(?:(?i:cookie)|(?i:x-forwarded-for)): )([^\r]++)(?=\r\n)")
+# What a value consists of, as in `plain_head`. A pattern takes four times as long for that.
+_IN_VALUES = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _COOKIE_AT = slice(2, 3)  # where the two names differ
 _MOST_ENTRIES = 4096
 _MOST_BYTES = 2048
@@ -71,15 +71,15 @@ class HeadCache:
 
     def recall(self, head: bytes, *, trusted: bool) -> tuple[HeadEntry, bytes] | None:
         """The entry of `head` and its cookie, if it is known."""
-        cut, cookie = _cut(head)
+        cut, values, cookie = _cut(head)
         entry = self._entries.get((cut, trusted))
-        return None if entry is None else (entry, cookie)
+        return (entry, cookie) if entry is not None and _is_plain(values) else None
 
     def keep(self, head: bytes, entry: HeadEntry, *, trusted: bool) -> None:
         """Keep the entry, unless its route depended on a fact outside of the key."""
         if entry.route.reads & ~KEY_FACTS:
             return
-        cut, _ = _cut(head)
+        cut, _, _ = _cut(head)  # of a plain head
         if len(cut) > _MOST_BYTES:
             return
         if len(self._entries) >= _MOST_ENTRIES:
@@ -87,12 +87,20 @@ class HeadCache:
         self._entries[cut, trusted] = entry
 
 
-def _cut(head: bytes) -> tuple[bytes, bytes]:
-    """The head without the values that vary, and its last cookie."""
+def _cut(head: bytes) -> tuple[bytes, list[bytes], bytes]:
+    """The head without the values that vary, these, and the last cookie."""
     parts = _VARIES.split(head)  # text before a field, its name, its value, and so on
-    cookie = b""
+    values, cookie = parts[2::3], b""
     for at in range(1, len(parts), 3):
         if parts[at][_COOKIE_AT] in b"Cc":
             cookie = parts[at + 1]
     del parts[2::3]
-    return b"".join(parts), cookie
+    return b"".join(parts), values, cookie
+
+
+def _is_plain(values: Sequence[bytes]) -> bool:
+    """Whether each is a value that a plain head can have."""
+    for value in values:
+        if value.translate(None, _IN_VALUES) or value.strip(b"\t ") != value:
+            return False
+    return True

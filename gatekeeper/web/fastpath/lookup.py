@@ -58,6 +58,7 @@ from gatekeeper.web.responses import Responses
 from gatekeeper.web.stream import Streams
 
 _PREFIX = PREFIX.encode()
+_STATUS = b"GET %bstatus" % _PREFIX
 # What is kept of a block is about twice as long again. A browser's has about 1 KB; one visitor who
 # sends new fields with each request can fill this, but not past 75 MB.
 _MOST_KNOWN = 8192
@@ -130,6 +131,8 @@ class FastPathLookup:
     def recall(self, data: bytes, peer: str) -> KnownForward | None:
         """A block that is known ends with the empty line and holds no other: what is before it,
         if it is one request line, makes it one whole head."""
+        if data.startswith(_STATUS):  # a poll: of these none is known
+            return None
         line, _, block = data.partition(b"\r\n")
         known = self._known.get(block)
         if known is None or known.peer != peer:

@@ -23,16 +23,8 @@ class Replica:
         self.now_s = 1000.0
         self.memory = LineMemory(monotonic_s=lambda: self.now_s)
 
-    def note(
-        self,
-        position: QueuePosition | None,
-        *,
-        state: RoomState | None = STATE,
-        is_recovering: bool = False,
-    ) -> None:
-        self.memory.note_told(
-            TICKET, position, 8.0, state=state, ordering=ARRIVAL_ORDER, is_recovering=is_recovering
-        )
+    def note(self, position: QueuePosition | None, *, state: RoomState | None = STATE) -> None:
+        self.memory.note_told(TICKET, position, 8.0, state=state, ordering=ARRIVAL_ORDER)
 
     def ahead(
         self, position: QueuePosition | None = None, *, state: RoomState | None = STATE
@@ -70,7 +62,7 @@ def test_visitor_without_a_place_in_the_store_notes_none(position: QueuePosition
 def test_place_in_a_line_that_recovers_is_not_kept() -> None:
     """Visitors ahead of it have yet to return."""
     replica = Replica()
-    replica.note(POSITION, is_recovering=True)
+    replica.note(POSITION, state=replace(STATE, recovering_until_us=STATE.now_us + 1))
     assert replica.ahead() is None
 
 

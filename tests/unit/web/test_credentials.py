@@ -98,6 +98,36 @@ def test_cookie_domain_is_set_for_its_own_hosts(host: str, has_domain: bool) -> 
     assert attributes.startswith("Domain=example.com; ") is has_domain
 
 
+@pytest.mark.parametrize(
+    ("form", "is_found"),
+    [
+        ("NAME=TOKEN", True),
+        ("a=1; NAME=TOKEN; b=2", True),
+        ("a=1;NAME=TOKEN;b=2", True),
+        ("a=1; \tNAME=TOKEN", True),
+        ('NAME="TOKEN"', True),
+        ("NAME=; NAME=TOKEN", True),
+        ("NAME=other; NAME=TOKEN", True),
+        ("other-NAME=1; NAME=TOKEN", True),
+        ("a=NAME=TOKEN", False),
+        ("other-NAME=TOKEN", False),
+        ("a=1, NAME=TOKEN", False),
+        ("NAME =TOKEN", False),
+        ("NAME=TOKENx", False),
+        ("NAME=", False),
+        ("", False),
+    ],
+)
+@pytest.mark.parametrize("secure", [True, False])
+def test_token_is_found_in_every_form_of_a_cookie_field(
+    form: str, secure: bool, is_found: bool
+) -> None:
+    name = "__Host-gatekeeper-sale" if secure else "gatekeeper-sale"
+    cookies = form.replace("NAME", name).replace("TOKEN", TOKENS.mint(TICKET))
+    found = credentials().read_cookie(cookies, secure=secure, now_s=NOW_S)
+    assert found.token == (TICKET if is_found else None)
+
+
 def test_secure_cookie_counts_before_a_plain_one() -> None:
     other = TOKENS.mint(make_ticket(ROOM, now_s=NOW_S))
     cookies = f"gatekeeper-sale={other}; __Host-gatekeeper-sale={TOKENS.mint(TICKET)}"

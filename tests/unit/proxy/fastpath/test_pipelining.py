@@ -25,6 +25,9 @@ READ_BYTES = 262_144  # of uvloop, and of asyncio
 
 
 class Own(GateExchange):
+    def __init__(self) -> None:
+        self.keep_alive = True
+
     async def respond(self) -> FastPathReply:
         return CompleteResponse(HEAD, b"")
 
@@ -35,7 +38,7 @@ class Policy(AdmitAll):
     def look(self, head: bytes, peer: str) -> Any:  # noqa: ARG002
         if head.startswith(b"PUT"):
             return None
-        return Own(keep_alive=True) if head == OWN else Plan()
+        return Own() if head == OWN else Plan()
 
 
 @pytest.fixture

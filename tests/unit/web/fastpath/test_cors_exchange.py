@@ -27,7 +27,7 @@ class Exchange(GateExchange):
     """An exchange with a fixed reply."""
 
     def __init__(self, reply: FastPathReply) -> None:
-        super().__init__(keep_alive=False)
+        self.keep_alive = False
         self._reply = reply
 
     async def respond(self) -> FastPathReply:

@@ -282,6 +282,34 @@ def test_known_head_keeps_whether_it_creates_a_place(field: str, creates: bool) 
     assert exit_of(looked, head("/", "Cookie: a=1"), PEER).creates_place
 
 
+@pytest.mark.parametrize(
+    ("value", "is_plain"),
+    [
+        (b"a=2", True),
+        (b"a=\xc3\xbc", True),
+        (b"a\tb", True),
+        (b" a=2", False),
+        (b"a=2 ", False),
+        (b"\ta", False),
+        (b"a\x01", False),
+        (b"a\x7f", False),
+        (b"a\nb", False),
+        (b"a\rb", False),
+    ],
+)
+@pytest.mark.parametrize("name", [b"Cookie", b"x-forwarded-for"])
+def test_head_with_another_value_is_known_if_it_is_plain(
+    name: bytes, value: bytes, is_plain: bool
+) -> None:
+    looked = lookup(ONE_ROOM)
+    first = head("/", "Cookie: a=1", "x-forwarded-for: 192.0.2.1")
+    assert exit_of(looked, first, PEER).way == "PageExchange"
+    before, _, after = first.partition(name + b": ")
+    data = before + name + b": " + value + b"\r\n" + after.partition(b"\r\n")[2]
+    assert (looked._heads.recall(data, trusted=False) is not None) is is_plain
+    assert exit_of(looked, data, PEER) == exit_of(lookup(ONE_ROOM), data, PEER)
+
+
 def test_ticket_of_a_page_is_no_part_of_a_known_head() -> None:
     """It differs by visitor: kept, it would push out heads that many visitors share."""
     looked = lookup(ONE_ROOM)
