@@ -7,12 +7,15 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import promql_parser as promql
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from gatekeeper.admin.edge_status import Certificate, EdgeStatus
+from gatekeeper.admin.exposition import exposition
 from tests.gates import GateProcess, Origin, Visitor
 from tests.integration.ops.process_settings import settings
 from tests.servers import eventually
@@ -25,6 +28,7 @@ _LATEST = (  # the last that are there: after the first period of autotune
     "gatekeeper_autotune_latency_seconds{",
     "gatekeeper_autotune_changes_total{",
 )
+EDGE = EdgeStatus(True, (Certificate("shop.example.com", "valid", 2e9),))
 _VARIABLES = {"$__rate_interval": "1m", "$room": ".*"}
 
 Metrics = dict[str, list[dict[str, str]]]
@@ -33,7 +37,7 @@ Selected = tuple[str, dict[str, str]]
 
 async def scraped() -> tuple[Metrics, set[str]]:
     """Names of samples with the labels of each, and the names of families, of a busy gate whose
-    rate autotune has changed."""
+    rate autotune has changed, and of an edge."""
     more = """
 [[room]]
 name = "default"
@@ -61,6 +65,8 @@ autotune_max = "50/min"
                     return all(name in text for name in _LATEST)
 
                 await eventually(is_steered, timeout_s=60)
+    with TemporaryDirectory() as empty:
+        text += exposition(Path(empty), [], [], edge=EDGE).decode()
     families = list(text_string_to_metric_families(text))
     found: Metrics = {}
     for family in families:
