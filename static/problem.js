@@ -1,5 +1,6 @@
 /* Loads a problem page again, at growing intervals: an origin that recovers must not receive all
-   waiting visitors within one second. */
+   waiting visitors within one second. Never while offline, since the browser's own error page would
+   stay. */
 (() => {
   "use strict";
 
@@ -19,6 +20,10 @@
   }
 
   const seconds = Math.min(document.documentElement.dataset.retry * Math.pow(1.5, tries()), MAX_S);
-  setTimeout(() => location.reload(), seconds * (0.85 + 0.3 * Math.random()) * 1000);
-  addEventListener("online", () => location.reload());
+  function reload() {
+    if (navigator.onLine !== false) location.reload();
+  }
+
+  setTimeout(reload, seconds * (0.85 + 0.3 * Math.random()) * 1000);
+  addEventListener("online", reload);
 })();

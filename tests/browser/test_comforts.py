@@ -336,3 +336,15 @@ async def test_problem_page_reloads_at_growing_intervals(gate: FakeGate, visit: 
     gate.problem, gate.open = 0, True
     await pass_time(page, 20)
     await expect(page.locator("h1")).to_have_text("Welcome to the shop")
+
+
+async def test_problem_page_stays_while_the_device_is_offline(gate: FakeGate, visit: Visit) -> None:
+    """A reload would show the browser's own error page, which never loads itself again."""
+    gate.problem = 502
+    page = await visit()
+    await page.context.set_offline(True)
+    await pass_time(page, 30)
+    assert gate.loaded == 1
+    async with page.expect_navigation():
+        await page.context.set_offline(False)
+    assert gate.loaded == 2
