@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,8 @@ from gatekeeper.process import worker
 from gatekeeper.proxy import own_response
 from gatekeeper.proxy.fastpath import client_connection, deadlines
 from tests.conformance.gate_pair import Stage, running_stage
+from tests.conformance.request_cases import STATUS
+from tests.conformance.tls_stage import certificate
 from tests.integration.proxy.forwarding import OK, answering, until
 
 LIMIT_S = 0.5
@@ -57,6 +60,28 @@ async def test_client_that_reads_no_own_response_is_reset(
                 client.shutdown(socket.SHUT_WR)
         await until(lambda: stage.fast_path_connections + stage.aiohttp_connections == 0)
         client.close()
+        assert stage.origin.requests == []
+
+
+@pytest.mark.parametrize("request_", [PAGE, PUT])
+async def test_client_that_reads_no_own_response_over_tls_is_reset(
+    request_: bytes, fast_path: bool, store_url: str, tmp_path: Path
+) -> None:
+    toml, context = certificate(tmp_path)
+    async with running_stage(
+        answering(OK),
+        store_url=store_url,
+        fast_path=fast_path,
+        toml=toml + NO_ADMISSION,
+        origin_toml='read_timeout = "500ms"',
+        tls=context,
+    ) as stage:
+        wire = await stage.connect()
+        wire.send(STATUS)
+        assert (await wire.message()).status == 200
+        wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        wire.send(request_ * 8000)
+        await until(lambda: stage.fast_path_connections + stage.aiohttp_connections == 0)
         assert stage.origin.requests == []
 
 
