@@ -21,8 +21,10 @@ from tests.servers import StoreServer
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 NOW_S = time.time()
-TICKET = Ticket(ROOM, VisitorId("B" * 22), round(NOW_S * 1e6), NOW_S + 60, NOW_S + 600)
-PASS = Pass(ROOM, VisitorId("C" * 22), round(NOW_S * 1e6), NOW_S + 60, NOW_S + 600, NOW_S + 600)
+# Neither is due for renewal, nor ends, while the tests run: between two requests, for instance.
+ISSUED_S, ENDS_S = NOW_S + 3600, NOW_S + 7200
+TICKET = Ticket(ROOM, VisitorId("B" * 22), round(NOW_S * 1e6), ISSUED_S, ENDS_S)
+PASS = Pass(ROOM, VisitorId("C" * 22), round(NOW_S * 1e6), ISSUED_S, ENDS_S, ENDS_S)
 STATUS = b"GET /.gatekeeper/status?room=" + ROOM.encode()
 HTML = b"Accept: text/html,application/xhtml+xml;q=0.9"
 GZIP = b"Accept-Encoding: gzip, deflate, br"

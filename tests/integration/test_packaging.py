@@ -14,7 +14,7 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).parents[2]
-_TIMEOUT_S = 60
+_TIMEOUT_S = 100
 _DEPLOYED = (
     ".gitignore",
     "forward-auth/Caddyfile",

@@ -231,20 +231,21 @@ async def test_bad_value_is_400_and_changes_nothing(events: Events) -> None:
     assert await events.all() == before
 
 
-REFUSED: list[tuple[int, dict[str, Any]]] = [
-    (404, {"name": "new", "delay": "10m"}),
-    (404, {"name": "new", "start": "now"}),
-    (404, {"name": "x" * 9000, "delay": "10m"}),
-    (409, {"name": "sale", "start": soon(120), "rate": "1/s"}),
-    (409, {"name": "new", "start": soon(20)}),
-    (409, {"name": "new", "start": soon(60)}),
-]
+def refused_changes() -> list[tuple[int, dict[str, Any]]]:
+    return [
+        (404, {"name": "new", "delay": "10m"}),
+        (404, {"name": "new", "start": "now"}),
+        (404, {"name": "x" * 9000, "delay": "10m"}),
+        (409, {"name": "sale", "start": soon(120), "rate": "1/s"}),
+        (409, {"name": "new", "start": soon(20)}),
+        (409, {"name": "new", "start": soon(60)}),
+    ]
 
 
 async def test_refused_change_is_404_or_409_and_changes_nothing(events: Events) -> None:
     await events.post(name="sale", prequeue=soon(10), start=soon(30), end=soon(90))
     before = await events.all()
-    for status, body in REFUSED:
+    for status, body in refused_changes():
         found, refused = await events.post(**body)
         assert (found, len(refused["error"]) < 300) == (status, True), refused
     assert await events.all() == before

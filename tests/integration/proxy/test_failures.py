@@ -35,7 +35,8 @@ async def test_origin_that_does_not_listen_is_unreachable() -> None:
 
 
 async def test_origin_with_unknown_name_is_unreachable() -> None:
-    async with running_gate("http://nowhere.invalid:80") as gate:
+    url = "http://nowhere.invalid:80"
+    async with running_gate(url, connect_timeout="60s") as gate:  # a resolver may be silent
         assert (await gate.ask(get())).status == 502
     failed_with(gate, OriginUnreachable)
 
