@@ -15,7 +15,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 from yarl import URL
 
-from gatekeeper.config.problems import shown
+from gatekeeper.config.problems import in_ascii, shown
 from gatekeeper.config.section import Conflict, Section
 from gatekeeper.config.types import File, is_loopback, text_or_list
 
@@ -31,7 +31,7 @@ def _edge_domain(value: object) -> str:
     if len(text) > 253 or not _DOMAIN.fullmatch(text):
         raise ValueError(
             f'{shown(value)} is not a domain; expected e.g. "shop.example.com" or "*.example.com", '
-            "without scheme and port"
+            f"without scheme and port{in_ascii(value)}"
         )
     return text
 

@@ -36,6 +36,12 @@ def shown(value: object) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
+def in_ascii(value: object) -> str:
+    """What is added to the expectation of a name: clients send an international one as "xn--…"."""
+    is_international = isinstance(value, str) and not value.isascii()
+    return ', an international name in ASCII ("xn--…")' if is_international else ""
+
+
 def unknown_key(
     key: str, *, section: str, known: Iterable[str], elsewhere: Mapping[str, str]
 ) -> str:

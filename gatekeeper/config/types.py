@@ -17,7 +17,7 @@ from jwt.exceptions import InvalidKeyError
 from pydantic import AfterValidator, BeforeValidator, Field
 from yarl import URL
 
-from gatekeeper.config.problems import shown
+from gatekeeper.config.problems import in_ascii, shown
 from gatekeeper.config.sentinel_url import parse_sentinel_url
 
 RoomName = NewType("RoomName", str)
@@ -237,6 +237,7 @@ def _host_pattern(value: object) -> str:
     if not re.fullmatch(r"(\*|[a-z0-9_-]+)(\.(\*|[a-z0-9_-]+))*", text):
         raise ValueError(
             f'{shown(value)} is not a host; expected e.g. "shop.example.com" or "*.example.com"'
+            f"{in_ascii(value)}"
         )
     return text
 
@@ -305,7 +306,8 @@ def _optional_secret(secret: str) -> str:
 def _domain(value: object) -> str:
     text = value.lower().strip(".") if isinstance(value, str) else ""
     if value != "" and not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)+", text):
-        raise ValueError(f'{shown(value)} is not a domain; expected e.g. "example.com"')
+        expected = f'expected e.g. "example.com"{in_ascii(value)}'
+        raise ValueError(f"{shown(value)} is not a domain; {expected}")
     return text
 
 
@@ -317,7 +319,7 @@ def _web_origin(value: object) -> str:
     if match is None or not 0 < int(match["port"] or 1) < 65536:
         raise ValueError(
             f'{shown(value)} is not an origin; expected e.g. "https://shop.example.com", '
-            'without a path and without "*"'
+            f'without a path and without "*"{in_ascii(value)}'
         )
     default = f":{_DEFAULT_PORTS[match['scheme']]}"
     return text.removesuffix(default)
@@ -331,6 +333,7 @@ def _frame_ancestor(value: object) -> str:
     raise ValueError(
         f"{shown(value)} is not a frame ancestor; "
         'expected "\'self\'", "\'none\'" or e.g. "https://*.example.com"'
+        f"{in_ascii(value)}"
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 
-from gatekeeper.config.problems import shown
+from gatekeeper.config.problems import in_ascii, shown
 from gatekeeper.config.schema import Config
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import BadRequest
@@ -42,9 +42,7 @@ def parse_request_url(text: str) -> tuple[str, str, str]:
         )
     scheme, host, rest = match.groups()
     if HOST.fullmatch(host) is None:
-        expected = 'expected a host as clients send it, e.g. "shop.example.com" or "[2001:db8::1]"'
-        if not host.isascii():
-            expected = 'expected its form in ASCII, "xn--…", which is what browsers send'
+        expected = f'expected e.g. "shop.example.com" or "[2001:db8::1]"{in_ascii(host)}'
         raise ValueError(f"{shown(text)} is not a URL: {shown(host)} is not a host; {expected}")
     target = origin_form(text)
     if TARGET.fullmatch(target) is None:
