@@ -231,10 +231,10 @@ class ClientConnection(TimedConnection):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         if self._state in _BEFORE_RESPONSE and self._plan is not None:
             self._plan.note_abandoned(seconds=perf_counter() - self._began_s)
-        if self._state is CLOSED:
-            self._cancel_deadlines()
-        else:
+        if self._state is not CLOSED:
             self._detach()
+        elif self._closing is not None:  # all others were cancelled as it began to close
+            self._cancel_deadlines()
         self._server.forget(self)
 
     def eof_received(self) -> bool:
