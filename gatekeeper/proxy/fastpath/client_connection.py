@@ -322,7 +322,7 @@ class ClientConnection(TimedConnection):
         if plan.may_add or self._head[0] == _H:  # of HEAD
             return self._parse_head(data, plan, origin, None)
         looked_up = server.responses.look_up(data)
-        if looked_up is None or (known := looked_up.known) is None:
+        if looked_up is None or (known := looked_up[0]) is None:
             return self._parse_head(data, plan, origin, looked_up)
         length, size = known.length, known.size
         body: Body = LengthBody(length) if length >= 0 else ChunkedBody(decode=False)
@@ -333,7 +333,7 @@ class ClientConnection(TimedConnection):
         self._state, self._body, self._partial_head = BODY, body, b""
         origin.reusable = known.persistent
         end = _LINE_END if self._keep_alive else _CLOSE
-        return b"".join((known.before, looked_up.date, known.after, end, early))
+        return b"".join((known.before, looked_up[2], known.after, end, early))
 
     def _parse_head(
         self, data: bytes, plan: ForwardPlan, origin: OriginConnection, looked_up: LookedUp | None

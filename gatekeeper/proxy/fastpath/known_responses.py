@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from gatekeeper.proxy.framing import Body, ChunkedBody, LengthBody
 from gatekeeper.proxy.headers import response_head
 from gatekeeper.proxy.response import ResponseHead
 
+_LINE_END: Final = b"\r\n"
 _END: Final = b"\r\n\r\n"
 _FIELD: Final = b"\r\nDate: "
 _DATE_BYTES: Final = 29  # of an IMF-fixdate (RFC 9110 section 5.6.7)
@@ -35,19 +36,16 @@ class KnownResponse:
     """What a head of `size` bytes came to."""
 
     status: int
-    before: bytes  # of the client's head, up to the date
-    after: bytes  # from there to the empty line, which the caller adds
+    before: bytes  # of the client's head, up to the date, which has its line break
+    after: bytes  # from the next line to the empty line, which the caller adds
     length: int  # of the body; -1: it is chunked
     persistent: bool
     size: int
 
 
-class LookedUp(NamedTuple):
-    """A head that has come before. `known` is None until it is kept."""
-
-    known: KnownResponse | None
-    key: bytes
-    date: bytes
+# A head that has come before: what is known of it, None until it is kept; its key; and its date. A
+# plain tuple, since it is made for each response.
+LookedUp = tuple[KnownResponse | None, bytes, bytes]
 
 
 class KnownResponses:
@@ -75,7 +73,7 @@ class KnownResponses:
         if end < 0 or at < len(_FIELD):
             return None
         date_end = at + _DATE_BYTES
-        date = data[at : date_end + 2]
+        date = data[at : date_end + len(_LINE_END)]
         if date not in self._dates and not self._is_date(date):
             return None
         key = data[:at] + data[date_end:end]
@@ -88,7 +86,7 @@ class KnownResponses:
                 self._score -= 1
             if not self._has_come_before(key):
                 return None
-        return LookedUp(known, key, date[:_DATE_BYTES])
+        return known, key, date
 
     def _has_come_before(self, key: bytes) -> bool:
         number = hash(key)
@@ -110,13 +108,14 @@ class KnownResponses:
                 return
         if response.concerns_gate:
             return
+        _, key, date = missed
         head = response_head(response, body, http11_client=True, keep_alive=True, added=None)
-        before, date, after = head[: -len(b"\r\n")].partition(_FIELD + missed.date)
-        if not date:  # the origin's `Connection` names it
+        before, line, after = head[: -len(_LINE_END)].partition(_FIELD + date)
+        if not line:  # the origin's `Connection` names it
             return
         if len(self._heads) >= _MOST_HEADS:
             self._heads.clear()
-        self._heads[missed.key] = KnownResponse(
+        self._heads[key] = KnownResponse(
             status=response.status,
             before=before + _FIELD,
             after=after,

@@ -107,7 +107,7 @@ def response(status_line: str, *fields: str, body: bytes = b"") -> bytes:
 
 def is_known(gate: FastPathServer, data: bytes) -> bool:
     looked_up = gate.responses.look_up(data)
-    return looked_up is not None and looked_up.known is not None
+    return looked_up is not None and looked_up[0] is not None
 
 
 async def test_head_with_another_date_is_known() -> None:
@@ -216,7 +216,7 @@ class Heads(KnownResponses):
             looked_up = self.look_up(data)
             if looked_up is None:
                 continue
-            if looked_up.known is not None:
+            if looked_up[0] is not None:
                 count += 1
                 continue
             head = parse_response_head(data)
