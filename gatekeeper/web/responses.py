@@ -21,6 +21,7 @@ from gatekeeper.pages.renderer import Page, Pages, WaitingView
 from gatekeeper.pages.waiting_view import ChallengeView
 from gatekeeper.policy.decision import DeniedReason, WaitingReason
 from gatekeeper.policy.facts import RequestFacts
+from gatekeeper.policy.invitation_address import may_hold_invitation
 from gatekeeper.policy.move_code import CODE_LIFE_S, MoveRefusal
 from gatekeeper.web.cors import Cors
 from gatekeeper.web.message import REFERRER_POLICY, GateResponse, phrase
@@ -262,7 +263,7 @@ class Responses:
     def page(
         self, facts: RequestFacts, page: Page, *, state: str, status: int, headers: Headers = ()
     ) -> GateResponse:
-        """A page; `state` is what it is to a script."""
+        """A page; `state` is what it is to a script. Its links pass no invitation on."""
         gzipped = facts.accepts_gzip
         own = (
             *_OURS,
@@ -274,7 +275,8 @@ class Responses:
             *(_GZIPPED if gzipped else ()),
             *headers,
         )
-        return GateResponse(status, own, page.gzip if gzipped else page.body)
+        response = GateResponse(status, own, page.gzip if gzipped else page.body)
+        return response.without_referrer() if may_hold_invitation(facts.target) else response
 
     def left(self, facts: RequestFacts, *, path: str, headers: Headers) -> GateResponse:
         """The page after leaving without script; `path` leads back to the queue."""

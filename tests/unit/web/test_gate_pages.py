@@ -148,6 +148,22 @@ def test_cloudflare_json_says_that_the_line_is_full() -> None:
     assert body["cfWaitingRoom"]["queueIsFull"] is False
 
 
+@pytest.mark.parametrize(
+    ("target", "policy"),
+    [
+        ("/admin/?gk_invitation=a.b.c", "no-referrer"),
+        ("/x/%2e%2e/sale?a=1&GK%5Finvitation=a.b.c", "no-referrer"),
+        ("/admin/?item=7", "same-origin"),
+    ],
+)
+def test_link_of_a_refused_address_tells_no_invitation(target: str, policy: str) -> None:
+    """A request that is blocked or malformed keeps its address, and its page leads to the site."""
+    for status in (400, 403, 421):
+        response = RESPONSES.problem(facts(target=target), "No.", status=status)
+        found = [value for name, value in response.headers if name == "Referrer-Policy"]
+        assert found == [policy]
+
+
 # A request that creates no place.
 
 
