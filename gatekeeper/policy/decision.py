@@ -16,7 +16,9 @@ is denied.
     unsolved      any          WaitForChallenge (a ticket of `policy.challenge`)
     ticket        up           Poll (the confirmation, the heartbeat, and the claim once released)
     ticket        unreachable  open room, or released by the last watermark: EnterWithoutStore;
-                               else WaitWithoutStore
+                               else WaitWithoutStore. One that says that its visitor came back to a
+                               released turn, and waits for the next admission: if it was released
+                               again
     ticket of a sale before one that keeps the room closed until then: as none
     none          any          WaitWithoutPlace before an event that keeps the room closed, where
                                the line is full, and without an invitation in a room that asks for
@@ -69,6 +71,9 @@ class RoomView:
     queue_length: int = field(default=0, compare=False)  # in line, as last known
     knows_clock: bool = True  # the store's, by the store itself or by another replica
     places_from_us: int = 0  # places of earlier arrivals have ended: the room was closed since
+    # Visitors up to this turn, who had returned to it before so many releases, were released again.
+    again_through_us: int = 0
+    again_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +261,10 @@ def _decide_ticket(ticket: Ticket, view: RoomView, *, rules: Rules, now_s: float
     if view.store_up:
         return Poll(ticket.visitor, turn_us)
     is_known = ticket.confirmed or not ticket.lane  # else the store never had the turn in line
-    if is_open or (is_known and is_released(turn_us, view.watermark_us)):
+    released_us = view.watermark_us
+    if ticket.returned_at is not None:
+        released_us = view.again_through_us if ticket.returned_at < view.again_at else 0
+    if is_open or (is_known and is_released(turn_us, released_us)):
         if now_s < session_end_without_store_s(ticket, rules=rules):
             return EnterWithoutStore(ticket)
         if is_open:
@@ -321,13 +329,16 @@ def _decide_newcomer(view: RoomView, *, rules: Rules) -> Decision:
 class QueuePosition(NamedTuple):
     """In the queue at `turn_us` with `ahead` visitors before them. `confirmed` is false for a
     newcomer: the store puts them there when they return the ticket. `is_moved`: the store has moved
-    them from the token's turn to this one. `arrival_us`: of a newcomer whose turn is another."""
+    them from the token's turn to this one. `arrival_us`: of a newcomer whose turn is another.
+    `returned_at`: the turn had passed them when so many visitors had been released in all; they
+    wait for the next admission."""
 
     turn_us: int
     ahead: int
     confirmed: bool = True
     is_moved: bool = False
     arrival_us: int | None = None
+    returned_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,7 @@ def conclude(
     if isinstance(standing, QueuePosition) and isinstance(held, Ticket):  # first: every poll
         is_fresh = held.confirmed and now_s - held.issued_at_s < rules.ticket_renewal_s
         is_same = standing.turn_us < PROVISIONAL_US and not standing.is_moved
+        is_same = is_same and standing.returned_at is None
         if is_fresh and is_same and held.own_turn_us != held.arrival_us:
             return held
     match standing:
@@ -126,6 +127,7 @@ def conclude(
                 isinstance(held, Ticket)
                 and held.own_turn_us == own_turn_us
                 and held.confirmed
+                and standing.returned_at is None
                 and now_s - held.issued_at_s < rules.ticket_renewal_s
             ):
                 return held
@@ -138,6 +140,10 @@ def conclude(
                 lane=held.lane if isinstance(held, Ticket) else "",
                 is_new=held is None,
             )
+            returned_at = standing.returned_at
+            if returned_at is None and isinstance(held, Ticket) and not is_moved:
+                returned_at = held.returned_at
+            ticket = ticket._replace(returned_at=returned_at)
             if isinstance(held, Ticket) and held.device is not None:
                 return on_device(
                     ticket,

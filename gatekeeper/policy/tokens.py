@@ -15,6 +15,7 @@ can evict valid ones.
     dev  device of an invited visitor, or of a place that was moved (tickets)
     inv  expiry of the invitation, seconds (tickets of invited visitors)
     mov  when the place was moved to this device, microseconds (tickets)
+    ret  how many had been released on the return to a turn that had passed (tickets)
 
 PyJWT's `HMACAlgorithm` signs and verifies, with a key prepared once. Its reading of a whole token
 takes several times as long as that, and every poll of a waiting visitor brings a token. So the few
@@ -63,6 +64,10 @@ class Ticket(NamedTuple):
 
     Invited visitors, and those whose place was moved, may have several devices, each with a ticket
     of its own; the store knows the one that holds the place.
+
+    `returned_at`: the turn was released while the visitor was absent or did not claim. They came
+    back when so many visitors had been released in all, and wait for the next admission: a
+    watermark above the turn does not admit them.
     """
 
     room: RoomName
@@ -76,6 +81,7 @@ class Ticket(NamedTuple):
     device: str | None = None
     invited_until_s: float | None = None  # the expiry of the invitation
     moved_us: int = 0  # when the place was moved to the device; 0: it was not
+    returned_at: int | None = None
 
     @property
     def read_until_s(self) -> float:
@@ -236,6 +242,8 @@ class Tokens:
                 claims["inv"] = token.invited_until_s
             if token.moved_us:
                 claims["mov"] = token.moved_us
+            if token.returned_at is not None:
+                claims["ret"] = token.returned_at
             return self._keyring.sign(claims, kind=_TICKET)
         claims["end"] = round(token.ends_at_s, 3)
         return self._keyring.sign(claims, kind=_PASS)
@@ -283,7 +291,10 @@ class Tokens:
             if until_s is not None and not is_exact_number(until_s):
                 return None
             moved_us = claims.get("mov", 0)
+            returned_at = claims.get("ret")
             if not is_exact_int(moved_us):
+                return None
+            if returned_at is not None and not is_exact_int(returned_at):
                 return None
             return Ticket(
                 room=self._room,
@@ -297,6 +308,7 @@ class Tokens:
                 device=device,
                 invited_until_s=until_s,
                 moved_us=moved_us,
+                returned_at=returned_at,
             )
         ends_at_s = claims.get("end")
         if kind != _PASS or not is_exact_number(ends_at_s):

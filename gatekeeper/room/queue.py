@@ -35,8 +35,8 @@ from gatekeeper.room.standings import (
     Whereabouts,
     admit_result_of,
     left_of,
-    standing_of,
     standing_on_arrival,
+    standings_of,
     whereabouts_of,
 )
 from gatekeeper.room.state import RoomState, parse_reply
@@ -86,6 +86,7 @@ class Queue:
         replica: str,
         on_state: Callable[[RoomState], None],
         newest_known: Callable[[], RoomState | None],
+        newest_received: Callable[[], RoomState | None] | None = None,
         on_loss: Callable[[], None] = lambda: None,
         on_backlog: Callable[[], None] = lambda: None,
         told: ToldIntervals | None = None,
@@ -95,6 +96,7 @@ class Queue:
         self._replica = replica
         self._on_state = on_state
         self._newest_known = newest_known
+        self._newest_received = newest_received or newest_known
         self._on_loss = on_loss
         self._on_backlog = on_backlog
         self._return_window = ReturnWindow()
@@ -345,7 +347,7 @@ class Queue:
 
     async def _poll(self, batch: Sequence[PollRequest]) -> list[Standing]:
         rules = self.rules
-        _, rest = await self._run(
+        state, rest = await self._run(
             _POLL,
             _us(rules.heartbeat_timeout_s),
             _us(rules.pass_life_s),
@@ -353,9 +355,7 @@ class Queue:
             _us(self._return_window.seconds(self._newest_known(), rules=rules)),
             *poll_arguments(batch, ticket_life_s=rules.longest_ticket_life_s, lanes=rules.lanes),
         )
-        return [
-            standing_of(reply, request.turn_us) for reply, request in zip(rest, batch, strict=True)
-        ]
+        return standings_of(rest, batch, state)
 
     async def _touch(self, batch: Sequence[tuple[VisitorId, int, int]]) -> list[bool]:
         arguments = [text for visitor, *ends in batch for text in (visitor, *map(str, ends))]
@@ -379,7 +379,7 @@ class Queue:
                 self._on_state(state)
                 return state, rest
             if self._newest_known() is known:  # else another call has already written it back
-                await self._join(known)
+                await self._join(self._newest_received())
                 self._on_loss()
         raise StoreError("the store lost its state repeatedly")
 

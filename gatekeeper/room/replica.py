@@ -70,6 +70,7 @@ class RoomReplica:
             replica=replica,
             on_state=self.view.update_from_store,
             newest_known=lambda: self.view.store_state,
+            newest_received=lambda: self.view.newest_of_store,
             on_loss=lambda: self.leaving.write_again(),
             on_backlog=self.wake,
             told=self.view.line.told,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -15,6 +16,8 @@ from gatekeeper.policy.decision import (
     UsedInvitation,
     VoidToken,
 )
+from gatekeeper.room.state import RoomState
+from gatekeeper.room.visitor_calls import PollRequest
 
 NewcomerStanding = SlotGrant | QueuePosition | LineFull
 InvitedStanding = QueuePosition | LineFull | Elsewhere | UsedInvitation
@@ -59,6 +62,34 @@ def standing_of(reply: bytes | int, turn_us: int) -> Standing:
             return QueuePosition(turn, ahead, is_moved=True)
         case _:
             raise StoreError("unexpected reply from the store")
+
+
+def standings_of(
+    replies: Sequence[bytes | int], batch: Sequence[PollRequest], state: RoomState
+) -> list[Standing]:
+    """What `poll` replied about a batch, with the state."""
+    return [
+        standing_of(reply, request.turn_us)
+        if request.turn_us > state.watermark_us  # nearly every poll
+        else _standing_at_passed_turn(reply, request, state)
+        for reply, request in zip(replies, batch, strict=True)
+    ]
+
+
+def _standing_at_passed_turn(
+    reply: bytes | int, request: PollRequest, state: RoomState
+) -> Standing:
+    """A visitor who waits at or below the watermark has returned to the turn. Not so while a store
+    recovers, if a claim of before the loss may be owed to them. At any other time there is none:
+    they missed it."""
+    standing = standing_of(reply, request.turn_us)
+    if not isinstance(standing, QueuePosition) or standing.is_moved:
+        return standing
+    returned_at, is_recovering = request.returned_at, state.recovering_until_us > state.now_us
+    has_claim = state.has_open_claim(request.turn_us, returned_at=returned_at)
+    if is_recovering if has_claim else returned_at is not None:
+        return standing
+    return standing._replace(returned_at=state.released_total)
 
 
 # What a visitor gave back by leaving.

@@ -26,7 +26,7 @@ from gatekeeper.policy.phase import (
 )
 from gatekeeper.policy.schedule import EventOrder, Schedule, Window, parse_schedule
 
-_FIELDS_IN_REPLY = 24
+_FIELDS_IN_REPLY = 27
 _TEXTS = ("mode", "message", "overrides", "events")
 _MODES = {mode.value.encode(): mode for mode in Mode}
 
@@ -43,7 +43,9 @@ class RoomState:
     slots, unconfirmed ones included; `expected` counts the visitors that were released and have yet
     to claim their slot. `recent_replicas` counts the replicas that called so lately that a visitor
     may be about to poll because of what one of them sent (`told_intervals`); 0: the store is too
-    young to know all of these.
+    young to know all of these. `owed_from_us` bounds the open claims: those of visitors at
+    later turns, up to the watermark; and of visitors that returned to a turn that had passed (see
+    `Ticket`) those up to `again_through_us` who returned before `again_at` releases.
     `last_arrival_us` is the highest turn that the store has given or seen.
     """
 
@@ -71,6 +73,9 @@ class RoomState:
     undrawn: int
     now_us: int
     has_room: bool = False  # a newcomer may go straight through
+    owed_from_us: int = 0
+    again_through_us: int = 0
+    again_at: int = 0
     # Derived once for each state, and read by every poll.
     schedule: Schedule = field(init=False, repr=False, compare=False)
     window: Window = field(init=False, repr=False, compare=False)
@@ -120,6 +125,13 @@ class RoomState:
             other.now_us,
         )
 
+    def has_open_claim(self, turn_us: int, *, returned_at: int | None) -> bool:
+        """Whether a visitor of this turn, at or below the watermark, may have a claim that is
+        open."""
+        if returned_at is None:
+            return turn_us > self.owed_from_us
+        return turn_us <= self.again_through_us and returned_at < self.again_at
+
     def to_json(self, **more: object) -> bytes:
         """The state as replicas publish it, without the derived fields."""
         published = {name: getattr(self, name) for name in _PUBLISHED}
@@ -134,8 +146,11 @@ def parse_reply(reply: Sequence[bytes | int]) -> tuple[RoomState, list[bytes | i
     head = cast("list[bytes]", reply[:_FIELDS_IN_REPLY])
     if len(head) < _FIELDS_IN_REPLY or set(map(type, head)) != {bytes}:
         raise ValueError("expected the state of a room")
-    epoch, version, mode, rate, message, overrides, events, *counts, has_room = head
-    numbers: list[Any] = [*map(int, counts), has_room == b"1"]
+    epoch, version, mode, rate, message, overrides, events, *counts, has_room, owed, again, at = (
+        head
+    )
+    bounds = int(owed), int(again), int(at)
+    numbers: list[Any] = [*map(int, counts), has_room == b"1", *bounds]
     state = RoomState(
         int(epoch),
         int(version),
@@ -153,7 +168,8 @@ def parse_json(data: bytes) -> tuple[RoomState, dict[str, object]]:
     """A state as another replica published it, and the other fields of the message.
 
     Raises ValueError. Fields of a newer release are returned unread; an older release sends no
-    `message`, `overrides`, `events`, `recent_replicas`, `undrawn`, `expected` or `has_room`.
+    `message`, `overrides`, `events`, `recent_replicas`, `undrawn`, `expected`, `has_room`,
+    `owed_from_us`, `again_through_us` or `again_at`.
     """
     raw = json.loads(data)
     if not isinstance(raw, dict):
@@ -166,6 +182,9 @@ def parse_json(data: bytes) -> tuple[RoomState, dict[str, object]]:
         raw.setdefault("undrawn", 0)
         raw.setdefault("expected", 0)
         raw.setdefault("has_room", False)
+        raw.setdefault("owed_from_us", 0)
+        raw.setdefault("again_through_us", 0)
+        raw.setdefault("again_at", 0)
         known = {name: raw.pop(name) for name in _PUBLISHED}
         known["message"] = parse_message(known["message"])
         known["overrides"] = _overrides(known["overrides"])

@@ -2,11 +2,13 @@
 visitors, and the store's clock.
 
 Rules. States from the store and states from other replicas are kept apart. One that another replica
-published counts for decisions until the next reply of the store, and is never written back to a
-store; one of another epoch is ignored. Both only get newer, and the watermark only rises. Time is
-the store's: its last time plus what a monotonic clock measured since, so that a replica whose own
-clock is wrong agrees with the others. A replica that starts while the store is unreachable accepts
-the states of the others, and their time; without any it has only the clock of this machine.
+published counts for decisions until the next reply of the store; one of another epoch is ignored.
+Only where the store has lost what it told this replica itself, a later state of the same epoch is
+written back instead: it names releases that this replica had yet to learn from the store. Both
+only get newer, and the watermark only rises. Time is the store's: its last time plus what a
+monotonic clock measured since, so that a replica whose own clock is wrong agrees with the others. A
+replica that starts while the store is unreachable accepts the states of the others, and their time;
+without any it has only the clock of this machine.
 """
 
 from __future__ import annotations
@@ -69,6 +71,14 @@ class ReplicaView:
     def is_recovering(self) -> bool:
         """Whether the store may not know every visitor in line yet."""
         return self.state is not None and self.state.is_recovering
+
+    @property
+    def newest_of_store(self) -> RoomState | None:
+        """The newest state of the store that this replica calls: its own, or of another replica."""
+        own, newest = self.store_state, self.state
+        if own is None or newest is None or newest.epoch != own.epoch:
+            return own
+        return newest if newest.newer_than(own) else own
 
     def update_from_store(self, state: RoomState) -> None:
         """A state that the store has just returned."""
@@ -172,6 +182,8 @@ class ReplicaView:
             queue_length=(state.queue_length if state else 0) + self._queued,
             knows_clock=state is not None,
             places_from_us=state.window.places_from_us if state else 0,
+            again_through_us=state.again_through_us if state else 0,
+            again_at=state.again_at if state else 0,
         )
         is_changed = decisive != self.decisive
         self.decisive = decisive

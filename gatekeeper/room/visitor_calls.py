@@ -43,6 +43,7 @@ class PollRequest(NamedTuple):
     `connected`: it polls for a visitor on a stream. That keeps the place and leaves the claim to
     the visitor's own request, which must receive the pass. `lane`: of the ticket, with its
     `arrival_us` and whether it was returned before (`confirmed`); "" for everyone else.
+    `returned_at`: of a ticket that says when the visitor came back to a turn that had passed.
     `device`: of the ticket, where it is of one, `invited_until_us`: when its invitation ends, and
     `moved_us`: when the place was moved to it.
     """
@@ -58,6 +59,7 @@ class PollRequest(NamedTuple):
     device: str | None = None
     invited_until_us: int = 0
     moved_us: int = 0
+    returned_at: int | None = None
 
     @property
     def letter(self) -> str:
@@ -66,13 +68,15 @@ class PollRequest(NamedTuple):
             return "s"
         if self.connected:
             return "c"
-        return "e" if self.has_pass else "t"
+        if self.has_pass:
+            return "e"
+        return "t" if self.returned_at is None else "r"
 
 
 def poll_of(token: Token, turn_us: int, *, connected: bool = False) -> PollRequest:
     """The poll of a visitor who presents `token`, which is worth that turn."""
     if isinstance(token, Ticket):
-        if not token.lane and token.device is None:  # nearly every poll
+        if not token.lane and token.device is None and token.returned_at is None:
             came_us = token.arrival_us
             return PollRequest(token.visitor, turn_us, False, False, connected, "", came_us)
         return PollRequest(
@@ -86,6 +90,7 @@ def poll_of(token: Token, turn_us: int, *, connected: bool = False) -> PollReque
             device=token.device,
             invited_until_us=round((token.invited_until_s or 0.0) * 1_000_000),
             moved_us=token.moved_us,
+            returned_at=token.returned_at,
         )
     return PollRequest(token.visitor, turn_us, has_pass=True)
 
@@ -134,10 +139,17 @@ def poll_arguments(
     special = [
         each
         for each in batch
-        if each.has_pass or each.by_proxy or each.connected or each.lane or each.device is not None
+        if each.has_pass
+        or each.by_proxy
+        or each.connected
+        or each.lane
+        or each.device is not None
+        or each.returned_at is not None
     ]
     if not special:  # nearly always
         return ["t" * len(batch), turns, "", *visitors]
     kinds = "".join([each.letter for each in batch])
+    if "r" in kinds:
+        turns += "".join([f"{each.returned_at or 0:016d}" for each in batch])
     devices = device_arguments(batch, ticket_life_s=ticket_life_s)
     return [kinds, turns, lane_words(batch, lanes), *visitors, *devices]

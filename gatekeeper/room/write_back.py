@@ -33,6 +33,9 @@ def known_arguments(known: RoomState | None, *, rules: Rules) -> list[str]:
         known.schedule.windows_text,
         str(known.active),
         str(replicas_to_report(known, rules=rules)),
+        str(known.owed_from_us),
+        str(known.again_through_us),
+        str(known.again_at),
     ]
 
 

@@ -96,6 +96,12 @@ class ObservedResponse:
             return self.takes_for_visitor(sent)
         return self.outcome is Outcome.ADMITTED
 
+    def accepts_spent(self, sent: Token | None) -> bool:
+        """The same of a spent ticket. A replica that cannot reach the store may not know of that:
+        it keeps the ticket, without a place, until the store can say."""
+        is_unknown = self.outcome is Outcome.WAITING and self.reason == _RECONNECTING
+        return not (is_unknown and self.position is None) and self.accepts_ticket(sent)
+
 
 def parse_gate_response(raw: RawResponse | str, *, own: bool) -> ObservedResponse:
     """Parse a response. `own`: the request was for an endpoint of the gate, not for the site."""

@@ -143,14 +143,14 @@ class Observer:
                 self.pressure.received_left(visitor)
             case Action.VISIT if not visitor.is_bot:
                 self._on_visit(visitor, response, began_s=began_s, now_s=now_s)
-            case Action.FORGE_POLL | Action.REPLAY as action:
-                is_forged = action is Action.FORGE_POLL
-                what = FORGED_TICKET_ACCEPTED if is_forged else SPENT_TICKET_ACCEPTED
-                self._record_forgery(visitor, response.accepts_ticket(sent), what, now_s=now_s)
+            case Action.FORGE_POLL:
+                accepted = response.accepts_ticket(sent)
+                self._record_forgery(visitor, accepted, FORGED_TICKET_ACCEPTED, now_s=now_s)
+            case Action.REPLAY:
+                accepted = response.accepts_spent(sent)
+                self._record_forgery(visitor, accepted, SPENT_TICKET_ACCEPTED, now_s=now_s)
             case Action.FORGE_VISIT:
-                self._record_forged_visit(
-                    visitor, response, sent=sent, began_s=began_s, now_s=now_s
-                )
+                self._on_forged_visit(visitor, response, sent=sent, began_s=began_s, now_s=now_s)
 
     def stage_changed(self, visitor: Visitor, stage_before: VisitorStage, *, now_s: float) -> None:
         """A visitor changed to another stage."""
@@ -315,7 +315,7 @@ class Observer:
         if accepted:
             self._record_violation(visitor, what, now_s=now_s)
 
-    def _record_forged_visit(
+    def _on_forged_visit(
         self,
         visitor: Visitor,
         response: ObservedResponse,

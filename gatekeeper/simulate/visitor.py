@@ -224,7 +224,9 @@ def _on_failure(visitor: Visitor, random: Random) -> float | None:
         _start_over(visitor)
     if visitor.is_beside:
         return _RETRY_S * random.uniform(*_JITTER)
-    if visitor.failures >= _MAX_FAILURES or visitor.next_action in {Action.LEAVE, Action.REPLAY}:
+    # A visitor inside leaves again: it would hold the slot until the session is idle.
+    leaves_line = visitor.next_action is Action.LEAVE and not visitor.admitted
+    if visitor.failures >= _MAX_FAILURES or leaves_line or visitor.next_action is Action.REPLAY:
         return None
     if visitor.next_action in FORGERY_ACTIONS:
         visitor.next_action = Action.POLL

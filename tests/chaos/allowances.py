@@ -3,12 +3,13 @@
 A gate that starts while the store is empty, and calls it first, cannot know what was admitted the
 moment before: one burst for each such loss (granted in the plan of `trial`). A replica that can
 reach neither the store nor the other replicas cannot know which visitors left just now, so it may
-accept their tickets once more. A store that lost its data has forgotten which releases were missed;
-one that comes back with older data has visitors in line that were admitted or left since. A visitor
-inside whose requests failed until after the recovery is counted again on top of full slots: one or
-two. The delay near the front, the waits, the throughput and how soon an event opens are not judged.
-A visitor whom a store lost before the draw returns to the drawn turn, and may be missing in the
-list of participants. Nothing else is allowed.
+accept their tickets once more; as may one that has yet to receive the event of a visitor who left
+the moment before the store lost its data. A store that lost its data has forgotten which releases
+were missed; one that comes back with older data has visitors in line that were admitted or left
+since. A visitor inside whose requests failed until after the recovery is counted again on top of
+full slots: one or two. The delay near the front, the waits, the throughput and how soon an event
+opens are not judged. A visitor whom a store lost before the draw returns to the drawn turn, and may
+be missing in the list of participants. Nothing else is allowed.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from tests.chaos.disruption_times import ISOLATING, LOSSES, STORE_UNREACHABLE, D
 from tests.chaos.faults import RELEASED_WHILE_HELD
 
 _RECOVERY_S = 1.5  # a timeout and a tick, and a worker that starts again
+_EVENT_S = 0.5  # until a busy replica has received an event
 _DELAYING = {*STORE_UNREACHABLE, DisruptionKind.WORKER_PAUSED}  # no call reaches the store
 _LATE_SESSIONS = 2
 _PACE = {RELEASE_DELAY, WAITS, THROUGHPUT, PROMPT, FIRST_MINUTE, QUIET}
@@ -78,9 +80,11 @@ def write_back_intervals(applied: Sequence[AppliedDisruption]) -> Iterator[tuple
 
 
 def isolated_intervals(applied: Sequence[AppliedDisruption]) -> list[tuple[float, float]]:
-    """When the store was unreachable while a replica received no events, or had just started."""
+    """When the store was unreachable while a replica received no events, or had just started; and
+    the moment after a loss, in which an event may be on its way."""
+    losses = [(began_s, ended_s + _EVENT_S) for kind, began_s, ended_s in applied if kind in LOSSES]
     isolating = [(began_s, ended_s) for kind, began_s, ended_s in applied if kind in ISOLATING]
-    return [
+    return losses + [
         (max(began_s, other_s), ended_s + _RECOVERY_S)
         for kind, began_s, ended_s in applied
         if kind in STORE_UNREACHABLE

@@ -76,8 +76,8 @@ FAULTS = {
     "releases do not wait for recovery": Fault(
         ORDER,
         _SCRIPTS + "_admission.lua",
-        "local is_recovering = now < s.recovering_until",
-        "local is_recovering = false",
+        "if now < s.recovering_until then return 'closed', 0 end",
+        "",
     ),
     "held queue is released": Fault(
         RELEASED_WHILE_HELD,

@@ -114,6 +114,13 @@ def test_spent_ticket_at_isolated_replica_is_allowed(
     assert verdict.ok is is_ok
 
 
+@pytest.mark.parametrize(("at_s", "is_ok"), [(5.9, False), (6.2, True), (6.6, False)])
+def test_spent_ticket_is_allowed_while_an_event_is_on_its_way(at_s: float, is_ok: bool) -> None:
+    verdict = verdict_with(Violation(at_s, 1, SPENT_TICKET_ACCEPTED))
+
+    assert with_allowances(verdict, [(DisruptionKind.STORE_FLUSHED, 6, 6)]).ok is is_ok
+
+
 @pytest.mark.parametrize(
     ("violations", "is_ok"),
     [

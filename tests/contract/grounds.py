@@ -196,6 +196,8 @@ class ServerGround:
         state["reports"] = "".join(
             f"{name} {int(at) - past_us} {rest};" for name, at, rest in reports
         )
+        releases = [each.split(maxsplit=1) for each in str(state["releases"]).split(";") if each]
+        state["releases"] = "".join(f"{int(at) - past_us} {rest};" for at, rest in releases)
         await self.write(contents)
 
     async def attend(self) -> None:
@@ -284,9 +286,14 @@ async def line_up_attended(ground: Ground, replica: Replica, names: Sequence[str
 async def poll(
     replica: Replica, replies: Mapping[str, SlotGrant | QueuePosition]
 ) -> dict[str, Standing]:
-    standings = await asyncio.gather(
-        *[replica.queue.poll(poll_request(name, each.turn_us)) for name, each in replies.items()]
-    )
+    """Each with the ticket as this reply left it."""
+    requests = [
+        poll_request(name, each.turn_us)._replace(
+            returned_at=each.returned_at if isinstance(each, QueuePosition) else None
+        )
+        for name, each in replies.items()
+    ]
+    standings = await asyncio.gather(*map(replica.queue.poll, requests))
     return dict(zip(replies, standings, strict=True))
 
 

@@ -1,12 +1,16 @@
 """Slots that were held or released before the store lost everything: on every store."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import NamedTuple
 
+from gatekeeper.policy.decision import QueuePosition, SlotGrant
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.tokens import VisitorId
 from tests.contract.grounds import (
     Ground,
     Open,
+    Replica,
     admitted_names,
     crowd,
     line_up,
@@ -14,6 +18,13 @@ from tests.contract.grounds import (
     poll_request,
 )
 from tests.contract.lost_store import WINDOW_S, lose_everything
+
+
+class Return(NamedTuple):
+    """A line in which a visitor has come back to a turn that had passed."""
+
+    replica: Replica
+    line: Mapping[str, SlotGrant | QueuePosition]
 
 
 async def test_visitor_released_before_a_loss_enters_after_it(
@@ -70,55 +81,115 @@ async def test_claims_after_a_loss_are_those_open_before_it(
     assert admitted_names(await poll(replica, replies)) == []
 
 
-async def test_absent_visitors_take_no_claims_after_a_loss(ground: Ground, open_room: Open) -> None:
-    replica = await open_room(rate="60/min", burst=3, heartbeat_timeout="9s", confirm_timeout="9s")
-    await replica.set_mode(Mode.HOLD)
-    replies = await line_up(replica, crowd(6))
+async def released_past_two(ground: Ground, open_room: Open, **keys: object) -> Return:
+    """A line of six. The first two were absent when two others were released; one of these two has
+    returned and waits."""
+    replica = await open_room(
+        rate=0, claim_timeout="20s", heartbeat_timeout="9s", confirm_timeout="9s", **keys
+    )
+    line = await line_up(replica, crowd(6))
     await ground.pass_time(8)
-    await poll(replica, {name: replies[name] for name in crowd(6)[2:]})
-    await ground.pass_time(2)  # v0000 and v0001 are absent
-    await replica.set_mode(Mode.AUTO)
-    assert await replica.released() == 3
-    await lose_everything(ground)
-    assert admitted_names(await poll(replica, {"v0005": replies["v0005"]})) == []
-    await ground.pass_time(1.01)
-    back = {name: replies[name] for name in crowd(5)}
-    assert admitted_names(await poll(replica, back)) == crowd(
-        4
-    )  # three expected, and one by the rate
-    assert (await replica.look()).released_total == 4
-    await replica.set_mode(Mode.HOLD)
-    await ground.pass_time(1)
-    assert admitted_names(await poll(replica, back)) == crowd(4)
-    await replica.set_mode(Mode.AUTO)
-    assert admitted_names(await poll(replica, back)) == crowd(5)
+    await poll(replica, {name: line[name] for name in crowd(6)[2:]})
+    await ground.pass_time(2)
+    await replica.allow(2)
+    assert await replica.released() == 2
+    back = await poll(replica, {"v0001": line["v0001"]})
+    returned = back["v0001"]
+    assert isinstance(returned, QueuePosition)
+    assert returned.returned_at == 2
+    return Return(replica, line | {"v0001": returned})
 
 
-async def test_claims_after_a_loss_are_in_the_order_of_turns(
+async def test_returned_visitor_takes_no_claim_after_a_loss(
     ground: Ground, open_room: Open
 ) -> None:
-    """Visitors who were released, or absent at their turn, enter as admissions fall due: an earlier
-    turn that waits comes first, also when a later one polls at the right moment."""
-    replica = await open_room(rate="60/min", burst=3, heartbeat_timeout="9s", confirm_timeout="9s")
-    await replica.set_mode(Mode.HOLD)
-    replies = await line_up(replica, crowd(4))
-    await ground.pass_time(8)
-    await poll(replica, {"v0003": replies["v0003"]})
-    await ground.pass_time(2)  # the others are absent
-    await replica.set_mode(Mode.AUTO)
+    """In whatever order they poll: released visitors enter, and the returned one waits."""
+    replica, line = await released_past_two(ground, open_room)
+    await lose_everything(ground)
+    for name, enters in (("v0001", False), ("v0003", True), ("v0001", False), ("v0002", True)):
+        standings = await poll(replica, {name: line[name]})
+        assert admitted_names(standings) == ([name] if enters else [])
+    assert (await replica.look()).expected == 0
+
+
+async def test_visitor_absent_for_long_takes_no_claim_after_a_loss(
+    ground: Ground, open_room: Open
+) -> None:
+    """The turn was released longer ago than any claim is open, and others were since."""
+    replica, line = await released_past_two(ground, open_room)
+    assert admitted_names(await poll(replica, {n: line[n] for n in ("v0002", "v0003")}))
+    await ground.pass_time(7)
+    await poll(replica, {name: line[name] for name in ("v0004", "v0005")})
+    await ground.pass_time(7)
+    await poll(replica, {name: line[name] for name in ("v0004", "v0005")})
+    await ground.pass_time(8.6)
+    await replica.allow(1)
     assert await replica.released() == 1
     await lose_everything(ground)
-    at = {name: {name: replies[name]} for name in crowd(4)}
-    assert admitted_names(await poll(replica, at["v0001"])) == ["v0001"]  # what v0003 left
-    assert admitted_names(await poll(replica, at["v0002"])) == []
-    await ground.pass_time(1.01)
-    assert admitted_names(await poll(replica, at["v0003"])) == []  # v0002 was first, and waits
-    assert admitted_names(await poll(replica, at["v0000"])) == ["v0000"]  # earlier than any
-    await ground.pass_time(1)
-    assert admitted_names(await poll(replica, at["v0003"])) == []
-    assert admitted_names(await poll(replica, at["v0002"])) == ["v0002"]
-    await ground.pass_time(1)
-    assert admitted_names(await poll(replica, at["v0003"])) == ["v0003"]
+    for name, enters in (("v0000", False), ("v0004", True), ("v0005", False)):
+        standings = await poll(replica, {name: line[name]})
+        assert admitted_names(standings) == ([name] if enters else [])
+
+
+async def test_visitor_released_again_enters_after_a_loss(ground: Ground, open_room: Open) -> None:
+    """The ticket says that the visitor came back to a passed turn; that it was released since, the
+    store knew."""
+    replica, line = await released_past_two(ground, open_room)
+    await replica.allow(1)
+    assert await replica.released() == 1  # v0001
+    await lose_everything(ground)
+    standings = await poll(replica, {name: line[name] for name in ("v0003", "v0001")})
+    assert admitted_names(standings) == ["v0003", "v0001"]
+    later = line["v0002"]
+    assert isinstance(later, QueuePosition)
+    returned = {"later": later._replace(returned_at=2)}  # behind all that were released again
+    assert admitted_names(await poll(replica, returned)) == []
+    earlier = {"early": QueuePosition(line["v0001"].turn_us - 1, 0, returned_at=3)}  # came after it
+    assert admitted_names(await poll(replica, earlier)) == []
+
+
+async def test_claims_are_bounded_through_a_second_loss(ground: Ground, open_room: Open) -> None:
+    replica, line = await released_past_two(ground, open_room)
+    for names in (["v0003"], ["v0002"]):
+        await lose_everything(ground)
+        admitted = await poll(replica, {name: line[name] for name in ["v0001", *names]})
+        assert admitted_names(admitted) == names
+    await lose_everything(ground)
+    assert admitted_names(await poll(replica, {n: line[n] for n in ("v0001", "v0002")})) == []
+
+
+async def test_claim_stays_open_beside_absent_visitors(ground: Ground, open_room: Open) -> None:
+    """An absent visitor passed just before the loss cannot be told from a released one. It takes
+    no claim from any: what it takes falls due later, and is a burst at most."""
+    replica = await open_room(rate="60/min", burst=2, heartbeat_timeout="9s", confirm_timeout="9s")
+    await replica.set_mode(Mode.HOLD)
+    line = await line_up(replica, crowd(6))
+    await ground.pass_time(8)
+    await poll(replica, {name: line[name] for name in ("v0003", "v0004", "v0005")})
+    await ground.pass_time(2)
+    await replica.set_mode(Mode.AUTO)
+    assert await replica.released() == 2  # v0003 and v0004, past three absent visitors
+    await replica.queue.set_rate(3)
+    await lose_everything(ground)
+    entered = []
+    for name in ("v0002", "v0001", "v0003", "v0004", "v0000"):
+        entered += admitted_names(await poll(replica, {name: line[name]}))
+    assert entered == ["v0002", "v0001", "v0003", "v0004"]
+    await ground.pass_time(WINDOW_S)  # two admissions fall due, and both were taken
+    waiting = {name: line[name] for name in ("v0000", "v0005")}
+    assert admitted_names(await poll(replica, waiting)) == []
+    assert await replica.released() == 0
+
+
+async def test_returned_visitors_wait_for_the_recovery(ground: Ground, open_room: Open) -> None:
+    """Whatever falls due meanwhile: others of earlier turns may have yet to poll."""
+    replica, line = await released_past_two(ground, open_room)
+    await replica.queue.set_rate(60)
+    await lose_everything(ground)
+    await ground.pass_time(5)
+    assert admitted_names(await poll(replica, {"v0001": line["v0001"]})) == []
+    await ground.pass_time(WINDOW_S)
+    assert admitted_names(await poll(replica, {"v0001": line["v0001"]})) == ["v0001"]
 
 
 async def test_claims_after_a_loss_fill_slots_in_the_order_of_turns(

@@ -350,7 +350,7 @@ async def test_visitor_released_while_absent_returns_to_the_head(
     watermark_us = (await replica.look()).watermark_us
     assert watermark_us == replies["cat"].turn_us
     assert await replica.queue.poll(poll_request("ann", replies["ann"].turn_us)) == QueuePosition(
-        replies["ann"].turn_us, 0
+        replies["ann"].turn_us, 0, returned_at=2
     )
     await stay(replica, {"ann": replies["ann"]})
     await replica.allow(1)
@@ -372,7 +372,7 @@ async def test_visitor_after_the_claim_window_waits_at_the_head(
     await replica.set_mode(Mode.HOLD)
     await replica.released()
     assert await poll(replica, replies) == {
-        "ann": QueuePosition(replies["ann"].turn_us, 0),
+        "ann": QueuePosition(replies["ann"].turn_us, 0, returned_at=1),
         "bob": QueuePosition(replies["bob"].turn_us, 1),
     }
 

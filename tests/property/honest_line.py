@@ -1,34 +1,33 @@
-"""A line of honest visitors in virtual time: real scripts, replicas that lose stores, and a check
-that no visitor is released past another who has yet to return.
+"""A line of honest visitors in virtual time: real scripts, replicas that lose stores, a check that
+no visitor is released past another who has yet to return, and the judge of the order of admissions.
 
-A visitor polls when told, up to 15 % earlier or later, at any replica. A poll at a paused replica
-is read when it resumes; one at a store that hangs fails a second later; one at a replica that ended
-fails at once, and is repeated after twice the interval, as the page does.
+A visitor polls when told, up to 15 % earlier or later, at any replica, except in a silence. A poll
+at a paused replica is read when it resumes; one at a store that hangs fails a second later; one at
+a replica that ended fails at once, and is repeated after twice the interval, as the page does.
 """
 
 import asyncio
 import heapq
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from random import Random
-from typing import NamedTuple
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StoreError
-from gatekeeper.policy.decision import QueuePosition, SlotGrant
-from gatekeeper.policy.next_token import ticket_of
+from gatekeeper.policy.decision import EnterWithoutStore, QueuePosition, SlotGrant, decide
+from gatekeeper.policy.next_token import conclude, ticket_of
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Ticket, VisitorId
 from gatekeeper.room.queue import Queue
 from gatekeeper.room.state import RoomState
-from gatekeeper.room.store import Reply, Script
-from gatekeeper.room.view import ReplicaView
 from gatekeeper.room.visitor_calls import ArrivalRequest, poll_of
+from gatekeeper.simulate.judge import Order
 from gatekeeper.web.waiting_status import waiting_status_of
-from tests.contract.grounds import EmulatedGround, EmulatedStore
+from tests.contract.grounds import EmulatedGround
+from tests.property.line_replicas import HonestVisitor, LineReplica, Release
 
 ROOM = RoomName("line")
 _TICK_S, _IDLE_TICK_S, _TIMEOUT_S = 0.25, 1.0, 1.0
@@ -38,74 +37,31 @@ _TRIP_S = 0.2  # at most, of a request and of its response together
 _STRETCHED = (1, 1, 1, 1, 3, 9)
 
 
-@dataclass(slots=True)
-class HonestVisitor:
-    name: VisitorId
-    ticket: Ticket
-    interval_s: float = 1.0
-    is_confirmed: bool = False
-    has_entered: bool = False
-    is_gone: bool = False
-
-    @property
-    def waits(self) -> bool:
-        return self.is_confirmed and not self.has_entered and not self.is_gone
-
-
-class Release(NamedTuple):
-    """An early release: when, and the highest turn of it."""
-
-    at_s: float
-    watermark_us: int
-
-
-class LineStore(EmulatedStore):
-    """The store by one replica's connection."""
-
-    is_cut = False
-
-    async def run(self, script: Script, keys: Sequence[str], args: Sequence[str]) -> Reply:
-        if self.is_cut:
-            raise StoreError("the store did not respond")
-        return await super().run(script, keys, args)
-
-
-class LineReplica:
-    """One replica: its queue, its view, and the pauses of its pacer."""
-
-    def __init__(self, line: "HonestLine", name: str) -> None:
-        self.store = LineStore(line.ground.rules)
-        self.view = ReplicaView(monotonic_s=lambda: line.now_s, wall_s=lambda: line.now_s)
-        self.view.store_up = True
-        self.queue = Queue(
-            self.store,
-            line.rules,
-            replica=name,
-            on_state=self.view.update_from_store,
-            newest_known=lambda: self.view.store_state,
-            told=self.view.line.told,
-        )
-        self.paused_until_s = 0.0
-        self.has_ended = self.hangs = False
-
-    @property
-    def state(self) -> RoomState:
-        assert self.view.store_state is not None
-        return self.view.store_state
-
-
 class HonestLine:
     """The room and everything that happens to it. `now_s` is the time of all."""
 
     def __init__(
-        self, *, seed: int, rate_per_minute: float, replicas: int = 3, max_active: int = 0
+        self,
+        *,
+        seed: int,
+        rate_per_minute: float,
+        replicas: int = 3,
+        max_active: int = 0,
+        stretched: Sequence[int] = _STRETCHED,
+        **keys: object,
     ) -> None:
         self.random = Random(seed)
+        self.stretched = stretched
+        self.order = Order()
         self.loop = asyncio.new_event_loop()
         self.ground = EmulatedGround(ROOM)
         self.began_us = self.ground.rules.clock_us
         self.rules = replace(
-            Rules.of(RoomConfig(name=ROOM, burst=3, max_active=max_active)),
+            Rules.of(
+                RoomConfig.model_validate(
+                    {"name": ROOM, "burst": 3, "max_active": max_active} | keys
+                )
+            ),
             rate_per_minute=rate_per_minute,
         )
         self.visitors: list[HonestVisitor] = []
@@ -138,7 +94,9 @@ class HonestLine:
     # What may happen to a room
 
     def start_replica(self) -> None:
-        replica = LineReplica(self, f"r{next(self._number)}")
+        replica = LineReplica(
+            self.rules, self.ground, name=f"r{next(self._number)}", now_s=lambda: self.now_s
+        )
         self.replicas.append(replica)
         self.loop.run_until_complete(replica.queue.join(starting=True))
         self._tick(replica)
@@ -169,10 +127,26 @@ class HonestLine:
             self.at(seconds, lambda each=replica: setattr(each.store, "is_cut", False))  # type: ignore[misc]
 
     def set_rate(self, rate_per_minute: float) -> None:
-        for replica in self.running():
-            if not replica.store.is_cut:
-                self.loop.run_until_complete(replica.queue.set_rate(rate_per_minute))
-                return
+        for replica in self.reaching():
+            self.loop.run_until_complete(replica.queue.set_rate(rate_per_minute))
+            return
+
+    def release(self, visitors: int) -> None:
+        """By an operator, at once."""
+        for replica in self.reaching():
+            self.loop.run_until_complete(replica.queue.allow(visitors))
+            self._advance(replica)
+            return
+
+    def reaching(self) -> list[LineReplica]:
+        """The replicas that the store can be called by."""
+        return [each for each in self.running() if not each.store.is_cut]
+
+    def fall_silent(self, visitors: int, seconds: float) -> None:
+        """Some visitors do not poll for so long."""
+        waiting = [each for each in self.visitors if each.waits]
+        for each in self.random.sample(waiting, min(visitors, len(waiting))):
+            each.silent_until_s = self.now_s + seconds
 
     def running(self) -> list[LineReplica]:
         return [each for each in self.replicas if not each.has_ended]
@@ -193,11 +167,17 @@ class HonestLine:
             )
             visitor = HonestVisitor(name, ticket)
             self.visitors.append(visitor)
+            self.order.request_began(visitor.place, now_s=self.now_s)
             self._tell(replica, visitor, position, is_new=True)
 
     def _poll(self, visitor: HonestVisitor) -> None:
         if visitor.has_entered or visitor.is_gone:
             return
+        if visitor.silent_until_s > self.now_s:
+            self.at(visitor.silent_until_s - self.now_s, lambda: self._poll(visitor))
+            return
+        visitor.silent_until_s = 0.0
+        self.order.request_began(visitor.place, now_s=self.now_s)
         replica = self.random.choice(self.replicas[-6:])
         if replica.has_ended:
             if all(each.has_ended for each in self.replicas[-6:]):
@@ -222,10 +202,9 @@ class HonestLine:
             return
         position = None
         if replica.view.store_up:
-            turn_us = visitor.ticket.arrival_us
             try:
                 standing = self.loop.run_until_complete(
-                    _standing(replica.queue, visitor.ticket, turn_us)
+                    _standing(replica.queue, visitor.ticket, visitor.turn_us)
                 )
             except StoreError:
                 if replica.hangs:
@@ -234,17 +213,34 @@ class HonestLine:
                 replica.view.lose_store()
             else:
                 if isinstance(standing, SlotGrant):
-                    visitor.has_entered = True
-                    self.admitted.append((self.now_s, turn_us))
+                    self._enter(visitor)
                     return
                 assert isinstance(standing, QueuePosition)
                 position, visitor.is_confirmed = standing, True
+        if position is None and self._enters_without_store(visitor, replica):
+            return
         self._tell(replica, visitor, position)
+
+    def _enter(self, visitor: HonestVisitor) -> None:
+        visitor.has_entered = True
+        self.admitted.append((self.now_s, visitor.turn_us))
+        self.order.received_admitted(visitor.place)
+
+    def _enters_without_store(self, visitor: HonestVisitor, replica: LineReplica) -> bool:
+        decision = decide(
+            visitor.ticket, replica.view.decisive, rules=self.rules, now_s=replica.view.now_s()
+        )
+        if not isinstance(decision, EnterWithoutStore):
+            return False
+        replica.entered.append(visitor.name)
+        self._enter(visitor)
+        return True
 
     def _fail(self, visitor: HonestVisitor, replica: LineReplica) -> None:
         if not replica.has_ended:
             replica.view.lose_store()
-            self._tell(replica, visitor, None)
+            if not self._enters_without_store(visitor, replica):
+                self._tell(replica, visitor, None)
         else:
             self.at(2 * visitor.interval_s, lambda: self._poll(visitor))
 
@@ -257,6 +253,13 @@ class HonestLine:
         is_new: bool = False,
     ) -> None:
         view = replica.view
+        if not is_new and position is not None:
+            ticket = conclude(
+                visitor.name, position, visitor.ticket, rules=self.rules, now_s=self.now_s
+            )
+            assert isinstance(ticket, Ticket)
+            visitor.ticket = ticket
+        visitor.place.turn_us = visitor.turn_us
         estimate, about_ahead = view.estimated(visitor.ticket, position)
         status = waiting_status_of(
             visitor.ticket,
@@ -266,10 +269,22 @@ class HonestLine:
             newcomer=is_new,
             about_ahead=about_ahead,
         )
-        visitor.interval_s = status.refresh_seconds * self.random.choice(_STRETCHED)
+        visitor.interval_s = status.refresh_seconds * self.random.choice(self.stretched)
+        self._judge(visitor, position, is_new=is_new)
         view.note_told(visitor.ticket, position, visitor.interval_s)
         pause_s = visitor.interval_s * self.random.uniform(0.85, 1.15)
         self.at(pause_s + self.random.uniform(0.0, _TRIP_S), lambda: self._poll(visitor))
+
+    def _judge(
+        self, visitor: HonestVisitor, position: QueuePosition | None, *, is_new: bool
+    ) -> None:
+        place, interval_s = visitor.place, visitor.interval_s
+        if is_new:
+            self.order.received_ticket(place, now_s=self.now_s, poll_interval_s=interval_s)
+            return
+        self.order.received_waiting(
+            place, now_s=self.now_s, poll_interval_s=interval_s, known=position is not None
+        )
 
     # Pacers
 
@@ -281,17 +296,30 @@ class HonestLine:
             return
         pause_s = _IDLE_TICK_S * self.random.uniform(0.9, 1.0)
         try:
-            state, released = self.loop.run_until_complete(replica.queue.advance())
+            self._advance(replica)
         except StoreError:
             replica.view.lose_store()
             pause_s = _TICK_S + (_TIMEOUT_S if replica.hangs else 0.0)
         else:
-            replica.view.regain_store()
-            if released and state.recovering_until_us > state.now_us:
-                self._check_early(state)
             if replica.view.is_recovering:
                 pause_s = _TICK_S
         self.at(pause_s * self.random.uniform(0.9, 1.0), lambda: self._tick(replica))
+
+    def _advance(self, replica: LineReplica) -> None:
+        state, released = self.loop.run_until_complete(replica.queue.advance())
+        self._touch(replica)
+        replica.view.regain_store()
+        for other in self.running():
+            if other is not replica and other.paused_until_s <= self.now_s:
+                other.view.update_from_replica(state, sent_at_s=self.now_s)
+        if released and state.recovering_until_us > state.now_us:
+            self._check_early(state)
+
+    def _touch(self, replica: LineReplica) -> None:
+        until_us = round(self.now_s * 1_000_000) + 3_600_000_000
+        for name in replica.entered:
+            self.loop.run_until_complete(_touched(replica.queue, name, until_us))
+        replica.entered.clear()
 
     def _check_early(self, state: RoomState) -> None:
         data = {key.rpartition(":")[2]: value for key, value in self.ground.rules.data.items()}
@@ -299,13 +327,20 @@ class HonestLine:
         past = [
             each.name
             for each in self.visitors
-            if each.waits and each.ticket.arrival_us < state.watermark_us and each.name not in known
+            if each.waits
+            and each.turn_us < state.watermark_us
+            and each.name not in known
+            and not each.silent_until_s
         ]
         assert not past, f"released past {past}, {self.now_s - self.began_us / 1e6:.2f} s"
         self.early.append(Release(self.now_s, state.watermark_us))
 
     def close(self) -> None:
         self.loop.close()
+
+
+async def _touched(queue: Queue, name: VisitorId, until_us: int) -> bool:
+    return await queue.touch(name, until_us=until_us, ends_us=until_us)
 
 
 async def _standing(queue: Queue, ticket: Ticket, turn_us: int) -> object:

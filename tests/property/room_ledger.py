@@ -81,6 +81,13 @@ class RoomLedger:
     reached_us: int = 0  # the highest turn of which any visitor was released
     lanes: dict[VisitorId, str] = field(default_factory=dict)  # of visitors to be drawn
     claims_until: int = 0  # the admitted total with which all released before the loss have come
+    # Of the claims that are open: those above the first turn, and of returned visitors up to the
+    # second, if they returned before so many releases. And when visitors were released, the
+    # watermark before, and the highest turn that was released again and the releases then.
+    owed_from_us: int = 0
+    again_through_us: int = 0
+    again_at: int = 0
+    releases: list[tuple[int, int, int, int]] = field(default_factory=list)
     last_us: int = 0
     recovering_until_us: int = 0
     # How many replicas have to report before a visitor is released early, -1: none is; their
@@ -193,20 +200,20 @@ class RoomLedger:
         self.level, self.filled_at_us = self._level_now(), self.now_us
 
     def _falls_due(self) -> int:
-        """Whole admissions of the rate."""
-        return self._level_now() // UNIT if self.mode is Mode.AUTO and not self.is_closed() else 0
+        """Whole admissions of the rate, and grants."""
+        return max(self._level_now() // UNIT, 0) + self.grants
 
     def _due(self) -> int:
         if self.now_us < self.recovering_until_us or self.mode in {Mode.HOLD, Mode.ENDED}:
             return 0
         if self.mode is Mode.OPEN:
             return 10**9
-        return 0 if self.is_closed() else self._level_now() // UNIT + self.grants
+        return 0 if self.is_closed() else self._falls_due()
 
     def _early_due(self) -> int:
         if self.mode is not Mode.AUTO or self.is_closed():
             return 0
-        return self._level_now() // UNIT + self.grants
+        return self._falls_due()
 
     def _unheld(self) -> int:
         """Slots that no visitor holds of whom the store may not know yet."""
@@ -228,7 +235,7 @@ class RoomLedger:
         if self.mode is not Mode.AUTO:
             return
         self._refill()
-        by_rate = min(count, self.level // UNIT)
+        by_rate = min(count, max(self.level // UNIT, 0))
         self.level -= by_rate * UNIT
         self.grants -= count - by_rate
 

@@ -73,7 +73,12 @@ class RoomModel(RoomLedger):
             granted = self.grants if self._is_set_by_operator("allow") else 0
             self.grants, self.level = max(known.pending_grants, granted), 0
             self.filled_at_us = self.now_us
-            self.claims_until = known.admitted_total + known.expected
+            self.claims_until, self.releases = 0, []
+            self.owed_from_us, self.again_through_us, self.again_at = self.watermark_us, 0, 0
+            if known.expected:
+                self.claims_until = known.admitted_total + known.expected
+                self.owed_from_us = known.owed_from_us
+                self.again_through_us, self.again_at = known.again_through_us, known.again_at
             self.slots_before = known.active - self.totals.released
             self.recovering_until_us = max(self.recovering_until_us, self.now_us + window_us)
         if known is not None and known.epoch == self.origin[0] and known.epoch < self.epoch:
@@ -163,7 +168,28 @@ class RoomModel(RoomLedger):
         return max(self.watermark_us, self.reached_us) + 1
 
     def poll(self, batch: list[PollRequest], *, window_us: int) -> list[Standing]:
-        return [self._poll(poll_request, window_us=window_us) for poll_request in batch]
+        standings = [self._poll(poll_request, window_us=window_us) for poll_request in batch]
+        return [self._with_return(*each) for each in zip(batch, standings, strict=True)]
+
+    def _with_return(self, request: PollRequest, standing: Standing) -> Standing:
+        """Notes the return of a visitor who waits at a passed turn, and is owed nothing."""
+        if not isinstance(standing, QueuePosition) or standing.is_moved:
+            return standing
+        is_owed = self._is_owed(request)
+        is_known = not is_owed and request.returned_at is not None
+        is_unclear = is_owed and self.now_us < self.recovering_until_us
+        if request.turn_us > self.watermark_us or is_known or is_unclear:
+            return standing
+        return standing._replace(returned_at=self.totals.released)
+
+    def _is_owed(self, request: PollRequest) -> bool:
+        """Whether a claim of this visitor may be open."""
+        if request.turn_us > self.watermark_us:
+            return False
+        if request.returned_at is not None:
+            is_before = request.returned_at < self.again_at
+            return is_before and request.turn_us <= self.again_through_us
+        return request.turn_us > self.owed_from_us
 
     def _poll(self, poll_request: PollRequest, *, window_us: int) -> Standing:
         name, now_us = poll_request.visitor, self.now_us
@@ -172,19 +198,26 @@ class RoomModel(RoomLedger):
         session_end_us = now_us + in_us(self.rules.session_absolute_timeout_s)
 
         def was_released() -> bool:
+            has_credit = self.rate > 0 and self._level_now() // UNIT > -self.rules.burst
             return (
                 by_ticket
-                and poll_request.turn_us <= self.watermark_us
                 and (poll_request.confirmed or not poll_request.lane)
                 and now_us < self.recovering_until_us
-                and min(self._claims_left() + min(self._falls_due(), self._unheld()), self._free())
-                > count_earlier()
+                and self.claims_until > 0
+                and self._is_owed(poll_request)
+                and (self._claims_left() > 0 or has_credit)
+                and self._free() > count_earlier()
             )
 
         def count_earlier() -> int:
-            if isinstance(self.visitor_states.get(name), WaitingState):
-                return self._ahead(name)
-            return sum(turn_us < poll_request.turn_us for turn_us, _ in self.line())
+            lowest_us = self.owed_from_us if poll_request.returned_at is None else -1
+            return sum(lowest_us < turn_us < poll_request.turn_us for turn_us, _ in self.line())
+
+        def claim() -> Standing:
+            if not self._claims_left():
+                self._refill()
+                self.level -= UNIT
+            return enter(is_owed=True)
 
         def is_due() -> bool:
             free = self._free() > 0 or self.mode is Mode.OPEN
@@ -215,7 +248,7 @@ class RoomModel(RoomLedger):
                 if is_due():
                     return enter()
                 if was_released():
-                    return enter(is_owed=self._claims_left() > 0)
+                    return claim()
                 turn_us, is_moved = self._standing(poll_request)
                 return stay(turn_us, is_moved=is_moved)
             case ActiveState() | UnconfirmedSlot() if (
@@ -237,7 +270,7 @@ class RoomModel(RoomLedger):
         if poll_request.has_pass:
             return VoidToken()
         if was_released():
-            return enter(is_owed=self._claims_left() > 0)
+            return claim()
         moved_us = self._place(poll_request, window_us=window_us)
         if is_due():
             return enter()
@@ -361,7 +394,8 @@ class RoomModel(RoomLedger):
         if is_recovering:
             through_us = self._early_through_us()
             due = min(due, sum(turn_us <= through_us for turn_us, _ in line)) if through_us else 0
-        released, by_rate = line[:due], self.level // UNIT
+        before_us = self.watermark_us
+        released, by_rate = line[:due], max(self.level // UNIT, 0)
         for number, (_, name) in enumerate(released):
             until_us = self.now_us + in_us(self.rules.claim_timeout_s)
             cost: Cost = "rate" if number < by_rate else "grant"
@@ -373,12 +407,31 @@ class RoomModel(RoomLedger):
             is_tied = turn_us in {next_us for next_us, _ in line[due : due + 1]}
             self.watermark_us = max(self.watermark_us, turn_us - is_tied)
         self._pay(len(released))
-        if is_recovering and released:
+        if not is_recovering or released:
             self.claims_until = 0
         self.level = self._capped()
         self.totals.released += len(released)
+        self._note_releases([turn_us for turn_us, _ in released], before_us=before_us)
         self._yield_unconfirmed()
         return [name for _, name in released]
+
+    def _note_releases(self, turns_us: list[int], *, before_us: int) -> None:
+        if self.now_us < self.recovering_until_us and self.claims_until:
+            return
+        claim_us = in_us(self.rules.claim_timeout_s)
+        self.releases = [
+            each for each in self.releases if self.now_us - each[0] <= claim_us * 9 / 8
+        ]
+        if turns_us:
+            again_us = min(turns_us[-1], before_us) if turns_us[0] <= before_us else 0
+            if not self.releases or self.now_us - self.releases[-1][0] > claim_us / 8:
+                self.releases.append((self.now_us, before_us, 0, 0))
+            at_us, first_us, highest_us, total = self.releases.pop()
+            total = self.totals.released if again_us else total
+            self.releases.append((at_us, first_us, max(highest_us, again_us), total))
+        self.again_through_us = max([0, *(each[2] for each in self.releases)])
+        self.again_at = max([0, *(each[3] for each in self.releases)])
+        self.owed_from_us = self.releases[0][1] if self.releases else self.watermark_us
 
     def allow(self, count: int) -> None:
         self._refill()

@@ -7,6 +7,16 @@
 -- is so for its own visitors, and `to_report` of them must; 0: no loss, or of unknown extent. The
 -- reports are `reports`, "replica time turn;" for each. `slots_before` plus `released` is at least the
 -- number of slots held, also by visitors whom the store does not know yet; -UNLIMITED: no loss.
+--
+-- Claims of before the loss. A visitor who was released and had yet to claim enters at once: others
+-- of the same release may have entered already. The store lost who these are, but of a visitor at or
+-- below the watermark it is known by the ticket whether they have returned to a turn that had passed
+-- them, and wait for the next admission. A visitor that has not was released after `owed_from`, or too
+-- long ago to claim; a visitor that has was released again only at or below `again_through`, and only if
+-- they came back before that, when fewer than `again_at` had been released in all. Until `admitted`
+-- is `claims_until` (0: nothing is owed) such a claim is paid; a visitor who was absent, and comes
+-- within that span, cannot be told apart and takes one, so claims beyond are taken from the bucket in
+-- advance, at most a burst. `releases` keeps these bounds while a store is whole (`advance`).
 
 -- The letter of the window that the room is in and its own rate, each nil where there is none.
 local function window_of(s)
@@ -76,7 +86,7 @@ local function whole(level) return math.floor(level / UNIT) end
 -- many of them came from the bucket.
 local function pay(s, count)
   refill(s)
-  local by_rate = math.min(count, whole(s.level))
+  local by_rate = math.min(count, math.max(whole(s.level), 0))
   s.level = s.level - by_rate * UNIT
   s.grants = s.grants - (count - by_rate)
   return by_rate
@@ -186,19 +196,18 @@ local function phase_gate(s)
   return (phase and phase ~= 'r' or undrawn(s) > 0) and 'closed' or 'rate'
 end
 
--- The same now, and how many admissions are due: with 'rate', the whole admissions in the bucket and
--- those that the operator granted. `returning` asks for a visitor at or below the watermark whom the
--- store does not know as released. While the store recovers from a loss the bucket is theirs and that
--- of early releases (`advance`), and the gate is closed to newcomers and to the rest of the queue; at
--- any other time it is closed to them.
-local function admission_gate(s, returning)
-  local is_recovering = now < s.recovering_until
-  if is_recovering ~= returning then return 'closed', 0 end
+-- How many admissions are due by the rate: the whole ones in the bucket, and those that the operator
+-- granted.
+local function due_by_rate(s) return math.max(whole(level_of(s)), 0) + s.grants end
+
+-- The gate now, and how many admissions are due. While the store recovers from a loss it is closed,
+-- and the bucket is that of early releases (`advance`).
+local function admission_gate(s)
+  if now < s.recovering_until then return 'closed', 0 end
   local gate = phase_gate(s)
-  if gate == 'open' and not returning then return 'open', UNLIMITED end
+  if gate == 'open' then return 'open', UNLIMITED end
   if gate ~= 'rate' then return 'closed', 0 end
-  local by_rate = whole(level_of(s))
-  return 'rate', returning and by_rate or by_rate + s.grants
+  return 'rate', due_by_rate(s)
 end
 
 -- A bucket of one admission keeps none for a visitor who is about to confirm, having arrived less than
@@ -215,7 +224,7 @@ end
 -- only admission of a slow bucket while somebody may be about to confirm. Returns the gate, 'open'
 -- or 'rate', or false.
 local function has_room(s, waiting, slots)
-  local gate = admission_gate(s, false)
+  local gate = admission_gate(s)
   if gate == 'open' then return gate end
   local level = level_of(s)
   return gate == 'rate' and waiting == 0 and level >= math.min(burst, 2) * UNIT
@@ -238,5 +247,6 @@ local function reply_with(s)
     fmt(s.admitted), fmt(s.abandoned), fmt(s.recovering_until), fmt(s.revocations), fmt(waiting),
     fmt(slots), fmt(expected), fmt(call('ZCOUNT', REPLICAS, fmt(now - REPLICA_EXPIRES_AFTER), '+inf')),
     counts_all and fmt(call('ZCARD', REPLICAS)) or '0', fmt(undrawn(s)), fmt(now),
-    has_room(s, waiting, slots) and '1' or '0' }
+    has_room(s, waiting, slots) and '1' or '0', fmt(s.owed_from), fmt(s.again_through),
+    fmt(s.again_at) }
 end

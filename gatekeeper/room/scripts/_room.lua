@@ -100,8 +100,8 @@ local FIELDS = { 'epoch', 'version', 'mode', 'rate', 'level', 'filled_at', 'wate
   'origin_epoch', 'origin_version', 'configured_rate', 'attended_at', 'unattended', 'message',
   'sweep_index', 'swept_at', 'operator_set', 'claims_until', 'reached', 'overrides',
   'configured_message', 'events', 'windows', 'has_holders', 'to_report', 'reports', 'slots_before',
-  'counts_from' }
-local TEXTS = { reports = true, mode = true, rate = true, configured_rate = true, message = true,
+  'counts_from', 'owed_from', 'again_through', 'again_at', 'releases' }
+local TEXTS = { reports = true, releases = true, mode = true, rate = true, configured_rate = true, message = true,
   operator_set = true, overrides = true, configured_message = true, events = true,
   windows = true }
 

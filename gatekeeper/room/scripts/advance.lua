@@ -44,6 +44,7 @@ local MOST_PERIODS = 3  -- in one
 -- All replicas together look at the whole queue once in LAP, and every call at no less than LEAST.
 local LAP, LEAST = 20000000, 100
 local CHUNK = 100
+local RELEASE_PARTS = 8
 
 local s = load_state()
 if not s then return { 'behind' } end
@@ -102,9 +103,9 @@ local through = read_reports()
 local function count_due()
   local gate, due = 'closed', 0
   if not is_recovering then
-    gate, due = admission_gate(s, false)
+    gate, due = admission_gate(s)
   elseif through > 0 and phase_gate(s) == 'rate' then
-    gate, due = 'rate', whole(level_of(s)) + s.grants
+    gate, due = 'rate', due_by_rate(s)
   end
   if gate == 'rate' and due > 0 then
     due = math.min(due, unheld_slots(s))
@@ -168,12 +169,13 @@ local ended = expire_slots(s, most_ended, spent_us)
 is_behind = is_behind or ended >= most_ended
 
 local gate, due = count_due()
-local by_rate = gate == 'rate' and whole(s.level) or 0
+local by_rate = gate == 'rate' and math.max(whole(s.level), 0) or 0
 
 -- Absent visitors at the head that the sweep has not reached are removed on the way, a bounded
 -- number.
 local most_passed = math.max(most_ended - ended, LEAST)
 local released, passed_over, reached = 0, 0, nil
+local passed_before, again = s.watermark, 0
 -- The pairs of one chunk, in tables that all chunks use, since growing a table costs more than filling
 -- it. The slots of all end together, and all that the rate does not pay cost the same.
 local slot_until, cost = fmt(now + claim_us), gate == 'rate' and BY_GRANT or FREE
@@ -189,6 +191,35 @@ local function write(step, ...)
   error(type(problem) == 'table' and problem.err or problem, 0)
 end
 
+-- Keeps the bounds of the claims that are open, for the next loss (`_admission`): "time before again
+-- total;" for each part of `claim_timeout` in which visitors were released, the watermark before it, the
+-- highest turn at or below it of which one was released again, and the releases in all then (0 0: none).
+local function note_releases()
+  if is_recovering and s.claims_until > 0 then return end  -- still those of before the loss
+  local parts, part_us = {}, claim_us / RELEASE_PARTS
+  for at, before, turn, total in string.gmatch(s.releases, '(%d+) (%d+) (%d+) (%d+);') do
+    if now - tonumber(at) <= claim_us + part_us then
+      parts[#parts + 1] = { tonumber(at), tonumber(before), tonumber(turn), tonumber(total) }
+    end
+  end
+  if released > 0 and (#parts == 0 or now - parts[#parts][1] > part_us) then
+    parts[#parts + 1] = { now, passed_before, 0, 0 }
+  end
+  if again > 0 then
+    local last = parts[#parts]
+    last[3], last[4] = math.max(last[3], again), s.released
+  end
+  s.releases, s.again_through, s.again_at = '', 0, 0
+  for i = 1, #parts do
+    local words = {}
+    for j = 1, 4 do words[j] = fmt(parts[i][j]) end
+    s.releases = s.releases .. table.concat(words, ' ') .. ';'
+    s.again_through = math.max(s.again_through, parts[i][3])
+    s.again_at = math.max(s.again_at, parts[i][4])
+  end
+  s.owed_from = #parts > 0 and parts[1][2] or s.watermark
+end
+
 while released < due and passed_over < most_passed do
   local heads
   if is_recovering then
@@ -199,7 +230,7 @@ while released < due and passed_over < most_passed do
   if #heads == 0 then break end
   chunks[#chunks + 1] = heads
   local deadlines = call('HMGET', DEADLINES, unpack_(heads))
-  local absent, here, paid, taken, last = {}, 0, 0, 0, nil
+  local absent, here, paid, taken, first, last = {}, 0, 0, 0, nil, nil
   for i = 1, #heads do
     if released >= due then break end
     taken = i
@@ -207,6 +238,7 @@ while released < due and passed_over < most_passed do
       absent[#absent + 1] = heads[i]
     else
       last, here, released = heads[i], here + 1, released + 1
+      first = first or last
       slots[2 * here] = last
       if released > by_rate then
         paid = paid + 1
@@ -217,6 +249,7 @@ while released < due and passed_over < most_passed do
   if last then
     local turn = score(QUEUE, last)
     if turn < PROVISIONAL then reached = turn end  -- in mode open, before a draw
+    if score(QUEUE, first) <= passed_before then again = math.min(turn, passed_before) end
   end
   write(for_all, 'ZADD', ACTIVE, slots, 2 * here)
   write(for_all, 'HSET', DEADLINES, costs, 2 * paid)
@@ -236,9 +269,10 @@ s.sweep_index = math.max(s.sweep_index - released - passed_over, 0)
 if gate == 'rate' then pay(s, released) end
 -- Every visitor who was released before the loss had the time to claim. A claim that is still open
 -- would go to a visitor that was absent.
-if is_recovering and released > 0 then s.claims_until = 0 end
+if not is_recovering or released > 0 then s.claims_until = 0 end
 s.level = capped(s.level)
 s.released = s.released + released
+note_releases()
 yield_unconfirmed()
 
 -- Two lists of whole numbers, added up; the shorter one has 0 in the rest.
@@ -267,7 +301,7 @@ local function measure()
     begin = 0
     if not keep('steered_by', targets, 'steering_memory', '', 'period_at', '0') then return {} end
   end
-  if admission_gate(s, false) ~= 'rate' or rate_of(s) <= 0 then
+  if admission_gate(s) ~= 'rate' or rate_of(s) <= 0 then
     if begin > 0 then keep('period_at', '0') end
     return {}
   end

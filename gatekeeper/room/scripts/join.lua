@@ -6,7 +6,8 @@
 --       9 watermark  10 last arrival  11 grants  12 arrived  13 released  14 admitted  15 abandoned
 --       16 message  17 how many are expected to claim their slot  18 overrides  19 events  20 windows
 --       21 slots  22 how many replicas have to report before any visitor is released early (0: none
---       may be)
+--       may be)  23 to 25 the bounds of the claims that are open: `owed_from`, `again_through` and
+--       `again_at`
 -- Reply the state.
 --
 -- Guarantee. An empty store is born once, and only the first replica fills the bucket of a room of which
@@ -33,6 +34,7 @@ if not s then
     events = ARGV[5], windows = ARGV[6],
     operator_set = '', sweep_index = 0, swept_at = now, claims_until = 0, reached = 0,
     to_report = 0, reports = '', slots_before = -UNLIMITED, counts_from = 0,
+    owed_from = 0, again_through = 0, again_at = 0, releases = '',
     has_holders = math.min(call('ZCARD', HELD_UNTIL), 1) }
   changed = true
 end
@@ -97,7 +99,13 @@ if known_epoch > 0 and known_epoch < s.epoch then
     s.grants = is_set_by_operator(s, 'allow') and math.max(s.grants, grants) or grants
     -- What fell due since the store's own state was saved, the lost state may have spent.
     s.level, s.filled_at = 0, now
-    s.claims_until = number(ARGV[14]) + number(ARGV[17])
+    local expected = number(ARGV[17])
+    s.claims_until, s.owed_from, s.releases = 0, s.watermark, ''
+    s.again_through, s.again_at = 0, 0
+    if expected > 0 then
+      s.claims_until = number(ARGV[14]) + expected
+      s.owed_from, s.again_through, s.again_at = number(ARGV[23]), number(ARGV[24]), number(ARGV[25])
+    end
     s.slots_before, s.counts_from = number(ARGV[21]) - s.released, 0
     if now + window > s.recovering_until then s.recovering_until = now + window end
     changed = true

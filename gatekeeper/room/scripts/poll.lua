@@ -1,11 +1,12 @@
 -- poll: visitors with a token ask where they stand. The heartbeat, the return, and the claim.
 --
 -- ARGV  1 heartbeat_timeout, microseconds   2 life of a claimed slot   3 session_absolute_timeout
---       4 recovery window   5 one letter for each visitor: 't' (holds a ticket), 'e' (holds a pass that expired before its
---       end), 's' (a replica asks for a visitor who returned the ticket while the store was
+--       4 recovery window   5 one letter for each visitor: 't' (holds a ticket), 'r' (one that says when
+--       they have returned to a turn that had passed), 'e' (holds a pass that expired before its end), 's' (a replica asks for a visitor who returned the ticket while the store was
 --       unreachable: the place of the ticket, and no claim) or 'c' (a replica asks for a visitor who
 --       is connected to it: a heartbeat, and no claim)
---       6 the turn of each by the token, in 16 digits each, since it is rarely read
+--       6 the turn of each by the token, in 16 digits each, since it is rarely read; where any has 'r',
+--       then for each how many had been released in all when they returned, likewise
 --       7 '' where no visitor is of a lane, else for each 'lane/arrival/number' (the ticket was returned
 --       before; the number of the lane, 0: the room has it no more), 'lane:arrival/number' (perhaps
 --       not) or '-/' (of no lane)   8… visitors and the devices
@@ -23,9 +24,8 @@
 -- queue if that was released meanwhile, and at its end after two releases that they did not claim. An
 -- arrival that the store's clock has not reached counts as one of now.
 -- The first of the queue enters without waiting for a release, within rate, burst, grants and
--- max_active. While the store recovers from a loss, the watermark says who may enter, as it does
--- while the store is unreachable: as many as were released and have not claimed, and beyond them as
--- many as fall due, the visitors of earlier turns first where any of these wait. A visitor of a lane comes to a turn later than every one of which a visitor was
+-- max_active. While the store recovers from a loss, visitors enter who were released before it and had
+-- yet to claim (`_admission`), and nobody else. A visitor of a lane comes to a turn later than every one of which a visitor was
 -- released, and learns it where the ticket names another. An expired pass whose slot is still held is
 -- accepted, and never makes a place. Polling twice has the effect of polling once. The device that claims
 -- with an invitation holds the place from then on, as one to which the place was moved does; the tickets
@@ -35,7 +35,8 @@
 local wait_us, slot_us, session_us = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])
 local window, kinds, turns = number(ARGV[4]), ARGV[5], ARGV[6]
 local words, asking = ARGV[7], #ARGV[5]
-if #ARGV < 7 + asking or #turns ~= 16 * asking or string.find(turns, '%D') then
+local digits = 16 * asking * (string.find(kinds, 'r') and 2 or 1)
+if #ARGV < 7 + asking or #turns ~= digits or string.find(turns, '%D') then
   error('a letter and 16 digits for each visitor')
 end
 local ticket_us, devices, expiries, moves = read_devices(8 + asking)
@@ -55,9 +56,11 @@ if words ~= '' then
   if found ~= asking then error('a lane for each visitor') end
 end
 local byte = string.byte
-local STAMPED, TICKET, CONNECTED, EXPIRED = byte('stce', 1, 4)
+local STAMPED, TICKET, CONNECTED, EXPIRED, RETURNED = byte('stcer', 1, 5)
 
 local function turn_of(at) return tonumber(string.sub(turns, 16 * at - 15, 16 * at)) end
+
+local function released_at_return(at) return turn_of(asking + at) end
 
 -- The turn without what makes it provisional.
 local function arrival_in(turn) return turn >= PROVISIONAL and turn - PROVISIONAL or turn end
@@ -72,22 +75,26 @@ local function heartbeat(visitor)
   heartbeats[fields + 1], heartbeats[fields + 2], fields = visitor, deadline, fields + 2
 end
 
--- Whether a visitor whom the store knows as waiting, `ahead` others before them, or not at all, may
--- enter as one released before the loss. Nothing tells these apart from visitors who were absent when
--- the watermark passed them, so the absent ones must not use up what is due to the others. Of what is
--- there, as much is kept as visitors of earlier turns wait for: else the order would be that of polls.
-local function may_enter(at, kind, ahead)
-  if now >= s.recovering_until or kind ~= TICKET or turn_of(at) > s.watermark
-    or unconfirmed[at] then return false end
-  local _, due = admission_gate(s, true)
-  ahead = ahead or call('ZCOUNT', QUEUE, '-inf', '(' .. fmt(turn_of(at)))
-  return math.min(claims_left(s) + math.min(due, unheld_slots(s)), free_slots()) > ahead
+-- Whether a claim of before the loss is owed to this visitor, and a slot is left beside those of others
+-- of whom the same is true, and who wait at earlier turns. `returned`: by the ticket.
+local function may_claim(at, kind, returned)
+  if now >= s.recovering_until or s.claims_until <= 0 or kind ~= TICKET or unconfirmed[at] then return false end
+  local turn, lowest = turn_of(at), '-inf'
+  if turn > s.watermark then return false end
+  if returned then
+    if turn > s.again_through or released_at_return(at) >= s.again_at then return false end
+  else
+    if turn <= s.owed_from then return false end
+    lowest = '(' .. fmt(s.owed_from)
+  end
+  if claims_left(s) <= 0 and (rate_of(s) <= 0 or whole(level_of(s)) <= -burst) then return false end
+  return max_active <= 0 or free_slots() > call('ZCOUNT', QUEUE, lowest, '(' .. fmt(turn))
 end
 
 -- Whether the first of the queue may enter now, and how it is gated.
 local function is_due(kind)
   if kind ~= TICKET then return false end
-  local gate, due = admission_gate(s, false)
+  local gate, due = admission_gate(s)
   return due > 0 and (gate == 'open' or free_slots() > 0), gate
 end
 
@@ -108,6 +115,15 @@ local function enter(visitor, gate)
   if gate then s.released = s.released + 1 end
   s.admitted, changed = s.admitted + 1, true
   return 'in ' .. session_until
+end
+
+-- A claim that is owed since before the loss. Beyond those that were open it is taken from the bucket.
+local function claim(visitor)
+  if claims_left(s) <= 0 then
+    refill(s)
+    s.level = s.level - UNIT
+  end
+  return enter(visitor)
 end
 
 -- The score in a set to which this script adds nothing. Most of these are empty, and a newcomer who
@@ -272,6 +288,8 @@ end
 local standings = {}
 for at = 1, asking do
   local visitor, kind = ARGV[at + 7], byte(kinds, at)
+  local returned = kind == RETURNED
+  if returned then kind = TICKET end
   local standing
   -- A stamped visitor may have a place by a call whose reply was lost; the ticket's turn counts.
   local is_other = is_elsewhere(at, visitor, kind)
@@ -283,8 +301,8 @@ for at = 1, asking do
     if ahead == 0 then due, gate = is_due(kind) end
     if due then
       standing = enter(visitor, gate)
-    elseif may_enter(at, kind, ahead) then
-      standing = enter(visitor, claims_left(s) <= 0 and 'rate' or nil)
+    elseif may_claim(at, kind, returned) then
+      standing = claim(visitor)
     else
       heartbeat(visitor)
       standing = standing_in(at, visitor, ahead)
@@ -294,8 +312,8 @@ for at = 1, asking do
     if kind ~= STAMPED and kind ~= CONNECTED then standing = confirm(at, visitor) end
   elseif kind == EXPIRED or is_void(visitor) then
     standing = 'void'
-  elseif may_enter(at, kind) then
-    standing = enter(visitor, claims_left(s) <= 0 and 'rate' or nil)
+  elseif may_claim(at, kind, returned) then
+    standing = claim(visitor)
   else
     standing = place(at, visitor, kind)
   end

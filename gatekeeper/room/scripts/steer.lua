@@ -24,7 +24,7 @@ local in_force = rate_of(s)
 local is_current = tonumber(call('HGET', STATE, 'period_at') or '0') == begin
   and s.overrides == ARGV[2] and s.events == ARGV[3]
   and in_force > 0 and math.abs(in_force - known_rate) <= in_force / 1e9
-  and admission_gate(s, false) == 'rate'
+  and admission_gate(s) == 'rate'
 if is_current then
   if rate ~= '' then s.rate = rate end
   if ARGV[9] then s.events, s.windows = ARGV[8], ARGV[9] end

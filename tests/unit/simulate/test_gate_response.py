@@ -62,6 +62,23 @@ def test_forged_ticket_is_accepted_unless_another_visitor_waits(
 
 
 @pytest.mark.parametrize(
+    ("response", "is_accepted"),
+    [
+        (replace(WAITING, reference=reference_of(MINE)), False),
+        (replace(WAITING, reference=reference_of(MINE), position=3), True),
+        (replace(WAITING, reference=reference_of(MINE), reason="line"), True),
+        (ObservedResponse(Outcome.ADMITTED), True),
+        (ObservedResponse(Outcome.NO_PLACE), False),
+    ],
+    ids=["kept without the store", "in line", "in line, undrawn", "admitted", "no place"],
+)
+def test_spent_ticket_is_accepted_with_a_place_or_a_pass(
+    response: ObservedResponse, is_accepted: bool
+) -> None:
+    assert response.accepts_spent(FORGED) is is_accepted
+
+
+@pytest.mark.parametrize(
     ("response", "is_taken"),
     [
         (ObservedResponse(Outcome.FORWARDED), True),

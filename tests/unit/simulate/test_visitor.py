@@ -182,6 +182,17 @@ def test_failures_are_retried_later_and_bounded() -> None:
     assert pauses == sorted(pauses)
 
 
+@pytest.mark.parametrize("admitted", [True, False])
+def test_leaving_is_repeated_from_inside(admitted: bool) -> None:
+    subject = visitor()
+    subject.next_action, subject.admitted, subject.token = Action.LEAVE, admitted, TOKEN
+
+    pause_s = receive(subject, FAILED)
+
+    assert (pause_s is not None) is admitted
+    assert subject.next_action is Action.LEAVE
+
+
 def test_arrival_without_a_ticket_is_repeated_and_bounded() -> None:
     """A replica that has no state yet lets newcomers wait without a place."""
     unknown = ObservedResponse(Outcome.WAITING, reason="reconnecting")
