@@ -78,6 +78,30 @@ async def test_api_on_another_host_leads_back_to_the_app(
         assert api.calls == 1
 
 
+JOIN_AND_POLL = """
+async ([gate, room]) => {
+  const joined = await fetch(`${gate}/.gatekeeper/enqueue?room=${room}`, { method: "POST" });
+  const headers = { "X-Queue-Token": (await joined.json()).token };
+  const status = await fetch(`${gate}/.gatekeeper/status?room=${room}`, { headers });
+  return (await status.json()).position;
+}
+"""
+
+
+async def test_app_of_a_named_origin_polls_with_its_token(
+    store_url: str, room_name: RoomName, new_page: NewPage
+) -> None:
+    """A field of the gate's own has a preflight, whose response the browser has to accept."""
+    async with (
+        AppSite() as api,
+        AppSite() as app,
+        gated(api, room_name, store_url, f'cors_origins = ["{app.url}"]') as gate,
+    ):
+        page = await new_page()
+        await page.goto(app.url + "/api/items")
+        assert await page.evaluate(JOIN_AND_POLL, [gate.url, room_name]) == 1
+
+
 # A scripted gate.
 
 
