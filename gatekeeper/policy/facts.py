@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 # RFC 3986 section 3.2.2 without percent-encoding and sub-delimiters, which no host in use has.
@@ -141,11 +142,12 @@ def members_of(value: str) -> list[str]:
     return value.split(",", _MOST_MEMBERS)[:_MOST_MEMBERS]
 
 
-def _media_types(accept: str) -> set[str]:
+@lru_cache(maxsize=256)  # browsers send few
+def _media_types(accept: str) -> frozenset[str]:
     """The types that are named; weight 0 refuses one (RFC 9110 section 12.4.2)."""
     members = [member.partition(";") for member in members_of(accept)]
-    return {
+    return frozenset(
         name.strip().lower()
         for name, _, parameters in members
         if not parameters or _REFUSED.search(parameters) is None
-    }
+    )

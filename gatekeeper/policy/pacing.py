@@ -46,17 +46,19 @@ def poll_interval_s(
     """
     if newcomer:
         return 1
-    ceiling_s = rules.longest_poll_interval_s
-    if ahead is None:
-        wanted_s = _UNKNOWN_S
-    else:
+    # Without `min` and `max`: each takes as long as all the rest, and every poll asks.
+    wanted_s, ceiling_s = _UNKNOWN_S, rules.longest_poll_interval_s
+    if ahead is not None:
         wanted_s = ahead * _PER_VISITOR_AHEAD_S
         if rate_per_minute > 0:
-            wanted_s = min(wanted_s, (ahead + 1) * 60 / rate_per_minute * _SHARE_OF_WAIT)
-    interval_s = int(min(wanted_s, ceiling_s))
-    return max(
-        1, interval_s - int(interval_s * _SPREAD * (arrival_us % _SPREAD_STEPS) / _SPREAD_STEPS)
-    )
+            share_s = (ahead + 1) * 60 / rate_per_minute * _SHARE_OF_WAIT
+            if share_s < wanted_s:
+                wanted_s = share_s
+    if wanted_s > ceiling_s:
+        wanted_s = ceiling_s
+    interval_s = int(wanted_s)
+    sooner_s = int(interval_s * _SPREAD * (arrival_us % _SPREAD_STEPS) / _SPREAD_STEPS)
+    return interval_s - sooner_s or 1
 
 
 def poll_interval_before_draw_s(

@@ -69,9 +69,10 @@ class Responses:
         """The waiting page, or its JSON, under the room's waiting status. A form was not sent: its
         page says so instead, since the waiting page would send it again at the visitor's turn.
         `ticket`: the one that this response sets, for the page's first poll."""
-        more = [*headers, ("Retry-After", str(place.refresh_seconds))]
+        more = [("Retry-After", str(place.refresh_seconds))]
         if facts.is_htmx:
             more.append(_HTMX_REFRESH)
+        more += headers  # last: see `head_of`
         is_page = wants_page(facts, room)
         if not is_page and room.json_format == "gatekeeper":
             return self.place(place, status=room.status, headers=more)
@@ -108,16 +109,15 @@ class Responses:
     def _waiting_page(
         self, facts: RequestFacts, view: WaitingView, *, room: RoomConfig, headers: Headers
     ) -> GateResponse:
-        more = list(headers)
         page = self._pages.waiting(view, room.template)
         if page.reloads:
-            more.append(("Refresh", str(view.reload_seconds)))
+            headers = (("Refresh", str(view.reload_seconds)), *headers)
         return self.page(
             facts,
             page.framed(room.frame_ancestors),
             state="waiting",
             status=room.status,
-            headers=more,
+            headers=headers,
         )
 
     def without_place(

@@ -3,11 +3,14 @@
 import pytest
 
 from gatekeeper.config.schema import RoomConfig
+from gatekeeper.pages.renderer import Pages
 from gatekeeper.policy.decision import QueuePosition
+from gatekeeper.policy.facts import Client, RequestFacts
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.room.state import RoomState
 from gatekeeper.web.message import GateResponse, _common_lines, head_of
+from gatekeeper.web.responses import Responses
 from gatekeeper.web.waiting_status import waiting_status_of
 from tests.builders import TICKET, room_state
 
@@ -86,3 +89,25 @@ def test_head_has_the_fields_in_order_and_keeps_no_token() -> None:
         assert lines[6].startswith(b"Date: ")
         assert lines[7:] == [b""]
     assert _common_lines.cache_info().currsize <= before + 1
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+@pytest.mark.parametrize("updates", ["poll", "stream"])
+@pytest.mark.parametrize("json_format", ["gatekeeper", "cloudflare"])
+def test_fields_of_one_visitor_are_the_last_of_a_waiting_response(
+    accept: str, updates: str, json_format: str
+) -> None:
+    """`head_of` keeps the lines before them: a token among those would fill its cache."""
+    room = RoomConfig.model_validate({"updates": updates, "json_format": json_format})
+    facts = RequestFacts(
+        Client("192.0.2.1", "https", "shop.example"),
+        "GET",
+        "/",
+        accept=accept,
+        is_htmx=True,
+    )
+    place = waiting_status_of(TICKET, PLACED, room_state(Mode.AUTO), rules=Rules.of(room))
+    token = (("Set-Cookie", "gatekeeper=t"), ("X-Queue-Ticket", "t"))
+    response = Responses(Pages()).waiting(facts, place, room=room, now_s=0.0, headers=token)
+    assert response.headers[-2:] == token
+    assert "Retry-After" in [name for name, _ in response.headers]
