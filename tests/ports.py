@@ -1,40 +1,30 @@
 """Ports of loopback for servers that cannot choose one themselves, or keep it over a restart.
 
 Rules: no port of the range from which the system takes those of other sockets, since it may give a
-port away between the choice and the bind, or while a server restarts. Each process of a test run
-has ports of its own.
+port away between the choice and the bind, or while a server restarts. Each process that runs tests
+has ports of its own, also beside another run: it holds the first of them.
 """
 
-import os
 import socket
-from contextlib import ExitStack
 from functools import cache
 from itertools import count
 
-_FIRST, _EACH, _PROCESSES = 20_000, 500, 25  # below 32,768, where Linux begins
-_number = count(os.getpid())  # so that two runs begin at different ones
+_FIRST, _EACH, _PROCESSES = 20_000, 300, 40  # below 32,768, where Linux begins
+_held: list[socket.socket] = []
+_number = count()
 
 
 def free_port() -> int:
     """A port that is free for TCP and UDP."""
-    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _PROCESSES
     for _ in range(_EACH):
-        port = _FIRST + process * _EACH + next(_number) % _EACH
-        if _is_free(port):
+        port = _own_ports()[next(_number) % (_EACH - 1)]
+        probes = [_bound(port, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)]
+        for probe in probes:
+            if probe is not None:
+                probe.close()
+        if None not in probes:
             return port
     raise RuntimeError("every port of this process is taken")
-
-
-def _is_free(port: int) -> bool:
-    with ExitStack() as stack:
-        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-            probe = stack.enter_context(socket.socket(type=kind))
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, kind == socket.SOCK_STREAM)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                return False
-    return True
 
 
 @cache
@@ -47,4 +37,22 @@ def closed_port() -> int:
     return port
 
 
-_held: list[socket.socket] = []
+@cache
+def _own_ports() -> range:
+    for first in range(_FIRST, _FIRST + _EACH * _PROCESSES, _EACH):
+        held = _bound(first, socket.SOCK_STREAM)
+        if held is not None:
+            _held.append(held)
+            return range(first + 1, first + _EACH)
+    raise RuntimeError(f"{_PROCESSES} processes run tests already")
+
+
+def _bound(port: int, kind: socket.SocketKind) -> socket.socket | None:
+    """A socket that holds the port; None: it is taken, perhaps by a connection that just ended."""
+    held = socket.socket(type=kind)
+    try:
+        held.bind(("127.0.0.1", port))
+    except OSError:
+        held.close()
+        return None
+    return held
