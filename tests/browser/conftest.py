@@ -6,8 +6,10 @@ test that caused it. A missing browser is an error, not a skip.
 """
 
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,8 +23,15 @@ from playwright.async_api import (
     expect,
 )
 
+from gatekeeper.admin.audit import AuditLog
+from gatekeeper.admin.auth import Credential
+from gatekeeper.admin.edge_status import EdgeStatus
+from tests.admin import running_admin
+from tests.browser.dashboard_stage import Control, Show
+from tests.browser.sale import NOW, Sale
 from tests.browser.scripted_gate import FakeGate
 from tests.browser.stage import RECORD_DELAYS, set_stage
+from tests.servers import StoreServer
 
 _WHOLE = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # The same engine without windows, tabs and prompts of its own: two thirds of the CPU time per page.
@@ -138,6 +147,75 @@ async def visit(new_page: NewPage, gate: FakeGate) -> Visit:
         await set_stage(page)
         await page.add_init_script(RECORD_DELAYS + script)
         await page.goto(gate.url + path)
+        return page
+
+    return open_
+
+
+# The control room, during a sale.
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def quarter() -> Sale:
+    """The sale after its first quarter of an hour; take a copy."""
+    sale = Sale(NOW)
+    await sale.run(900)
+    return sale
+
+
+@pytest.fixture(scope="session")
+def sale_store() -> Iterator[StoreServer]:
+    """A store of the control room's; each `show` empties it."""
+    with StoreServer() as server:
+        yield server
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def show(quarter: Sale, sale_store: StoreServer, tmp_path: Path) -> AsyncIterator[Show]:
+    """Start a listener of the control room after the first quarter of an hour."""
+    async with AsyncExitStack() as stack:
+
+        async def show(*credentials: Credential) -> Control:
+            sale = deepcopy(quarter)
+            audit = AuditLog(tmp_path, wall_s=sale.now_s)
+            edge: list[EdgeStatus] = []
+            await sale.write(audit)
+            sale_store.flush()
+            async with running_admin(sale_store.url, "sale", "checkout") as first:
+                await first.request("GET", "/admin/status")  # else a change waits for replicas
+            running = running_admin(
+                sale_store.url,
+                "sale",
+                "checkout",
+                credentials=credentials,
+                monitor=sale.monitor,
+                audit=audit,
+                max_active=0,
+                autotune=True,
+                edge=lambda: edge[0] if edge else None,
+            )
+            admin = await stack.enter_async_context(running)
+            return Control(sale, audit, admin.urls[0] + "/", edge)
+
+        yield show
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def control(show: Show) -> Control:
+    """One without tokens."""
+    return await show()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def visit_room(new_page: NewPage, control: Control) -> Visit:
+    """Open the control room with the page's clock stopped, and count what it asks for."""
+
+    async def open_(**options: Any) -> Page:
+        page = await new_page(**options)
+        page.on("request", lambda _: setattr(control, "asked", control.asked + 1))
+        await set_stage(page)
+        await page.goto(control.url)
+        await expect(page.locator("#connection")).to_have_text("Live")
         return page
 
     return open_
