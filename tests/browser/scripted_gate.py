@@ -11,22 +11,11 @@ from gatekeeper.pages.event_view import EventView
 from gatekeeper.pages.languages import preferred
 from gatekeeper.pages.renderer import Page, Pages, WaitingView
 from gatekeeper.web.waiting_status import event_json
+from tests.unit.pages.page_reader import VIEW as SAMPLE
 
 ORIGIN_PAGE = "<!doctype html><title>Shop</title><h1>Welcome to the shop</h1>"
 
-VIEW = WaitingView(
-    title="You are in line",
-    room="default",
-    position=1284,
-    ahead=1283,
-    queue_length=4000,
-    eta_seconds=154,
-    rate_per_minute=500.0,
-    refresh_seconds=4,
-    arrived_at="2026-11-23T20:30:00Z",
-    place_ttl_minutes=10,
-    reference="7K3F-9QXD",
-)
+VIEW = replace(SAMPLE, reference="7K3F-9QXD")
 # Its times have nothing to do with the clock of the browser.
 EVENT = EventView(
     name="autumn-sale",

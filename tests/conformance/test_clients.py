@@ -9,7 +9,15 @@ from gatekeeper.proxy.fastpath import deadlines
 from tests.conformance.case_runner import assert_aborted
 from tests.conformance.gate_pair import received, running_stage, visitor_request
 from tests.conformance.request_cases import GET, OK, SEEN
-from tests.integration.proxy.forwarding import PATIENCE_S, Origin, Script, Wire, answering, until
+from tests.integration.proxy.forwarding import (
+    PATIENCE_S,
+    Origin,
+    Script,
+    Wire,
+    answering,
+    answering_once,
+    until,
+)
 
 SLOW = {
     "nothing at all": b"",
@@ -110,16 +118,11 @@ async def test_client_disconnect_ends_exchange(fast_path: bool, store_url: str) 
 async def test_silent_origin_in_body_aborts_client_connection(
     fast_path: bool, store_url: str
 ) -> None:
-    def script_of(origin: Origin) -> Script:
-        async def script(wire: Wire) -> None:
-            await origin.request(wire)
-            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
-            await wire.gone()
-
-        return script
-
     async with running_stage(
-        script_of, store_url=store_url, fast_path=fast_path, origin_toml='read_timeout = "100ms"'
+        answering_once(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", stays=True),
+        store_url=store_url,
+        fast_path=fast_path,
+        origin_toml='read_timeout = "100ms"',
     ) as stage:
         wire = await stage.connect()
         wire.send(GET)

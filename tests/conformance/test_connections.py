@@ -15,7 +15,7 @@ from tests.conformance.gate_pair import (
     visitor_request,
 )
 from tests.conformance.request_cases import GET, OK
-from tests.integration.proxy.forwarding import Origin, Script, Wire, answering
+from tests.integration.proxy.forwarding import Origin, Script, Wire, answering, answering_once
 
 
 async def test_requests_of_one_client_share_one_origin_connection(
@@ -108,15 +108,11 @@ async def test_origin_that_does_not_listen_is_502(fast_path: bool, store_url: st
 
 
 async def test_silent_origin_is_504_after_one_request(fast_path: bool, store_url: str) -> None:
-    def script_of(origin: Origin) -> Script:
-        async def script(wire: Wire) -> None:
-            await origin.request(wire)
-            await wire.gone()
-
-        return script
-
     async with running_stage(
-        script_of, store_url=store_url, fast_path=fast_path, origin_toml='read_timeout = "100ms"'
+        answering_once(b"", stays=True),
+        store_url=store_url,
+        fast_path=fast_path,
+        origin_toml='read_timeout = "100ms"',
     ) as stage:
         wire = await stage.connect()
         wire.send(GET)

@@ -13,7 +13,15 @@ from tests.conformance.case_runner import ScriptedOrigin, receive, run_case
 from tests.conformance.case_table import CASES_BY_NAME
 from tests.conformance.gate_pair import received, running_stage, visitor_request
 from tests.conformance.request_cases import GET, OK, PIPELINES, POST
-from tests.integration.proxy.forwarding import PATIENCE_S, Origin, Script, Wire, answering, until
+from tests.integration.proxy.forwarding import (
+    PATIENCE_S,
+    Origin,
+    Script,
+    Wire,
+    answering,
+    answering_once,
+    until,
+)
 
 # On a reused connection the request is sent again (RFC 9110 section 9.2.2).
 _REPEATED = {"malformed response: nothing", "malformed response: a reset"}
@@ -62,15 +70,12 @@ async def test_pipeline_over_tls_is_forwarded_unchanged(
 
 
 async def test_origin_failure_over_tls_is_502(fast_path: bool, store_url: str, tls: Tls) -> None:
-    def script_of(origin: Origin) -> Script:
-        async def script(wire: Wire) -> None:
-            await origin.request(wire)
-            wire.send(b"nonsense\r\n\r\n")
-
-        return script
-
     async with running_stage(
-        script_of, store_url=store_url, fast_path=fast_path, toml=tls.toml, tls=tls.client
+        answering_once(b"nonsense\r\n\r\n"),
+        store_url=store_url,
+        fast_path=fast_path,
+        toml=tls.toml,
+        tls=tls.client,
     ) as stage:
         wire = await stage.connect()
         for _ in range(2):
@@ -82,15 +87,12 @@ async def test_origin_failure_over_tls_is_502(fast_path: bool, store_url: str, t
 async def test_cut_response_over_tls_looks_incomplete(
     fast_path: bool, store_url: str, tls: Tls
 ) -> None:
-    def script_of(origin: Origin) -> Script:
-        async def script(wire: Wire) -> None:
-            await origin.request(wire)
-            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhal")
-
-        return script
-
     async with running_stage(
-        script_of, store_url=store_url, fast_path=fast_path, toml=tls.toml, tls=tls.client
+        answering_once(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhal"),
+        store_url=store_url,
+        fast_path=fast_path,
+        toml=tls.toml,
+        tls=tls.client,
     ) as stage:
         wire = await stage.connect()
         wire.send(over_tls(GET))

@@ -187,6 +187,22 @@ def answering(*answers: bytes) -> Callable[[Origin], Script]:
     return script_of
 
 
+def answering_once(answer: bytes, *, stays: bool = False) -> Callable[[Origin], Script]:
+    """A script that responds to one request of a connection with these bytes, and closes it; with
+    `stays` not before the gate does."""
+
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            wire.send(answer)
+            if stays:
+                await wire.gone()
+
+        return script
+
+    return script_of
+
+
 @asynccontextmanager
 async def running_origin(
     script_of: Callable[[Origin], Script], *, tls: ssl.SSLContext | None = None

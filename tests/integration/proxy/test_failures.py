@@ -15,6 +15,7 @@ from tests.integration.proxy.forwarding import (
     Script,
     Wire,
     answering,
+    answering_once,
     get,
     post,
     proxying,
@@ -164,14 +165,7 @@ CUT = {
 @pytest.mark.parametrize("what", CUT)
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 async def test_cut_response_never_looks_complete(what: str, version: str) -> None:
-    def script_of(origin: Origin) -> Script:
-        async def script(wire: Wire) -> None:
-            await origin.request(wire)
-            wire.send(CUT[what])
-
-        return script
-
-    async with proxying(script_of) as (_, gate):
+    async with proxying(answering_once(CUT[what])) as (_, gate):
         wire = await gate.connect()
         wire.send(get(version=version))
         with pytest.raises(ConnectionError):
@@ -285,14 +279,7 @@ async def test_malformed_response_is_error_and_closes_connection(what: str) -> N
 async def test_identity_coding_is_ignored() -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nall"
 
-    def script_of(origin: Origin) -> Script:
-        async def script(wire: Wire) -> None:
-            await origin.request(wire)
-            wire.send(head)
-
-        return script
-
-    async with proxying(script_of) as (_, gate):
+    async with proxying(answering_once(head)) as (_, gate):
         assert (await gate.ask(get())).body == b"all"
 
 

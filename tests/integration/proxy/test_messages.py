@@ -11,6 +11,7 @@ from tests.integration.proxy.forwarding import (
     Script,
     Wire,
     answering,
+    answering_once,
     get,
     post,
     proxying,
@@ -207,14 +208,7 @@ async def test_chunks_and_trailers_are_relayed_unchanged() -> None:
 
 
 async def test_close_delimited_response_is_sent_chunked() -> None:
-    def script_of(origin: Origin) -> Script:
-        async def script(wire: Wire) -> None:
-            await origin.request(wire)
-            wire.send(b"HTTP/1.1 200 OK\r\n\r\nall there is")
-
-        return script
-
-    async with proxying(script_of) as (origin, gate):
+    async with proxying(answering_once(b"HTTP/1.1 200 OK\r\n\r\nall there is")) as (origin, gate):
         wire = await gate.connect()
         for _ in range(2):
             wire.send(get())

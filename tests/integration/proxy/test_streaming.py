@@ -15,6 +15,7 @@ from tests.integration.proxy.forwarding import (
     Script,
     Wire,
     answering,
+    answering_once,
     get,
     proxying,
     running_gate,
@@ -329,15 +330,9 @@ async def test_client_that_stops_reading_is_aborted() -> None:
 
 
 async def test_response_cut_by_shutdown_looks_incomplete() -> None:
-    def script_of(origin: Origin) -> Script:
-        async def script(wire: Wire) -> None:
-            await origin.request(wire)
-            wire.send(b"HTTP/1.1 200 OK\r\n\r\nbeginning")
-            await wire.gone()
-
-        return script
-
-    async with running_origin(script_of) as origin:
+    async with running_origin(
+        answering_once(b"HTTP/1.1 200 OK\r\n\r\nbeginning", stays=True)
+    ) as origin:
         async with running_gate(origin.url) as gate:
             wire = await gate.connect()
             wire.send(get(version="1.0"))

@@ -15,6 +15,7 @@ from tests.integration.proxy.forwarding import (
     Script,
     Wire,
     answering,
+    answering_once,
     get,
     proxying,
     running_gate,
@@ -186,14 +187,7 @@ async def test_slow_origin_pauses_client_and_receives_all() -> None:
 
 
 async def test_origin_close_ends_client() -> None:
-    def script_of(origin: Origin) -> Script:
-        async def script(wire: Wire) -> None:
-            await origin.request(wire)
-            wire.send(SWITCH + b"bye")
-
-        return script
-
-    async with proxying(script_of) as (_, gate):
+    async with proxying(answering_once(SWITCH + b"bye")) as (_, gate):
         wire = await gate.connect()
         wire.send(get("/", *ASK))
         await wire.head()
