@@ -45,13 +45,21 @@ _SET_BY_GATE = frozenset(
     }
 )
 # What proxies and CDNs report of a request. Sent by a client itself, they could name another
-# address, or lead an origin to another path than the one that was matched.
+# address, scheme or port, or lead an origin to another path than the one that was matched.
+_FORWARDED = b"x-forwarded-"  # Port, Prefix, Ssl, Uri … for the gate sets none of them
 _PROXY_CLAIMS = frozenset(
     {
         b"cf-connecting-ip",
+        b"client-ip",
+        b"fastly-client-ip",
+        b"front-end-https",
         b"true-client-ip",
         b"x-client-ip",
+        b"x-cluster-client-ip",
+        b"x-original-host",
+        b"x-original-uri",
         b"x-original-url",
+        b"x-override-url",
         b"x-real-ip",
         b"x-rewrite-url",
     }
@@ -92,7 +100,7 @@ def request_head(
     client_host = client.host.encode("ascii")
     http11_client = request.version == HttpVersion11
     options = _connection_options(request)
-    removed = _REMOVED if client.is_proxied else _REMOVED | _PROXY_CLAIMS
+    removed = _REMOVED
     if not http11_client:
         removed |= {b"expect"}  # RFC 9110 section 10.1.1
     if not _OPTIONS_WITHOUT_FIELD.issuperset(options):
@@ -107,7 +115,7 @@ def request_head(
     ]
     for name, value in request.raw_headers:
         canonical = _canonical(name)
-        if canonical in removed:
+        if canonical in removed or (not client.is_proxied and _is_proxy_claim(name)):
             continue
         if canonical == b"cookie":
             value = _without(value, context.strip_cookies)
@@ -130,9 +138,9 @@ def plain_head(
     """The head for the origin, as `request_head` makes it, of a plain request."""
     fields, cookie_at = request.fields, request.cookie_at
     if not context.client.is_proxied:
-        claims = [at for at, line in enumerate(fields) if _is_proxy_claim(line)]
+        claims = {at for at, line in enumerate(fields) if _is_proxy_claim(line.partition(b":")[0])}
         if claims:
-            fields = [line for line in fields if not _is_proxy_claim(line)]
+            fields = [line for at, line in enumerate(fields) if at not in claims]
             cookie_at -= sum(at < cookie_at for at in claims)
     parts = [
         b"%b %b HTTP/1.1\r\nHost: %b"
@@ -151,8 +159,10 @@ def plain_head(
     return b"\r\n".join(parts)
 
 
-def _is_proxy_claim(line: bytes) -> bool:
-    return line.partition(b":")[0].lower() in _PROXY_CLAIMS
+@lru_cache(maxsize=1024)
+def _is_proxy_claim(name: bytes) -> bool:
+    canonical = _canonical(name)
+    return canonical in _PROXY_CLAIMS or canonical.startswith(_FORWARDED)
 
 
 def _gate_fields(context: ForwardContext) -> bytes:
@@ -261,7 +271,7 @@ def _canonical(name: bytes) -> bytes:
     dashed = lower.replace(b"_", b"-")
     if dashed.startswith(b"x-queue-"):
         return b"x-queue-token"
-    return dashed if dashed in _KNOWN else lower
+    return dashed if dashed in _KNOWN or dashed.startswith(_FORWARDED) else lower
 
 
 @lru_cache(maxsize=256)

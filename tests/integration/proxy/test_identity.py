@@ -75,10 +75,16 @@ CLAIMS = [
     "x-client-ip: 9.9.9.9",
     "X-Original-URL: /9.9.9.9",
     "X-Rewrite-URL: /9.9.9.9",
+    "X-Original-URI: /9.9.9.9",
+    "Client-IP: 9.9.9.9",
+    "X-Forwarded-Port: 9.9.9.9",
+    "X-Forwarded-Prefix: /9.9.9.9",
+    "X-Forwarded-Uri: /9.9.9.9",
+    "x-forwarded-anything: 9.9.9.9",
 ]
 
 
-@pytest.mark.parametrize("claim", [*CLAIMS, "X_Real_IP: 9.9.9.9", "X_Original-URL: /9.9.9.9"])
+@pytest.mark.parametrize("claim", [*CLAIMS, "X_Real_IP: 9.9.9.9", "X_Forwarded-Ssl: 9.9.9.9"])
 async def test_proxy_claims_of_a_client_are_removed(claim: str) -> None:
     seen = await seen_by_the_origin("Accept: a/b", claim, "Cookie: a=b")
     assert b"9.9.9.9" not in seen.head

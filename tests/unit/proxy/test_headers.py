@@ -22,7 +22,14 @@ def forwarded(*fields: str, is_proxied: bool) -> list[str]:
     return received[2 : received.index("X-Forwarded-Host: shop.example")]
 
 
-CLAIMS = ["X-Real-IP: a", "x-original-url: /a", "CF-Connecting-IP: a", "X-Rewrite-URL: /a"]
+CLAIMS = [
+    "X-Real-IP: a",
+    "x-original-url: /a",
+    "CF-Connecting-IP: a",
+    "X-Rewrite-URL: /a",
+    "X-Forwarded-Prefix: /a",
+    "x-forwarded-PORT: 1",
+]
 
 
 @pytest.mark.parametrize("at", range(4))
