@@ -82,7 +82,7 @@ def address_of(url: str) -> BeaconAddress:
 
 
 def parse_chain(body: bytes) -> BeaconChain:
-    """The chain that a response of `info` describes."""
+    """The chain that a response of `info` describes. Raises BeaconError for any other body."""
     fields = _object(body, "the chain's description")
     period_s, genesis_s = fields.get("period"), fields.get("genesis_time")
     if not is_exact_int(period_s) or not 1 <= period_s <= _MAX_PERIOD_S:
@@ -93,7 +93,8 @@ def parse_chain(body: bytes) -> BeaconChain:
 
 
 def parse_round(body: bytes, *, expected: int) -> BeaconRound:
-    """The round that a response holds, which must be round `expected`."""
+    """The round that a response holds. Raises BeaconError unless it is the `expected` one and its
+    randomness is SHA-256 of its signature."""
     fields = _object(body, "the round")
     number = fields.get("round")
     if type(number) is not int or number != expected:

@@ -55,7 +55,8 @@ def stage_of(event: Event, now_us: int) -> Stage:
 
 
 def with_added(schedule: Schedule, event: Event, *, now_us: int) -> Schedule:
-    """With a new event. A prequeue that would have begun begins now."""
+    """With a new event. A prequeue that would have begun begins now. Raises Conflict where an event
+    has this name or overlaps, or the events are too many, ConfigError for times that do not fit."""
     known = schedule.find(event.name)
     if known is not None:
         raise Conflict(
@@ -74,7 +75,8 @@ def with_added(schedule: Schedule, event: Event, *, now_us: int) -> Schedule:
 
 
 def with_start(schedule: Schedule, name: str, start: NewStart, *, now_us: int) -> Schedule:
-    """With another start of an event that has not started."""
+    """With another start of an event that has not started. Raises NotFound, Conflict for an event
+    that has started or is about to, or would overlap, ConfigError for a start that does not fit."""
     event = _known(schedule, name)
     stage = stage_of(event, now_us)
     if stage not in {"planned", "prequeue"}:
@@ -102,7 +104,7 @@ def with_start(schedule: Schedule, name: str, start: NewStart, *, now_us: int) -
 
 def with_cancelled(schedule: Schedule, name: str, *, now_us: int) -> Schedule:
     """Without an event (`called_off`). One of the file stays as cancelled, so that a restart does
-    not bring it back."""
+    not bring it back. Raises NotFound, and Conflict for an event that is over."""
     event = _known(schedule, name)
     if stage_of(event, now_us) in {"ended", "cancelled"}:
         raise Conflict(f'"{name}" {_described(event, now_us)}; expected an event that is not over')
@@ -115,7 +117,8 @@ def with_cancelled(schedule: Schedule, name: str, *, now_us: int) -> Schedule:
 
 
 def with_settings(schedule: Schedule, name: str, settings: Mapping[str, Spelled]) -> Schedule:
-    """With other settings of an event."""
+    """With other settings of an event. Raises NotFound, and Conflict where the texts of all events
+    are too long."""
     event = replace(_known(schedule, name), settings=dict(settings))
     return _bounded(schedule.with_event(event))
 

@@ -78,7 +78,7 @@ def parameter_values(query: str, wanted: str, *, every: bool) -> tuple[str, ...]
 
 
 def cookie_values(fields: Iterable[str], wanted: str, *, every: bool) -> tuple[str, ...]:
-    """The values of a cookie in all Cookie fields, likewise."""
+    """The values of a cookie in all Cookie fields, likewise. Raises TooManyValues."""
     has_plain = False
     found: dict[str, None] = {}
     for cookies in fields:

@@ -131,6 +131,7 @@ def new_device() -> str:
 
 
 def is_device_or_none(value: object) -> TypeGuard[str | None]:
+    """Whether `value` is spelled as a device, or None: the token names no device."""
     return value is None or (isinstance(value, str) and _DEVICE.fullmatch(value) is not None)
 
 
@@ -222,6 +223,7 @@ class Tokens:
         self._cache_size = cache_size
 
     def mint(self, token: Token) -> str:
+        """The signed text of `token`; times are rounded to milliseconds."""
         claims: dict[str, object] = {
             "aud": token.room,
             "sub": token.visitor,

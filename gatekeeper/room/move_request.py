@@ -38,7 +38,7 @@ class MoveRequest(NamedTuple):
 
 
 def move_result_of(reply: bytes | int) -> MoveResult:
-    """What `move` replied."""
+    """What `move` replied. Raises StoreError for any other reply."""
     text = reply.decode() if isinstance(reply, bytes) else ""
     word, _, moved_us = text.partition(" ")
     if word == "moved" and moved_us.isdecimal():

@@ -62,6 +62,7 @@ def pass_file(folder: Path, pid: int) -> Path:
 
 
 def encode_passes(passes: Iterable[PassFigures]) -> bytes:
+    """The passes as `read_passes` reads them."""
     return json.dumps([asdict(each) for each in passes], separators=(",", ":")).encode()
 
 

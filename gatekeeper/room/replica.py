@@ -250,6 +250,8 @@ class RoomReplica:
     # Events (the Listener protocol).
 
     def receive_state(self, state: RoomState, *, sent_at_s: float) -> None:
+        """A state that another replica published at `sent_at_s`, seconds of the store's clock.
+        News, and a state of another epoch, wake the pacer."""
         held = self.view.state
         metrics.event_delay_seconds.observe(max(self.view.now_s() - sent_at_s, 0.0))
         if held is None or state.watermark_us > held.watermark_us:

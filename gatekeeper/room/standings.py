@@ -45,7 +45,8 @@ def standing_on_arrival(turn: bytes | int, standing: bytes | int) -> ArrivalStan
 
 
 def standing_of(reply: bytes | int, turn_us: int) -> Standing:
-    """What `poll` replied about one visitor, who asked with the turn of the token."""
+    """What `poll` replied about one visitor, who asked with the turn of the token. Raises
+    StoreError for any other reply."""
     if isinstance(reply, int):  # first: nearly every poll
         return QueuePosition(turn_us, reply)
     match reply:
@@ -125,7 +126,7 @@ class Whereabouts:
 
 
 def whereabouts_of(reply: bytes | int) -> Whereabouts:
-    """What `find` replied about one visitor."""
+    """What `find` replied about one visitor. Raises StoreError for any other reply."""
     try:
         word, *numbers = str(reply, "ascii").split() if isinstance(reply, bytes) else []
         match word, [int(each) for each in numbers]:
@@ -144,7 +145,7 @@ def whereabouts_of(reply: bytes | int) -> Whereabouts:
 
 
 def admit_result_of(reply: bytes | int) -> AdmitResult:
-    """What `admit` replied."""
+    """What `admit` replied. Raises StoreError for any other reply."""
     for result in get_args(AdmitResult):
         if isinstance(reply, bytes) and reply.decode() == result:
             found: AdmitResult = result

@@ -31,6 +31,8 @@ log = structlog.get_logger()
 
 
 class Cuttable(Protocol):
+    """A connection whose exchange the end of a session cuts."""
+
     def cut(self, began_s: float) -> None:
         """Cut the exchange that began then, unless it has ended or only waits."""
         ...

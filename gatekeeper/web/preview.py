@@ -115,7 +115,8 @@ class Preview:
     async def serve(
         self, requested: PreviewRequest, port: int, *, on_ready: Callable[[str], None]
     ) -> None:
-        """Serve until cancelled."""
+        """Serve until cancelled; `on_ready` gets the address. Port 0: any free one. Raises
+        StartError when nothing can listen there."""
         app = web.Application()
         app.router.add_get("/", partial(self._show_page, requested))
         app.router.add_get(f"{PUBLIC_ASSET_PREFIX}{{name}}", self._asset)
@@ -184,7 +185,8 @@ def preview(
     port: int | None,
     say: Callable[[str], None],
 ) -> None:
-    """Write a page to `out`, print it with `say`, or serve it at `port` until interrupted."""
+    """Write a page to `out`, print it with `say`, or serve it at `port` until interrupted.
+    Raises ConfigError for an unknown room or query, StartError when nothing can listen there."""
     rooms = {str(each.name): each for each in config.rooms}
     if room not in rooms:
         raise ConfigError([f"room: expected one of {', '.join(rooms)}"], source="preview")

@@ -65,6 +65,7 @@ def event(name: str, data: bytes) -> bytes:
 
 
 def chunk(data: bytes) -> bytes:
+    """One chunk of a body (RFC 9112 section 7.1); without data the last one."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
@@ -184,6 +185,7 @@ class Broadcast:
         return Stream(self, wait.ticket, first=chunk(first))
 
     def add(self, stream: Stream) -> None:
+        """A stream that has begun: its place is sent again within the longest poll interval."""
         now_s = asyncio.get_running_loop().time()
         stream.due_s = now_s
         if not self._is_released(stream.ticket):  # else perhaps released since the place was read
@@ -197,6 +199,7 @@ class Broadcast:
             self._task = asyncio.create_task(self._run(), name=f"streams {self._rules.room}")
 
     def forget(self, stream: Stream) -> None:
+        """A stream that has ended; nothing happens for one that is not known."""
         if stream not in self.streams:
             return
         self.streams.remove(stream)

@@ -47,6 +47,7 @@ class WaitingStatus(NamedTuple):
 
     @property
     def json(self) -> dict[str, object]:
+        """What `GET status` reports; `docs/reference/endpoints.md` has the fields."""
         values = self._asdict()
         del values["event"], values["challenge"]
         if not self.lane:
@@ -209,6 +210,7 @@ def room_reason(state: RoomState, *, rules: Rules) -> Reason:
 
 
 def admitted_json(pass_: Pass) -> dict[str, object]:
+    """What `GET status` reports to the holder of a pass."""
     return {
         "state": "admitted",
         "expires_at": rfc3339(pass_.expires_at_s),
