@@ -50,6 +50,7 @@ from gatekeeper.room.visitor_search import visitors_of_reference
 
 _MOST_TRIES = 5  # of a change that others overtake
 _NO_FILE_EVENTS = FileEvents()
+_STEERED_READ_S = 10.0  # the control room's report reads each second
 _WRITE_BACK_S = 2.0  # each replica calls within its pacer's longest pause and one timeout
 
 
@@ -78,6 +79,7 @@ class Operator:
             newest_known=lambda: self._view.store_state,
             on_loss=self._delay_changes,
         )
+        self._steered_until_s = 0.0  # of the store's clock
         self._change_after_s = 0.0  # of the monotonic clock
         self.settings.on_change = self._follow
         self._follow_events(file_events)
@@ -112,12 +114,18 @@ class Operator:
         return await self._queue.count_lanes()
 
     async def steering(self) -> SteeringRecord | None:
-        """What autotune measured and did; None where it is not in force."""
-        if self.rules.autotune is None:
+        """What autotune measured and did; None where it is not in force.
+
+        It is read for some seconds more: the last change may be younger than the last reading.
+        """
+        now_s = self._view.now_s()
+        if self.rules.autotune is not None:
+            self._steered_until_s = now_s + _STEERED_READ_S
+        if now_s > self._steered_until_s:
             return None
         found = await self._store.values(room_keys(self.rules.room)[6], ["steering"])
         record = parse_record(found.get("steering", ""))
-        return record.as_of(round(self._view.now_s() * 1_000_000))
+        return record.as_of(round(now_s * 1_000_000))
 
     async def count_participants(self, event: Event) -> int:
         """The visitors that took part in the draw of an event."""

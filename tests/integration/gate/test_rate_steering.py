@@ -302,6 +302,9 @@ async def test_rate_falls_with_a_slow_origin_and_freezes(
         await eventually(lambda: all(gate.room().rules.autotune is None for gate in gates))
         frozen = (await operator.status()).rate_per_minute
         assert frozen < 6000
+        last = await operator.steering()
+        assert last is not None
+        assert last.changes[-1].after == frozen
         await respond_slowly(gates[0], visitors)
         await asyncio.gather(*(gate.room().queue.advance() for gate in gates))
         assert (await operator.status()).rate_per_minute == frozen

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from gatekeeper import metrics
 from gatekeeper.config.schema import RoomConfig
-from gatekeeper.policy.autotune import Period
+from gatekeeper.policy.autotune import Memory, Period
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.schedule import Event, Schedule
 from gatekeeper.room.period import PeriodEnd, SteerRequest
@@ -34,13 +34,16 @@ class FakeQueue:
     rules: Rules = RULES
     requests: list[SteerRequest] = field(default_factory=list)
     period: Period = LATE
+    begin_us: int = 17
+    steering: str = ""
+    memory: str = ""
 
     async def advance(self) -> tuple[RoomState, int]:
         return self.state, 0
 
     async def advance_measured(self, _measured: str, by: str) -> tuple[RoomState, PeriodEnd | None]:
         assert by == "0.8 0.02"
-        return self.state, PeriodEnd(17, self.period, "", "")
+        return self.state, PeriodEnd(self.begin_us, self.period, self.steering, self.memory)
 
     async def steer(self, request: SteerRequest) -> bool:
         self.requests.append(request)
@@ -81,6 +84,24 @@ async def test_rate_that_came_too_late_is_no_change() -> None:
     assert await one_period(queue) == []
     assert len(queue.requests) == 1
     assert changes() == before
+
+
+@pytest.mark.parametrize(("pause_s", "is_draining"), [(0, True), (10, True), (60, False)])
+async def test_pause_of_the_room_is_known_to_the_law(pause_s: int, is_draining: bool) -> None:
+    """The room was held: the overload of before is over."""
+    queue = FakeQueue()
+    await one_period(queue)
+    before = queue.requests[-1]
+    assert Memory.decode(before.memory).is_draining
+    quiet = period_of({}, waiting=False)
+    after_us = queue.begin_us + (pause_s + round(quiet.seconds)) * 1_000_000
+    resumed = FakeQueue(
+        period=quiet, begin_us=after_us, steering=before.steering, memory=before.memory
+    )
+    await one_period(resumed)
+    record = parse_record(resumed.requests[-1].steering)
+    assert record.last is not None
+    assert (record.last.reason == "no_demand") is not is_draining
 
 
 async def test_without_autotune_nothing_is_handed_in() -> None:
