@@ -181,7 +181,9 @@ GROUP = st.builds(
     GroupCounts,
     st.integers(0, 50),
     st.integers(0, 500),
-    st.lists(st.integers(0, 5000), min_size=31, max_size=31),
+    st.dictionaries(st.integers(0, len(LATENCY_BOUNDS)), st.integers(0, 5000), max_size=4).map(
+        counts_of
+    ),
 )
 
 

@@ -26,14 +26,14 @@ from tests.closed_loop import (
 
 NAMES = ("slows, 300", "slows, 1000", "fails, 1000", "bimodal, 1000")
 STEADY = [scene for scene in SCENES if scene.name in NAMES]
-SECONDS = 480.0
+SECONDS, CONSTANT_S = 480.0, 300.0
 
 scenes = pytest.mark.parametrize("scene", STEADY, ids=lambda scene: scene.name)
 
 
 def constant(scene: Scene, rate: float) -> list[Sample]:
     """The samples of a constant rate, from two minutes on."""
-    samples = run(scene.origin, scene.crowd, TARGETS, static, rate=rate, until_s=SECONDS)
+    samples = run(scene.origin, scene.crowd, TARGETS, static, rate=rate, until_s=CONSTANT_S)
     return list(samples)[round(SETTLED_S / PERIOD_S) :]
 
 
