@@ -80,8 +80,8 @@ _VIRTUAL = f"""\
 with all again. Figures begin two minutes after each change. "Can serve" is the highest constant \
 rate at which the origin stays within the targets (p95 of 800 ms, 2 % failed), by the same \
 simulation. Time above target is counted in windows of at least 200 responses. Such a p95 is above \
-its target by chance as well: the last columns have two constant rates, {_USUAL:.0%} of what the \
-origin can serve, and a fifth too much."""
+its target by chance as well: the last columns have two constant rates, {100 * _USUAL:.0f} % of \
+what the origin can serve, and a fifth too much."""
 _REAL = f"""\
 **A real gate before a real origin**: {SERVERS} servers of {SERVICE_S * 1000:.0f} ms and visitors \
 with {REQUESTS} requests, so at most {CAPACITY:.0f} admissions a minute. Half of them stop after \
@@ -89,8 +89,8 @@ with {REQUESTS} requests, so at most {CAPACITY:.0f} admissions a minute. Half of
 change. Beside it the same with a constant {STATIC:.0f}/min, a third too high. A visitor leaves \
 when a response takes longer than {_PATIENCE_S:.0f} s. "Can serve" is what that other, saturated \
 origin served at the same time on the same machine, times the share of it that is within the \
-target ({_WITHIN[0]:.0%}, with half of the servers {_WITHIN[1]:.0%}, by simulation). "The law \
-alone" is the same law with the same phases in virtual time."""
+target ({100 * _WITHIN[0]:.0f} %, with half of the servers {100 * _WITHIN[1]:.0f} %, by \
+simulation). "The law alone" is the same law with the same phases in virtual time."""
 
 
 # Virtual time.
@@ -116,7 +116,7 @@ def virtual() -> tuple[str, list[str]]:
             problems.append(f"{scene.name}: the mean rate left the band")
     head = ["origin, admissions/min", "can serve, all / half of its servers"]
     head += ["admitted, all", "half", "all again", "minutes in 85–100 %", "time above target"]
-    head += [f"the same at a constant {_USUAL:.0%}", "at a constant 120 %"]
+    head += [f"the same at a constant {100 * _USUAL:.0f} %", "at a constant 120 %"]
     return table(head, rows), problems
 
 

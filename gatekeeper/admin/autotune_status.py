@@ -10,6 +10,7 @@ REASONS: dict[str, str] = {
     Reason.TOO_SLOW: "the origin responds more slowly than the target",
     Reason.TOO_MANY_ERRORS: "more responses failed than the target allows",
     Reason.NEAR_TARGET: "the origin is close to its target",
+    Reason.NEAR_LIMIT: "the rate is just below a limit that was found more than once",
     Reason.RECOVERED: "the origin has recovered",
     Reason.RISE: "visitors wait, and the origin keeps up",
     Reason.SETTLING: "the last step has yet to show",

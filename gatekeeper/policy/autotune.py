@@ -11,6 +11,7 @@ Rules:
 - **Rise**: by a fixed step while visitors wait. Past the remembered capacity the steps grow with
   the load that the origin carries there. Until a first limit is known the rate rises by a quarter
   in a period.
+- **Hold**: below a limit that was found more than once the rate waits, up to two minutes.
 - The more often a target was missed in the last minutes, the lower the rate returns.
 
 docs/background/autotune.md explains it; docs/decisions/0121-the-law-of-autotune.md has the
@@ -74,13 +75,14 @@ _STEP = 0.001  # of the capacity, a second
 _DRIFT = 0.03  # of the capacity, most before a step shows
 _UNLOADED = 0.1  # of the way from the unloaded p95 to the target
 _UNLOADED_PACE = 1.5
+_RETURNED = 0.99  # of the rate that a rise begins from
 _RECOVERY_PACE = 4.5
 _REDUCED = 0.8  # the capacity was higher some minutes ago
 _BEYOND = 1.03  # of the capacity: it is larger than remembered
-_LEAD = (0.03, 1.0)  # beyond: the least of it, and its growth
-_FAST_LEAD = (0.05, 2.0)  # the same, where the capacity was higher some minutes ago
-_SLOWER = 0.7  # for each time that the limit was confirmed
-_SLOWEST = 0.25
+_LEAST_AHEAD = 0.05
+_CONVEX = 2.0  # growth of the lead beyond
+_HOLD_S = 30.0  # for each time that the limit was confirmed
+_MOST_HOLD_S = 120.0
 _CLOSE = 0.2  # two capacities are one, measured twice
 
 
@@ -90,6 +92,7 @@ class Reason(StrEnum):
     TOO_SLOW = "too_slow"
     TOO_MANY_ERRORS = "too_many_errors"
     NEAR_TARGET = "near_target"
+    NEAR_LIMIT = "near_limit"
     RECOVERED = "recovered"
     RISE = "rise"
     SETTLING = "settling"
@@ -219,6 +222,8 @@ def _rise(rate: float, memory: Memory, period: Period, targets: Targets) -> Adju
         return Adjustment(rate, memory, Reason.NEAR_TARGET)
     if rate >= targets.rate_max:
         return Adjustment(rate, memory, Reason.AT_MAX)
+    if _is_held(rate, memory):
+        return Adjustment(rate, memory, Reason.NEAR_LIMIT)
     risen = min(_risen(rate, memory, period.seconds), targets.rate_max)
     if risen <= rate:
         return Adjustment(rate, memory, Reason.SETTLING)
@@ -235,8 +240,7 @@ def _risen(rate: float, memory: Memory, seconds: float) -> float:
         return min(most, (1 + _AHEAD) * memory.smoothed, cruise)
     if rate < cruise + (_BEYOND - _CRUISE) * capacity:
         return rate + _pace(memory) * capacity * seconds
-    least, convex = _FAST_LEAD if _is_reduced(memory) else _LEAD
-    lead = least + convex * max(memory.smoothed / capacity - _BEYOND, 0.0)
+    lead = _LEAST_AHEAD + _CONVEX * max(memory.smoothed / capacity - _BEYOND, 0.0)
     return min(most, (1 + min(lead, _AHEAD)) * memory.smoothed)
 
 
@@ -244,16 +248,24 @@ def _pace(memory: Memory) -> float:
     """The additive rise around the remembered capacity, as a share of it a second.
 
     Slow enough that little is added before a step shows: a session later, and in enough responses.
-    Slower the more often the limit was found in the same place. Faster while the origin was able to
-    do more some minutes ago, since it may recover.
+    Faster while the origin was able to do more some minutes ago, since it may recover.
     """
     if _is_reduced(memory):
         return _RECOVERY_PACE * min(_STEP, _DRIFT / memory.lag_s)
     delay_s = memory.lag_s + 60 * FULL_SAMPLES / max(memory.load, 1.0)
     pace = min(_STEP, _DRIFT / delay_s)
-    if memory.latency < memory.on_the_way(_UNLOADED):
-        return pace * _UNLOADED_PACE
-    return pace * max(math.pow(_SLOWER, memory.touches), _SLOWEST)
+    return pace * _UNLOADED_PACE if _is_unloaded(memory) else pace
+
+
+def _is_held(rate: float, memory: Memory) -> bool:
+    """Whether the rate has returned to just below a limit that was found more than once."""
+    if memory.hold_s <= 0 or _is_reduced(memory) or _is_unloaded(memory):
+        return False
+    return rate >= _cruise(memory) * _RETURNED
+
+
+def _is_unloaded(memory: Memory) -> bool:
+    return memory.latency < memory.on_the_way(_UNLOADED)
 
 
 def _is_reduced(memory: Memory) -> bool:
@@ -263,12 +275,16 @@ def _is_reduced(memory: Memory) -> bool:
 def _with_limit(memory: Memory, good: float) -> Memory:
     """The limit, responses per minute: the lowest of three measures, each of them noisy.
 
-    A limit close to the remembered one confirms it and moves it by half.
+    A limit close to the remembered one confirms it and moves it by half. The more often that was
+    so of late, the longer the rate stays below it: an overload costs more than the last percent
+    brings.
     """
     limit = min(good, memory.carried * memory.responses_each, memory.load)
     if abs(limit - memory.limit) >= _CLOSE * memory.limit:
-        return replace(memory, limit=limit, touches=0.0)
-    return replace(memory, limit=(limit + memory.limit) / 2, touches=memory.touches + 1)
+        return replace(memory, limit=limit, touches=0.0, hold_s=0.0)
+    touches = memory.touches + 1
+    hold_s = min(touches * _HOLD_S, _MOST_HOLD_S)
+    return replace(memory, limit=(limit + memory.limit) / 2, touches=touches, hold_s=hold_s)
 
 
 def _cruise(memory: Memory) -> float:

@@ -159,6 +159,7 @@ class Memory:
     limit: float = 0.0  # responses when the origin was last at its limit
     best: float = 0.0  # the highest such limit of the last minutes
     touches: float = 0.0  # how often it was found where it had been, of late
+    hold_s: float = 0.0  # until then the rate stays below a limit that was found again
     settle_s: float = 0.0  # until then the effect of the last step is awaited
     is_draining: bool = False  # an overload is not over yet
     load: float = 0.0  # responses, smoothed
@@ -341,6 +342,7 @@ def _with_pool(memory: Memory, period: Period) -> Memory:
         memory,
         settle_s=max(memory.settle_s - period.seconds, 0.0),
         best=max(memory.best * math.exp(-period.seconds / _BEST_S), memory.limit),
+        hold_s=max(memory.hold_s - period.seconds, 0.0),
         touches=memory.touches * math.exp(-period.seconds / _TOUCHES_S),
         load=memory.load + (period.load - memory.load) * share,
         samples=samples,
