@@ -7,6 +7,7 @@ from email.utils import format_datetime
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Page, Route, expect
 
 from gatekeeper.config.types import RoomName
@@ -142,6 +143,20 @@ class Script:
         await route.fulfill(status=self.status, headers=self.headers, body="wait")
 
 
+@pytest_asyncio.fixture(loop_scope="session")
+async def app() -> AsyncIterator[AppSite]:
+    async with AppSite() as app:
+        yield app
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def script(new_page: NewPage) -> Script:
+    """The script on a page that shows nothing yet."""
+    script = Script(await new_page())
+    await script.start()
+    return script
+
+
 async def test_gate_that_admits_nobody_causes_no_loop(new_page: NewPage) -> None:
     async with AppSite() as app:
         page = await new_page()
@@ -166,16 +181,13 @@ async def test_gate_that_admits_nobody_causes_no_loop(new_page: NewPage) -> None
         await expect(page.locator("#shown")).to_have_text("wait")
 
 
-async def test_waiting_response_opens_the_page_at_any_status(new_page: NewPage) -> None:
-    async with AppSite() as app:
-        page = await new_page()
-        script = Script(page)
-        await script.start()
-        for script.status in (200, 202, 429, 503):
-            await page.goto(app.url + "/")
-            await page.evaluate("sessionStorage.clear()")
-            async with page.expect_request("**/.gatekeeper/wait?*"):
-                await page.evaluate("load('xhr')")
+async def test_waiting_response_opens_the_page_at_any_status(app: AppSite, script: Script) -> None:
+    page = script.page
+    for script.status in (200, 202, 429, 503):
+        await page.goto(app.url + "/")
+        await page.evaluate("sessionStorage.clear()")
+        async with page.expect_request("**/.gatekeeper/wait?*"):
+            await page.evaluate("load('xhr')")
 
 
 OTHER_HEADERS: tuple[dict[str, str], ...] = (
@@ -189,30 +201,24 @@ OTHER_HEADERS: tuple[dict[str, str], ...] = (
 )
 
 
-async def test_response_without_the_state_changes_nothing(new_page: NewPage) -> None:
-    async with AppSite() as app:
-        page = await new_page()
-        script = Script(page)
-        await script.start()
-        await page.goto(app.url + "/")
-        for script.headers in OTHER_HEADERS:
-            for kind in ("fetch", "xhr"):
-                await page.evaluate("kind => { show(''); load(kind); }", kind)
-                await expect(page.locator("#shown")).to_have_text("wait")
-        await page.wait_for_timeout(300)
-        assert script.opened == 0
+async def test_response_without_the_state_changes_nothing(app: AppSite, script: Script) -> None:
+    page = script.page
+    await page.goto(app.url + "/")
+    for script.headers in OTHER_HEADERS:
+        for kind in ("fetch", "xhr"):
+            await page.evaluate("kind => { show(''); load(kind); }", kind)
+            await expect(page.locator("#shown")).to_have_text("wait")
+    await page.wait_for_timeout(300)
+    assert script.opened == 0
 
 
-async def test_event_that_is_cancelled_opens_no_page(new_page: NewPage) -> None:
-    async with AppSite() as app:
-        page = await new_page()
-        script = Script(page)
-        await script.start()
-        await page.goto(app.url + "/?cancel&kind=fetch")
-        await expect(page.locator("#events")).to_have_text("waiting;")
-        await page.evaluate("load('xhr')")
-        await expect(page.locator("#events")).to_have_text("waiting;waiting;")
-        assert script.opened == 0
+async def test_event_that_is_cancelled_opens_no_page(app: AppSite, script: Script) -> None:
+    page = script.page
+    await page.goto(app.url + "/?cancel&kind=fetch")
+    await expect(page.locator("#events")).to_have_text("waiting;")
+    await page.evaluate("load('xhr')")
+    await expect(page.locator("#events")).to_have_text("waiting;waiting;")
+    assert script.opened == 0
 
 
 async def test_api_that_is_not_named_is_not_looked_at(new_page: NewPage) -> None:
@@ -248,35 +254,29 @@ null;
 
 
 @pytest.mark.parametrize("kind", ["fetch", "xhr"])
-async def test_script_works_among_other_wrappers(kind: str, new_page: NewPage) -> None:
-    async with AppSite() as app:
-        page = await new_page()
-        script = Script(page)
-        await script.start()
-        await page.add_init_script(WRAP)
-        await page.goto(app.url + "/?cancel")
-        await page.evaluate(WRAP)
-        await page.add_script_tag(url="/.gatekeeper/client.js")  # a second time
-        await page.evaluate("kind => load(kind)", kind)
-        await expect(page.locator("#shown")).to_have_text("wait")
-        await expect(page.locator("#events")).to_have_text("waiting;")
+async def test_script_works_among_other_wrappers(kind: str, app: AppSite, script: Script) -> None:
+    page = script.page
+    await page.add_init_script(WRAP)
+    await page.goto(app.url + "/?cancel")
+    await page.evaluate(WRAP)
+    await page.add_script_tag(url="/.gatekeeper/client.js")  # a second time
+    await page.evaluate("kind => load(kind)", kind)
+    await expect(page.locator("#shown")).to_have_text("wait")
+    await expect(page.locator("#events")).to_have_text("waiting;")
 
 
-async def test_fetch_behaves_as_before(new_page: NewPage) -> None:
+async def test_fetch_behaves_as_before(app: AppSite, script: Script) -> None:
     """Arguments, results and errors are those of the browser."""
-    async with AppSite() as app:
-        page = await new_page()
-        script = Script(page)
-        await script.start()
-        await page.goto(app.url + "/")
-        found = await page.evaluate("""async () => [
-            await fetch(new Request("/api/x")).then((r) => r.text()),
-            await fetch(new URL("/api/y", location)).then((r) => r.text()),
-            await window.fetch.call(undefined, "/api/z", { method: "GET" }).then((r) => r.text()),
-            await fetch("http://127.0.0.1:1/").catch((error) => error.constructor.name),
-            await fetch("/x", { signal: AbortSignal.abort() }).catch((error) => error.name),
-        ]""")
-        assert found == ["three items"] * 3 + ["TypeError", "AbortError"]
+    page = script.page
+    await page.goto(app.url + "/")
+    found = await page.evaluate("""async () => [
+        await fetch(new Request("/api/x")).then((r) => r.text()),
+        await fetch(new URL("/api/y", location)).then((r) => r.text()),
+        await window.fetch.call(undefined, "/api/z", { method: "GET" }).then((r) => r.text()),
+        await fetch("http://127.0.0.1:1/").catch((error) => error.constructor.name),
+        await fetch("/x", { signal: AbortSignal.abort() }).catch((error) => error.name),
+    ]""")
+    assert found == ["three items"] * 3 + ["TypeError", "AbortError"]
 
 
 # The end of a session.
