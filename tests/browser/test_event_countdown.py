@@ -200,9 +200,14 @@ async def test_device_that_slept_asks_the_gate_again(gate: FakeGate, visit: Visi
     assert gate.polls == polls + 1
 
 
+LATE = "Math.random = () => 0.9;"  # a delay that is drawn does not end while a poll is awaited
+
+
 async def test_event_that_is_announced_loads_the_page_once(gate: FakeGate, visit: Visit) -> None:
     gate.wait_at(900, reason="line")
     page = await visit()
+    await page.evaluate(LATE)
+    await page.add_init_script(LATE)
     await poll(page)
     gate.wait_at(800, reason="line", event=replace(EVENT, starts_in_s=90_000.0))
     await poll(page)
