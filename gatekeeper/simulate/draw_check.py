@@ -40,7 +40,7 @@ _NO_BEACON: Final = (
     "no beacon: the operator of the gate could compute the order before the start, visitors could "
     "not"
 )
-_NO_LIST: Final = "the list of participants, of which there is no file"
+_NO_LIST: Final = "outside of this check: the list of participants, of which there is no file"
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ async def _describe(record: DrawRecord, verification: DrawVerification, findings
     else:
         await _check_beacon(record, record.beacon, findings)
     if not verification.has_list:
-        findings.unverified.append(_NO_LIST)
+        findings.remarks.append(_NO_LIST)
     place = verification.place()
     if place is not None:
         of_all = f", place {place.place} of {record.participants}" if place.place else ""

@@ -1,8 +1,9 @@
 """The command line of `gatekeeper verify-draw`.
 
 Exit 0: verified. Exit 1: every problem on a line of standard error. Exit 2: usage. Exit 3: no
-problem, but a part could not be verified: an unreachable beacon, or no list of participants. Each
-is a line of standard error, with what was verified on standard output.
+problem, but the beacon of the record is unreachable: a line of standard error, with what was
+verified on standard output. A record that was saved without its list of participants is verified
+alone.
 """
 
 from __future__ import annotations
