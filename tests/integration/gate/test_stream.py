@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -268,18 +269,19 @@ async def test_stream_below_watermark_admits_without_store(
 ) -> None:
     keys = {"heartbeat_timeout": "6s", "confirm_timeout": "1s"}
     gate = await streaming_gate(start_gate, **keys)
-    away = gate.visitor()
-    await away.get()  # and is not in the queue: the page did not poll yet
-    [there] = await line_up(1, gate)
-    await gate.allow(1)
-    assert (await there.status())["state"] == "admitted"
-    assert (await away.status())["position"] == 1
-    async with streaming(away) as events:
+    [visitor] = await line_up(1, gate)
+    room = gate.room()
+    async with streaming(visitor) as events:
         await events.until("place", position=1)
         private_store.pause()
+        await eventually(lambda: not room.view.store_up)
+        held = room.view.state
+        assert held is not None
+        by_event = replace(held, version=held.version + 1, watermark_us=held.last_arrival_us)
+        room.receive_state(by_event, sent_at_s=room.view.now_s())
         await events.until("admitted")
         assert await events.next() is None
-    assert (await away.status())["state"] == "admitted"
+    assert (await visitor.status())["state"] == "admitted"
 
 
 async def test_stream_works_over_tls(
