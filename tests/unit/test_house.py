@@ -13,7 +13,6 @@ import tomllib
 from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from pathlib import Path
-from statistics import median
 from types import ModuleType
 
 from prometheus_client import REGISTRY
@@ -413,15 +412,14 @@ def test_changelog_has_this_version() -> None:
 
 def test_costs_in_readme_match_measurements() -> None:
     readme = (ROOT / "README.md").read_text().partition("## What it costs")[2]
-    assert "about twice the CPU time of nginx" in readme
-    assert "half of Caddy's" in readme
     measured = (ROOT / "benchmarks" / "README.md").read_text()
     rows = re.findall(
         r"^\| (nginx|Caddy) \| [^|]+ \| ([\d.]+) \| [\d,]+ \|$", measured, re.MULTILINE
     )
     ratios = {name: [float(ratio) for n, ratio in rows if n == name] for name, _ in rows}
-    assert 1.4 < median(ratios["nginx"]) < 2.5
-    assert 0.35 < median(ratios["Caddy"]) < 0.7
+    nginx, caddy = sorted(ratios["nginx"]), sorted(ratios["Caddy"])
+    assert f"{nginx[0]:.1f} to {nginx[-1]:.1f} times the CPU time of nginx" in readme
+    assert f"{caddy[0]:.1f} to {caddy[-1]:.1f} times that of\nCaddy" in readme
 
 
 def test_every_metric_is_documented(tmp_path: Path) -> None:
