@@ -6,9 +6,9 @@ running workers. Figures of a room come from the store's state, so every gate re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -56,6 +56,38 @@ class SteeredRoom(NamedTuple):
     record: SteeringRecord
 
 
+_OF_AUTOTUNE: Final[Sequence[tuple[str, str, Callable[[SteeredRoom], float | None]]]] = (
+    (
+        "gatekeeper_autotune_latency_seconds",
+        "p95 of the origin's responses in the last period of autotune.",
+        lambda room: room.record.last and room.record.last.latency_s,
+    ),
+    (
+        "gatekeeper_autotune_failed_ratio",
+        "Share of the origin's responses in the last period of autotune that failed.",
+        lambda room: room.record.last and room.record.last.failed_share,
+    ),
+    (
+        "gatekeeper_autotune_latency_target_seconds",
+        "The p95 that autotune keeps the origin's responses below.",
+        lambda room: room.targets.latency_s,
+    ),
+    (
+        "gatekeeper_autotune_failed_target_ratio",
+        "The share of failed responses that autotune stays below.",
+        lambda room: room.targets.errors,
+    ),
+    (
+        "gatekeeper_autotune_min_per_minute",
+        "The lowest rate that autotune sets.",
+        lambda room: room.targets.rate_min,
+    ),
+    (
+        "gatekeeper_autotune_max_per_minute",
+        "The highest rate that autotune sets.",
+        lambda room: room.targets.rate_max,
+    ),
+)
 Steered = Mapping[RoomName, SteeredRoom]
 _NOT_STEERED: Steered = {}
 
@@ -115,50 +147,13 @@ class _AutotuneCollector(Collector):
         self._steered = steered
 
     def collect(self) -> Iterator[Metric]:
-        targets, lasts = {}, {}
-        for name, (room_targets, record) in self._steered.items():
-            targets[name] = room_targets
-            if record.last is not None:
-                lasts[name] = record.last
-        yield _by_room(
-            "gatekeeper_autotune_latency_seconds",
-            "p95 of the origin's responses in the last period of autotune.",
-            {name: last.latency_s for name, last in lasts.items()},
-        )
-        yield _by_room(
-            "gatekeeper_autotune_failed_ratio",
-            "Share of the origin's responses in the last period of autotune that failed.",
-            {name: last.failed_share for name, last in lasts.items()},
-        )
-        yield _by_room(
-            "gatekeeper_autotune_latency_target_seconds",
-            "The p95 that autotune keeps the origin's responses below.",
-            {name: each.latency_s for name, each in targets.items()},
-        )
-        yield _by_room(
-            "gatekeeper_autotune_failed_target_ratio",
-            "The share of failed responses that autotune stays below.",
-            {name: each.errors for name, each in targets.items()},
-        )
-        yield _by_room(
-            "gatekeeper_autotune_min_per_minute",
-            "The lowest rate that autotune sets.",
-            {name: each.rate_min for name, each in targets.items()},
-        )
-        yield _by_room(
-            "gatekeeper_autotune_max_per_minute",
-            "The highest rate that autotune sets.",
-            {name: each.rate_max for name, each in targets.items()},
-        )
-
-
-def _by_room(name: str, text: str, values: Mapping[RoomName, float | None]) -> Metric:
-    """A gauge with the rooms whose value is known."""
-    gauge = GaugeMetricFamily(name, text, labels=["room"])
-    for room, value in values.items():
-        if value is not None:
-            gauge.add_metric([room], value)
-    return gauge
+        for name, text, value_of in _OF_AUTOTUNE:
+            gauge = GaugeMetricFamily(name, text, labels=["room"])
+            for room, steered in self._steered.items():
+                value = value_of(steered)
+                if value is not None:
+                    gauge.add_metric([room], value)
+            yield gauge
 
 
 class _WorkerCollector(Collector):
@@ -225,15 +220,16 @@ class _EdgeCollector(Collector):
             expiry.add_metric([each.domain], each.expires_at_s or 0.0)
         yield expiry
         handshakes = self._edge.handshakes
-        for name, text, value in (
-            ("full", "that reached the choice of a certificate", handshakes.full),
-            ("failed", "over TCP that failed", handshakes.failed),
-        ):
-            counter = CounterMetricFamily(
-                f"gatekeeper_edge_{name}_handshakes", f"TLS handshakes of the edge {text}."
-            )
-            counter.add_metric([], float(value))
-            yield counter
+        yield CounterMetricFamily(
+            "gatekeeper_edge_full_handshakes",
+            "TLS handshakes of the edge that reached the choice of a certificate.",
+            value=float(handshakes.full),
+        )
+        yield CounterMetricFamily(
+            "gatekeeper_edge_failed_handshakes",
+            "TLS handshakes of the edge over TCP that failed.",
+            value=float(handshakes.failed),
+        )
 
 
 def exposition(

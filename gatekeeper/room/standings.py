@@ -86,11 +86,11 @@ def _standing_at_passed_turn(
     standing = standing_of(reply, request.turn_us)
     if not isinstance(standing, QueuePosition) or standing.is_moved:
         return standing
-    returned_at, is_recovering = request.returned_at, state.recovering_until_us > state.now_us
-    has_claim = state.has_open_claim(request.turn_us, returned_at=returned_at)
-    if is_recovering if has_claim else returned_at is not None:
-        return standing
-    return standing._replace(returned_at=state.released_total)
+    if state.has_open_claim(request.turn_us, returned_at=request.returned_at):
+        has_returned = not state.is_recovering
+    else:
+        has_returned = request.returned_at is None
+    return standing._replace(returned_at=state.released_total) if has_returned else standing
 
 
 # What a visitor gave back by leaving.

@@ -33,6 +33,19 @@ async def gated(app: AppSite, room: RoomName, store_url: str, keys: str) -> Asyn
         yield gate
 
 
+@asynccontextmanager
+async def api_on_another_host(
+    room: RoomName, store_url: str
+) -> AsyncIterator[tuple[AppSite, AppSite, Gate]]:
+    """An API, an app that uses it, and the gate of the API, which names the app's origin."""
+    async with (
+        AppSite() as api,
+        AppSite() as app,
+        gated(api, room, store_url, f'cors_origins = ["{app.url}"]') as gate,
+    ):
+        yield api, app, gate
+
+
 @pytest.mark.parametrize(
     ("kind", "path"),
     [("fetch", "/api/"), ("xhr", "/api/"), ("xhr", "/")],
@@ -63,11 +76,7 @@ async def test_app_that_meets_the_gate_waits_and_comes_back(
 async def test_api_on_another_host_leads_back_to_the_app(
     store_url: str, room_name: RoomName, new_page: NewPage
 ) -> None:
-    async with (
-        AppSite() as api,
-        AppSite() as app,
-        gated(api, room_name, store_url, f'cors_origins = ["{app.url}"]') as gate,
-    ):
+    async with api_on_another_host(room_name, store_url) as (api, app, gate):
         app.point_at(gate.url)
         page = await new_page()
         await page.goto(app.url + WHERE.format(kind="fetch"))
@@ -93,11 +102,7 @@ async def test_app_of_a_named_origin_polls_with_its_token(
     store_url: str, room_name: RoomName, new_page: NewPage
 ) -> None:
     """A field of the gate's own has a preflight, whose response the browser has to accept."""
-    async with (
-        AppSite() as api,
-        AppSite() as app,
-        gated(api, room_name, store_url, f'cors_origins = ["{app.url}"]') as gate,
-    ):
+    async with api_on_another_host(room_name, store_url) as (_, app, gate):
         page = await new_page()
         await page.goto(app.url + "/api/items")
         assert await page.evaluate(JOIN_AND_POLL, [gate.url, room_name]) == 1

@@ -2,9 +2,10 @@
 --
 -- ARGV  1 heartbeat_timeout, microseconds   2 life of a claimed slot   3 session_absolute_timeout
 --       4 recovery window   5 one letter for each visitor: 't' (holds a ticket), 'r' (one that says when
---       they have returned to a turn that had passed), 'e' (holds a pass that expired before its end), 's' (a replica asks for a visitor who returned the ticket while the store was
---       unreachable: the place of the ticket, and no claim) or 'c' (a replica asks for a visitor who
---       is connected to it: a heartbeat, and no claim)
+--       they have returned to a turn that had passed), 'e' (holds a pass that expired before its end),
+--       's' (a replica asks for a visitor who returned the ticket while the store was unreachable: the
+--       place of the ticket, and no claim) or 'c' (a replica asks for a visitor who is connected to it:
+--       a heartbeat, and no claim)
 --       6 the turn of each by the token, in 16 digits each, since it is rarely read; where any has 'r',
 --       then for each how many had been released in all when they returned, likewise
 --       7 '' where no visitor is of a lane, else for each 'lane/arrival/number' (the ticket was returned
