@@ -1,12 +1,39 @@
-"""Every test of this folder that takes `fast_path` runs on both paths."""
+"""A gate for each test; one that takes `fast_path`, `open_stage` or `stage` runs on both paths."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.conformance.gate_pair import Stage, StageOpener
 
 
 @pytest.fixture(params=[True, False], ids=["fast path", "aiohttp"])
 def fast_path(request: pytest.FixtureRequest) -> bool:
     """Whether the fast path is on."""
     return bool(request.param)
+
+
+@pytest.fixture
+def open_stage(fast_path: bool, store_url: str) -> StageOpener:
+    """`running_stage` on the test's path."""
+    from tests.conformance.gate_pair import running_stage  # not where tests are handed out
+
+    return partial(running_stage, store_url=store_url, fast_path=fast_path)
+
+
+@pytest.fixture
+async def stage(open_stage: StageOpener) -> AsyncIterator[Stage]:
+    """A gate whose origin responds `OK` to every request."""
+    from tests.integration.proxy.forwarding import OK, answering
+
+    async with open_stage(answering(OK)) as stage:
+        yield stage
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -128,6 +128,10 @@ async def running_stage(
         finally:
             for wire in stage.wires:
                 wire.abort()
+
+
+# `running_stage` with the store and the path of the test: fixture `open_stage`.
+StageOpener = Callable[..., AbstractAsyncContextManager[Stage]]
 
 
 @asynccontextmanager

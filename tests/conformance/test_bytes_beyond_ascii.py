@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.conformance.gate_pair import COOKIE, received, running_stage, visitor_request
+from tests.conformance.gate_pair import COOKIE, Stage, StageOpener, received, visitor_request
 from tests.conformance.request_cases import OK
 from tests.integration.proxy.forwarding import answering
 
@@ -15,23 +15,22 @@ from tests.integration.proxy.forwarding import answering
 )
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
 async def test_bytes_beyond_ascii_in_a_target_pass_unchanged(
-    target: bytes, method: bytes, fast_path: bool, store_url: str
+    target: bytes, method: bytes, stage: Stage
 ) -> None:
     """Whole, in single bytes, and in absolute-form."""
-    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
-        for line in (target, b"http://shop.example" + target):
-            wire = await stage.connect()
-            request = visitor_request(method + b" " + line)
-            for cut in (len(request), 1):
-                for at in range(0, len(request), cut):
-                    wire.send(request[at : at + cut])
-                    if cut == 1:
-                        await asyncio.sleep(0)
-                assert await received(wire, len(OK)) == OK
-                wanted = method + b" " + target + b" HTTP/1.1"
-                assert stage.origin.requests[-1].first_line == wanted
-        assert len(stage.origin.requests) == 4
-        assert COOKIE not in stage.origin.requests[-1].head
+    for line in (target, b"http://shop.example" + target):
+        wire = await stage.connect()
+        request = visitor_request(method + b" " + line)
+        for cut in (len(request), 1):
+            for at in range(0, len(request), cut):
+                wire.send(request[at : at + cut])
+                if cut == 1:
+                    await asyncio.sleep(0)
+            assert await received(wire, len(OK)) == OK
+            wanted = method + b" " + target + b" HTTP/1.1"
+            assert stage.origin.requests[-1].first_line == wanted
+    assert len(stage.origin.requests) == 4
+    assert COOKIE not in stage.origin.requests[-1].head
 
 
 ROOM_AND_RULES = """path = ["/kasse/", "/k%C3%A4sse/"]
@@ -62,12 +61,10 @@ path = "/frei/**"
     ],
 )
 async def test_raw_utf_8_is_in_the_room_of_its_reading(
-    target: bytes, waits: bool, fast_path: bool, store_url: str
+    target: bytes, waits: bool, open_stage: StageOpener
 ) -> None:
     """However it is spelled, and only there."""
-    async with running_stage(
-        answering(OK), store_url=store_url, fast_path=fast_path, room=ROOM_AND_RULES
-    ) as stage:
+    async with open_stage(answering(OK), room=ROOM_AND_RULES) as stage:
         for method in (b"GET", b"POST"):
             wire = await stage.connect()
             wire.send(method + b" " + target + b" HTTP/1.1\r\nHost: shop.example\r\n\r\n")

@@ -4,25 +4,25 @@ import pytest
 
 from tests.conformance.case_runner import ScriptedOrigin, assert_aborted, reset, run_case
 from tests.conformance.case_table import CASES_BY_NAME
-from tests.conformance.gate_pair import received, running_stage
+from tests.conformance.gate_pair import StageOpener, received
 from tests.conformance.request_cases import GET, LAST
 from tests.conformance.response_cases import CUT
 from tests.integration.proxy.forwarding import Origin, Script, Wire
 
 
 @pytest.mark.parametrize("name", CASES_BY_NAME)
-async def test_case_is_forwarded_as_specified(name: str, fast_path: bool, store_url: str) -> None:
+async def test_case_is_forwarded_as_specified(name: str, open_stage: StageOpener) -> None:
     part = ScriptedOrigin()
-    async with running_stage(part.script_of, store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(part.script_of) as stage:
         await run_case(stage, part, CASES_BY_NAME[name])
 
 
 @pytest.mark.parametrize("name", LAST)
 async def test_last_request_of_connection_is_last_forwarded(
-    name: str, fast_path: bool, store_url: str
+    name: str, open_stage: StageOpener
 ) -> None:
     part = ScriptedOrigin()
-    async with running_stage(part.script_of, store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(part.script_of) as stage:
         wire = await stage.connect()
         wire.send(LAST[name])
         assert (await wire.rest()).count(b"HTTP/1.") in {1, 2}
@@ -31,9 +31,7 @@ async def test_last_request_of_connection_is_last_forwarded(
 
 
 @pytest.mark.parametrize("name", CUT)
-async def test_cut_response_aborts_client_connection(
-    name: str, fast_path: bool, store_url: str
-) -> None:
+async def test_cut_response_aborts_client_connection(name: str, open_stage: StageOpener) -> None:
     head, body, then = CUT[name]
     passed_on: list[Wire] = []
 
@@ -46,7 +44,7 @@ async def test_cut_response_aborts_client_connection(
 
         return script
 
-    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(script_of) as stage:
         wire = await stage.connect()
         wire.send(GET)
         await wire.head()
@@ -65,11 +63,11 @@ async def test_cut_response_aborts_client_connection(
     "name", [name for name in CASES_BY_NAME if name.startswith("malformed response")]
 )
 async def test_malformed_response_costs_one_origin_request(
-    name: str, fast_path: bool, store_url: str
+    name: str, open_stage: StageOpener
 ) -> None:
     """A failure that the fast path hands over is reported without a second request."""
     part = ScriptedOrigin()
-    async with running_stage(part.script_of, store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(part.script_of) as stage:
         await run_case(stage, part, CASES_BY_NAME[name])
         lines = [request.first_line for request in stage.origin.requests]
         assert len([line for line in lines if b" /last " not in line]) == 1

@@ -7,7 +7,7 @@ import pytest
 from gatekeeper.proxy import SERVER_OPTIONS, aiohttp_server
 from gatekeeper.proxy.fastpath import deadlines
 from tests.conformance.case_runner import assert_aborted
-from tests.conformance.gate_pair import received, running_stage, visitor_request
+from tests.conformance.gate_pair import Stage, StageOpener, received, visitor_request
 from tests.conformance.request_cases import GET, OK, SEEN
 from tests.integration.proxy.forwarding import (
     PATIENCE_S,
@@ -30,13 +30,13 @@ SLOW = {
 
 @pytest.mark.parametrize("name", SLOW)
 async def test_incomplete_head_times_out(
-    name: str, fast_path: bool, store_url: str, monkeypatch: pytest.MonkeyPatch
+    name: str, monkeypatch: pytest.MonkeyPatch, open_stage: StageOpener
 ) -> None:
     """A head that has begun is refused; a connection that was never used closes without a word."""
     monkeypatch.setitem(SERVER_OPTIONS, "keepalive_timeout", 0.2)
     for module in (aiohttp_server, deadlines):
         monkeypatch.setattr(module, "HEAD_TIMEOUT_S", 0.3)  # the longer of the two
-    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(answering(OK)) as stage:
         wire = await stage.connect()
         wire.send(SLOW[name])
         status_line = b"HTTP/1.1 408 Request Timeout" if SLOW[name] else b""
@@ -45,17 +45,17 @@ async def test_incomplete_head_times_out(
 
 
 async def test_idle_connection_is_closed(
-    fast_path: bool, store_url: str, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, open_stage: StageOpener
 ) -> None:
     monkeypatch.setitem(SERVER_OPTIONS, "keepalive_timeout", 0.2)
-    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(answering(OK)) as stage:
         wire = await stage.connect()
         wire.send(GET)
         assert await wire.rest() == OK
 
 
 async def test_response_may_take_longer_than_idle_timeout(
-    fast_path: bool, store_url: str, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, open_stage: StageOpener
 ) -> None:
     monkeypatch.setitem(SERVER_OPTIONS, "keepalive_timeout", 0.1)
 
@@ -68,13 +68,13 @@ async def test_response_may_take_longer_than_idle_timeout(
 
         return script
 
-    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(script_of) as stage:
         wire = await stage.connect()
         wire.send(GET)
         assert await received(wire, len(OK)) == OK
 
 
-async def test_missing_request_body_is_408(fast_path: bool, store_url: str) -> None:
+async def test_missing_request_body_is_408(open_stage: StageOpener) -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await wire.head()
@@ -82,16 +82,14 @@ async def test_missing_request_body_is_408(fast_path: bool, store_url: str) -> N
 
         return script
 
-    async with running_stage(
-        script_of, store_url=store_url, fast_path=fast_path, origin_toml='read_timeout = "100ms"'
-    ) as stage:
+    async with open_stage(script_of, origin_toml='read_timeout = "100ms"') as stage:
         wire = await stage.connect()
         wire.send(visitor_request(b"POST /", b"Content-Length: 10", body=b"half"))
         assert (await wire.message()).status == 408
         await wire.gone()
 
 
-async def test_client_disconnect_ends_exchange(fast_path: bool, store_url: str) -> None:
+async def test_client_disconnect_ends_exchange(open_stage: StageOpener) -> None:
     """A reset: a close could be that of one half, whose client still waits."""
     gone = asyncio.Event()
 
@@ -105,7 +103,7 @@ async def test_client_disconnect_ends_exchange(fast_path: bool, store_url: str) 
         return script
 
     requested = asyncio.Event()
-    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(script_of) as stage:
         wire = await stage.connect()
         wire.send(GET)
         async with asyncio.timeout(PATIENCE_S):
@@ -115,13 +113,9 @@ async def test_client_disconnect_ends_exchange(fast_path: bool, store_url: str) 
         await until(lambda: stage.fast_path_connections + stage.aiohttp_connections == 0)
 
 
-async def test_silent_origin_in_body_aborts_client_connection(
-    fast_path: bool, store_url: str
-) -> None:
-    async with running_stage(
+async def test_silent_origin_in_body_aborts_client_connection(open_stage: StageOpener) -> None:
+    async with open_stage(
         answering_once(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", stays=True),
-        store_url=store_url,
-        fast_path=fast_path,
         origin_toml='read_timeout = "100ms"',
     ) as stage:
         wire = await stage.connect()
@@ -131,18 +125,18 @@ async def test_silent_origin_in_body_aborts_client_connection(
         assert len(stage.origin.requests) == 1
 
 
-async def test_many_interim_responses_use_no_recursion(fast_path: bool, store_url: str) -> None:
+async def test_many_interim_responses_use_no_recursion(open_stage: StageOpener) -> None:
     """However many come in one read."""
     hints = b"HTTP/1.1 103 Early Hints\r\n\r\n" * 5000
-    async with running_stage(
-        answering(hints + OK), store_url=store_url, fast_path=fast_path
+    async with open_stage(
+        answering(hints + OK),
     ) as stage:
         wire = await stage.connect()
         wire.send(GET)
         assert await received(wire, len(hints + OK)) == hints + OK
 
 
-async def test_client_disconnect_in_body_ends_exchange(fast_path: bool, store_url: str) -> None:
+async def test_client_disconnect_in_body_ends_exchange(open_stage: StageOpener) -> None:
     gone = asyncio.Event()
 
     def script_of(origin: Origin) -> Script:
@@ -154,7 +148,7 @@ async def test_client_disconnect_in_body_ends_exchange(fast_path: bool, store_ur
 
         return script
 
-    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(script_of) as stage:
         wire = await stage.connect()
         wire.send(GET)
         await wire.head()
@@ -163,7 +157,7 @@ async def test_client_disconnect_in_body_ends_exchange(fast_path: bool, store_ur
             await gone.wait()
 
 
-async def test_early_response_ends_upload_and_connections(fast_path: bool, store_url: str) -> None:
+async def test_early_response_ends_upload_and_connections(open_stage: StageOpener) -> None:
     refusal = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig"
 
     def script_of(origin: Origin) -> Script:
@@ -175,7 +169,7 @@ async def test_early_response_ends_upload_and_connections(fast_path: bool, store
 
         return script
 
-    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(script_of) as stage:
         wire = await stage.connect()
         wire.send(visitor_request(b"POST /", b"Content-Length: 1000000", body=b"begun"))
         response = await wire.message()
@@ -184,7 +178,7 @@ async def test_early_response_ends_upload_and_connections(fast_path: bool, store
         await until(stage.origin.wires[0].reader.at_eof)
 
 
-async def test_upload_aborted_by_origin_is_502(fast_path: bool, store_url: str) -> None:
+async def test_upload_aborted_by_origin_is_502(open_stage: StageOpener) -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await wire.head()
@@ -192,19 +186,17 @@ async def test_upload_aborted_by_origin_is_502(fast_path: bool, store_url: str) 
 
         return script
 
-    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(script_of) as stage:
         wire = await stage.connect()
         wire.send(visitor_request(b"POST /", b"Content-Length: 1000000", body=b"begun"))
         assert (await wire.message()).status == 502
         await wire.gone()
 
 
-async def test_request_begun_before_previous_response_is_served(
-    fast_path: bool, store_url: str
-) -> None:
+async def test_request_begun_before_previous_response_is_served(open_stage: StageOpener) -> None:
     """A slow request after a fast one: half of it is handed over."""
     part = visitor_request(b"POST /slow", b"Content-Length: 6", body=b"abc")
-    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(answering(OK)) as stage:
         wire = await stage.connect()
         for half in (GET[:20], part[:25], part):
             rest = {GET[:20]: GET[20:], part[:25]: part[25:] + b"def", part: b"def"}[half]
@@ -218,9 +210,9 @@ async def test_request_begun_before_previous_response_is_served(
         assert stage.origin.requests[-1].body == b"abcdef"
 
 
-async def test_many_pipelined_requests_are_all_served(fast_path: bool, store_url: str) -> None:
+async def test_many_pipelined_requests_are_all_served(open_stage: StageOpener) -> None:
     count = 500
-    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(answering(OK)) as stage:
         wire = await stage.connect()
         sending = asyncio.create_task(asyncio.wait_for(_drained(wire, GET * count), PATIENCE_S))
         assert await received(wire, len(OK) * count) == OK * count
@@ -234,29 +226,26 @@ async def _drained(wire: Wire, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["new fields", "known fields"])
-async def test_head_beyond_limits_is_rejected(known: bool, fast_path: bool, store_url: str) -> None:
-    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
-        for request in (
-            visitor_request(b"GET /" + b"a" * 9000),
-            visitor_request(b"GET /", b"X: " + b"a" * 17000),
-            visitor_request(b"GET /", *[b"X: a"] * 200),
-        ):
-            wire = await stage.connect()
-            if known:
-                wire.send(GET)
-                assert await received(wire, len(OK)) == OK
-            wire.send(request)
-            response = await wire.message()
-            assert response.status in {400, 414, 431}
-            await wire.gone()
-        assert len(stage.origin.requests) == (3 if known else 0)
+async def test_head_beyond_limits_is_rejected(known: bool, stage: Stage) -> None:
+    for request in (
+        visitor_request(b"GET /" + b"a" * 9000),
+        visitor_request(b"GET /", b"X: " + b"a" * 17000),
+        visitor_request(b"GET /", *[b"X: a"] * 200),
+    ):
+        wire = await stage.connect()
+        if known:
+            wire.send(GET)
+            assert await received(wire, len(OK)) == OK
+        wire.send(request)
+        response = await wire.message()
+        assert response.status in {400, 414, 431}
+        await wire.gone()
+    assert len(stage.origin.requests) == (3 if known else 0)
 
 
-async def test_head_beyond_plain_limit_is_forwarded_by_aiohttp(
-    fast_path: bool, store_url: str
-) -> None:
+async def test_head_beyond_plain_limit_is_forwarded_by_aiohttp(open_stage: StageOpener) -> None:
     fields = [b"X-%d: " % number + b"a" * 1000 for number in range(12)]
-    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(answering(OK)) as stage:
         wire = await stage.connect()
         wire.send(visitor_request(b"GET /", *fields))
         assert await received(wire, len(OK)) == OK
@@ -264,7 +253,7 @@ async def test_head_beyond_plain_limit_is_forwarded_by_aiohttp(
         assert [len(stage.origin.requests[0].all(f"X-{n}")[0]) for n in range(12)] == [1000] * 12
 
 
-async def test_websocket_after_plain_request_is_tunnelled(fast_path: bool, store_url: str) -> None:
+async def test_websocket_after_plain_request_is_tunnelled(open_stage: StageOpener) -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             while True:
@@ -282,7 +271,7 @@ async def test_websocket_after_plain_request_is_tunnelled(fast_path: bool, store
         return script
 
     upgrade = visitor_request(b"GET /ws", b"Connection: Upgrade", b"Upgrade: websocket")
-    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(script_of) as stage:
         wire = await stage.connect()
         wire.send(GET + upgrade)
         assert await received(wire, len(OK)) == OK

@@ -9,45 +9,40 @@ from tests.conformance.gate_pair import (
     COOKIE,
     ROOM,
     VISITOR,
+    Stage,
+    StageOpener,
     cookie_of,
     received,
-    running_stage,
     visitor_request,
 )
 from tests.conformance.request_cases import GET, OK
-from tests.integration.proxy.forwarding import Origin, Script, Wire, answering, answering_once
+from tests.integration.proxy.forwarding import Origin, Script, Wire, answering_once
 
 
 async def test_requests_of_one_client_share_one_origin_connection(
-    fast_path: bool, store_url: str
+    fast_path: bool, stage: Stage
 ) -> None:
-    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
+    wire = await stage.connect()
+    for _ in range(100):
+        wire.send(GET)
+        assert await received(wire, len(OK)) == OK
+    assert len(stage.origin.requests) == 100
+    assert stage.origin.connections == 1
+    # The two numbers show that each path is the intended one.
+    assert (stage.fast_path_connections, stage.aiohttp_connections) == (
+        (1, 0) if fast_path else (0, 1)
+    )
+
+
+async def test_consecutive_clients_share_one_origin_connection(stage: Stage) -> None:
+    for _ in range(20):
         wire = await stage.connect()
-        for _ in range(100):
-            wire.send(GET)
-            assert await received(wire, len(OK)) == OK
-        assert len(stage.origin.requests) == 100
-        assert stage.origin.connections == 1
-        # The two numbers show that each path is the intended one.
-        assert (stage.fast_path_connections, stage.aiohttp_connections) == (
-            (1, 0) if fast_path else (0, 1)
-        )
+        wire.send(visitor_request(b"GET /", b"Connection: close"))
+        assert (await wire.rest()).endswith(b"ok")
+    assert stage.origin.connections == 1
 
 
-async def test_consecutive_clients_share_one_origin_connection(
-    fast_path: bool, store_url: str
-) -> None:
-    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
-        for _ in range(20):
-            wire = await stage.connect()
-            wire.send(visitor_request(b"GET /", b"Connection: close"))
-            assert (await wire.rest()).endswith(b"ok")
-        assert stage.origin.connections == 1
-
-
-async def test_stale_origin_connection_is_replaced_silently(
-    fast_path: bool, store_url: str
-) -> None:
+async def test_stale_origin_connection_is_replaced_silently(open_stage: StageOpener) -> None:
     """The origin's idle timeout expires as the next request is sent."""
 
     def script_of(origin: Origin) -> Script:
@@ -61,7 +56,7 @@ async def test_stale_origin_connection_is_replaced_silently(
 
         return script
 
-    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(script_of) as stage:
         wire = await stage.connect()
         for request in (GET, GET):
             wire.send(request)
@@ -73,45 +68,42 @@ async def test_stale_origin_connection_is_replaced_silently(
     "name", ["more than its length", "more than its chunks", "a body for a 204"]
 )
 async def test_origin_connection_with_surplus_bytes_is_not_reused(
-    name: str, fast_path: bool, store_url: str
+    name: str, open_stage: StageOpener
 ) -> None:
     part = ScriptedOrigin()
-    async with running_stage(part.script_of, store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(part.script_of) as stage:
         await run_case(stage, part, CASES_BY_NAME[f"response: {name}"])
         assert stage.origin.connections == 2
 
 
-async def test_origin_that_closes_on_accept_is_502_at_once(fast_path: bool, store_url: str) -> None:
+async def test_origin_that_closes_on_accept_is_502_at_once(open_stage: StageOpener) -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             wire.close()
 
         return script
 
-    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(script_of) as stage:
         wire = await stage.connect()
         wire.send(GET)
         assert await received(wire, 13) == b"HTTP/1.1 502 "
 
 
-async def test_origin_that_does_not_listen_is_502(fast_path: bool, store_url: str) -> None:
-    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
-        pool = stage.worker._fast_path.pool if stage.worker._fast_path else None
-        assert pool is not None
-        pool._port = 1  # no server listens there
-        wire = await stage.connect()
-        for _ in range(2):
-            wire.send(GET)
-            response = await wire.message()
-            assert response.status == 502
-        assert stage.origin.connections == 0
+async def test_origin_that_does_not_listen_is_502(stage: Stage) -> None:
+    pool = stage.worker._fast_path.pool if stage.worker._fast_path else None
+    assert pool is not None
+    pool._port = 1  # no server listens there
+    wire = await stage.connect()
+    for _ in range(2):
+        wire.send(GET)
+        response = await wire.message()
+        assert response.status == 502
+    assert stage.origin.connections == 0
 
 
-async def test_silent_origin_is_504_after_one_request(fast_path: bool, store_url: str) -> None:
-    async with running_stage(
+async def test_silent_origin_is_504_after_one_request(open_stage: StageOpener) -> None:
+    async with open_stage(
         answering_once(b"", stays=True),
-        store_url=store_url,
-        fast_path=fast_path,
         origin_toml='read_timeout = "100ms"',
     ) as stage:
         wire = await stage.connect()
@@ -120,7 +112,9 @@ async def test_silent_origin_is_504_after_one_request(fast_path: bool, store_url
         assert len(stage.origin.requests) == 1
 
 
-async def test_failure_is_reported_for_its_request_only(fast_path: bool, store_url: str) -> None:
+async def test_failure_is_reported_for_its_request_only(
+    fast_path: bool, open_stage: StageOpener
+) -> None:
     """The visitor is revoked while the origin fails, so the gate does not report the failure. The
     next request of the connection must not receive it."""
 
@@ -135,9 +129,7 @@ async def test_failure_is_reported_for_its_request_only(fast_path: bool, store_u
 
         return script
 
-    async with running_stage(
-        script_of, store_url=store_url, fast_path=fast_path, toml='[admission]\nrate = "0/min"'
-    ) as stage:
+    async with open_stage(script_of, toml='[admission]\nrate = "0/min"') as stage:
         wire = await stage.connect()
         wire.send(GET)
         # aiohttp decided before it asked the origin, and reports; the fast path decides again.

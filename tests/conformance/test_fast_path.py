@@ -11,7 +11,7 @@ import trustme
 from gatekeeper.proxy import SERVER_OPTIONS
 from tests.conformance.case_runner import ScriptedOrigin, receive, run_case
 from tests.conformance.case_table import CASES_BY_NAME
-from tests.conformance.gate_pair import received, running_stage, visitor_request
+from tests.conformance.gate_pair import StageOpener, received, running_stage, visitor_request
 from tests.conformance.request_cases import GET, OK, PIPELINES, POST
 from tests.integration.proxy.forwarding import (
     PATIENCE_S,
@@ -55,13 +55,11 @@ def over_tls(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("name", PIPELINES)
 async def test_pipeline_over_tls_is_forwarded_unchanged(
-    name: str, fast_path: bool, store_url: str, tls: Tls
+    name: str, tls: Tls, open_stage: StageOpener
 ) -> None:
     case = PIPELINES[name]
     part = ScriptedOrigin()
-    async with running_stage(
-        part.script_of, store_url=store_url, fast_path=fast_path, toml=tls.toml, tls=tls.client
-    ) as stage:
+    async with open_stage(part.script_of, toml=tls.toml, tls=tls.client) as stage:
         part.begin(case)
         wire = await stage.connect()
         wire.send(over_tls(case.sent))
@@ -69,11 +67,9 @@ async def test_pipeline_over_tls_is_forwarded_unchanged(
         assert part.heard == over_tls(case.seen)
 
 
-async def test_origin_failure_over_tls_is_502(fast_path: bool, store_url: str, tls: Tls) -> None:
-    async with running_stage(
+async def test_origin_failure_over_tls_is_502(tls: Tls, open_stage: StageOpener) -> None:
+    async with open_stage(
         answering_once(b"nonsense\r\n\r\n"),
-        store_url=store_url,
-        fast_path=fast_path,
         toml=tls.toml,
         tls=tls.client,
     ) as stage:
@@ -84,13 +80,9 @@ async def test_origin_failure_over_tls_is_502(fast_path: bool, store_url: str, t
         assert len(stage.origin.requests) == 2
 
 
-async def test_cut_response_over_tls_looks_incomplete(
-    fast_path: bool, store_url: str, tls: Tls
-) -> None:
-    async with running_stage(
+async def test_cut_response_over_tls_looks_incomplete(tls: Tls, open_stage: StageOpener) -> None:
+    async with open_stage(
         answering_once(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhal"),
-        store_url=store_url,
-        fast_path=fast_path,
         toml=tls.toml,
         tls=tls.client,
     ) as stage:
@@ -117,7 +109,7 @@ def test_all_cases_hold_on_asyncio_loop(fast_path: bool, store_url: str) -> None
 
 
 async def test_client_that_reads_nothing_is_dropped(
-    fast_path: bool, store_url: str, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, open_stage: StageOpener
 ) -> None:
     monkeypatch.setitem(SERVER_OPTIONS, "keepalive_timeout", 0.1)
     body = b"x" * 2**20
@@ -132,9 +124,7 @@ async def test_client_that_reads_nothing_is_dropped(
 
         return script
 
-    async with running_stage(
-        script_of, store_url=store_url, fast_path=fast_path, origin_toml='read_timeout = "200ms"'
-    ) as stage:
+    async with open_stage(script_of, origin_toml='read_timeout = "200ms"') as stage:
         wire = await stage.connect()
         wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
         wire.send(GET)
@@ -147,7 +137,7 @@ def _broken(wire: Wire) -> bool:
     return wire.writer.transport.is_closing()
 
 
-async def test_shutdown_waits_for_current_response_only(fast_path: bool, store_url: str) -> None:
+async def test_shutdown_waits_for_current_response_only(open_stage: StageOpener) -> None:
     requested, release = asyncio.Event(), asyncio.Event()
 
     def script_of(origin: Origin) -> Script:
@@ -160,7 +150,7 @@ async def test_shutdown_waits_for_current_response_only(fast_path: bool, store_u
 
         return script
 
-    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(script_of) as stage:
         idle, half, busy = [await stage.connect() for _ in range(3)]
         half.send(GET[:30])
         busy.send(GET)

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from tests.conformance.gate_pair import running_stage
+from tests.conformance.gate_pair import Stage, StageOpener
 from tests.conformance.request_cases import GET, OK, POST, STATUS
-from tests.integration.proxy.forwarding import PATIENCE_S, Origin, Script, Wire, answering, until
+from tests.integration.proxy.forwarding import PATIENCE_S, Origin, Script, Wire, until
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ from tests.integration.proxy.forwarding import PATIENCE_S, Origin, Script, Wire,
     [[GET], [POST], [GET, GET], [GET, POST], [POST, GET], [GET, GET[:30]], [POST, GET[:30]]],
 )
 async def test_half_closed_client_receives_every_forwarded_response(
-    requests: list[bytes], fast_path: bool, store_url: str
+    requests: list[bytes], open_stage: StageOpener
 ) -> None:
     """To each complete request; then the connection closes. The origin takes its time, so that the
     end of the input arrives first."""
@@ -31,7 +31,7 @@ async def test_half_closed_client_receives_every_forwarded_response(
         return script
 
     complete = [request for request in requests if len(request) > 30]
-    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(script_of) as stage:
         wire = await stage.connect()
         wire.send(b"".join(requests))
         wire.writer.write_eof()
@@ -43,23 +43,20 @@ async def test_half_closed_client_receives_every_forwarded_response(
 
 
 @pytest.mark.parametrize("count", [1, 2, 40])
-async def test_half_closed_client_receives_every_own_response(
-    count: int, fast_path: bool, store_url: str
-) -> None:
-    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
-        newcomer = b"GET / HTTP/1.1\r\nHost: shop.example\r\nAccept: text/html\r\n\r\n"
-        for request, status in ((STATUS, 200), (STATUS.replace(b"GET", b"PUT"), 405)):
-            wire = await stage.connect()
-            wire.send(request * count)
-            wire.writer.write_eof()
-            for _ in range(count):
-                assert (await wire.message()).status == status
-            assert await wire.rest() == b""
+async def test_half_closed_client_receives_every_own_response(count: int, stage: Stage) -> None:
+    newcomer = b"GET / HTTP/1.1\r\nHost: shop.example\r\nAccept: text/html\r\n\r\n"
+    for request, status in ((STATUS, 200), (STATUS.replace(b"GET", b"PUT"), 405)):
         wire = await stage.connect()
-        wire.send(newcomer)
+        wire.send(request * count)
         wire.writer.write_eof()
-        assert (await wire.message()).status in {200, 503}
+        for _ in range(count):
+            assert (await wire.message()).status == status
         assert await wire.rest() == b""
+    wire = await stage.connect()
+    wire.send(newcomer)
+    wire.writer.write_eof()
+    assert (await wire.message()).status in {200, 503}
+    assert await wire.rest() == b""
 
 
 @pytest.mark.parametrize("before", [0, 1, 3])
@@ -74,7 +71,7 @@ async def test_half_closed_client_receives_every_own_response(
     ids=["byte", "line", "fields", "framing"],
 )
 async def test_half_closed_client_is_told_of_a_malformed_request(
-    before: int, malformed: bytes, status: int, fast_path: bool, store_url: str
+    before: int, malformed: bytes, status: int, open_stage: StageOpener
 ) -> None:
     """After the responses to the requests before it."""
 
@@ -87,7 +84,7 @@ async def test_half_closed_client_is_told_of_a_malformed_request(
 
         return script
 
-    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(script_of) as stage:
         wire = await stage.connect()
         wire.send(GET * before + malformed)
         wire.writer.write_eof()
@@ -99,9 +96,7 @@ async def test_half_closed_client_is_told_of_a_malformed_request(
         await until(lambda: stage.fast_path_connections + stage.aiohttp_connections == 0)
 
 
-async def test_half_closed_client_is_told_of_an_origin_failure(
-    fast_path: bool, store_url: str
-) -> None:
+async def test_half_closed_client_is_told_of_an_origin_failure(open_stage: StageOpener) -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
@@ -109,7 +104,7 @@ async def test_half_closed_client_is_told_of_an_origin_failure(
 
         return script
 
-    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(script_of) as stage:
         wire = await stage.connect()
         wire.send(GET)
         wire.writer.write_eof()
@@ -119,7 +114,7 @@ async def test_half_closed_client_is_told_of_an_origin_failure(
 
 @pytest.mark.parametrize("sent", [b"", b"GET", GET[:-2], POST[:-3], POST[:-1], GET[:-4] + b"\n"])
 async def test_half_close_before_a_whole_request_ends_the_connection(
-    sent: bytes, fast_path: bool, store_url: str
+    sent: bytes, open_stage: StageOpener
 ) -> None:
     """Nothing incomplete is forwarded as if it were complete."""
 
@@ -131,7 +126,7 @@ async def test_half_close_before_a_whole_request_ends_the_connection(
 
         return script
 
-    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(script_of) as stage:
         wire = await stage.connect()
         wire.send(sent)
         await wire.flush()
@@ -141,7 +136,7 @@ async def test_half_close_before_a_whole_request_ends_the_connection(
 
 
 async def test_client_that_closed_ends_the_exchange_with_the_next_bytes(
-    fast_path: bool, store_url: str
+    open_stage: StageOpener,
 ) -> None:
     """A close looks like a half-close, until the client's system refuses what is sent."""
     requested, gone = asyncio.Event(), asyncio.Event()
@@ -158,7 +153,7 @@ async def test_client_that_closed_ends_the_exchange_with_the_next_bytes(
 
         return script
 
-    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(script_of) as stage:
         wire = await stage.connect()
         wire.send(GET)
         async with asyncio.timeout(PATIENCE_S):

@@ -8,7 +8,7 @@ import pytest
 from gatekeeper.proxy import aiohttp_server
 from gatekeeper.proxy.fastpath import deadlines
 from gatekeeper.proxy.head_reader import MAX_HEAD_BYTES
-from tests.conformance.gate_pair import Stage, received, running_stage, visitor_request
+from tests.conformance.gate_pair import Stage, StageOpener, received, visitor_request
 from tests.conformance.request_cases import GET, OK, POST, STATUS
 from tests.conformance.tls_stage import certificate
 from tests.integration.proxy.forwarding import Origin, Script, Wire, answering, until
@@ -25,44 +25,40 @@ def head_of_size(size: int, *, line: bytes = b"GET /") -> bytes:
 
 
 @pytest.mark.parametrize("line", [b"GET /", b"POST /"])
-async def test_head_of_the_limit_passes_and_one_byte_more_is_431(
-    line: bytes, fast_path: bool, store_url: str
-) -> None:
+async def test_head_of_the_limit_passes_and_one_byte_more_is_431(line: bytes, stage: Stage) -> None:
     """In one piece, in many, and behind another request."""
-    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
-        whole = head_of_size(MAX_HEAD_BYTES, line=line)
-        assert len(whole) == MAX_HEAD_BYTES
-        for before in (b"", GET, POST):
-            wire = await stage.connect()
-            wire.send(before + whole)
-            expected = OK * (2 if before else 1)
-            assert await received(wire, len(expected)) == expected
-        forwarded = len(stage.origin.requests)
-        larger = head_of_size(MAX_HEAD_BYTES + 1, line=line)
-        for before, step in ((b"", len(larger)), (b"", 5000), (GET, len(larger)), (POST, 7000)):
-            wire = await stage.connect()
-            wire.send(before)
-            for at in range(0, len(larger), step):
-                wire.send(larger[at : at + step])
-                await wire.flush()
-                await asyncio.sleep(0)
-            if before:
-                assert await received(wire, len(OK)) == OK
-                forwarded += 1
-            refused = await wire.message()
-            assert refused.first_line == b"HTTP/1.1 431 Request Header Fields Too Large"
-            assert refused.one("Connection") == b"close"
-            await wire.gone()
-        assert len(stage.origin.requests) == forwarded
+    whole = head_of_size(MAX_HEAD_BYTES, line=line)
+    assert len(whole) == MAX_HEAD_BYTES
+    for before in (b"", GET, POST):
+        wire = await stage.connect()
+        wire.send(before + whole)
+        expected = OK * (2 if before else 1)
+        assert await received(wire, len(expected)) == expected
+    forwarded = len(stage.origin.requests)
+    larger = head_of_size(MAX_HEAD_BYTES + 1, line=line)
+    for before, step in ((b"", len(larger)), (b"", 5000), (GET, len(larger)), (POST, 7000)):
+        wire = await stage.connect()
+        wire.send(before)
+        for at in range(0, len(larger), step):
+            wire.send(larger[at : at + step])
+            await wire.flush()
+            await asyncio.sleep(0)
+        if before:
+            assert await received(wire, len(OK)) == OK
+            forwarded += 1
+        refused = await wire.message()
+        assert refused.first_line == b"HTTP/1.1 431 Request Header Fields Too Large"
+        assert refused.one("Connection") == b"close"
+        await wire.gone()
+    assert len(stage.origin.requests) == forwarded
 
 
-async def test_target_beyond_every_limit_is_414(fast_path: bool, store_url: str) -> None:
-    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
-        for size in (8200, MAX_HEAD_BYTES + 100):
-            wire = await stage.connect()
-            wire.send(visitor_request(b"GET /" + b"a" * size))
-            assert (await wire.message()).status == 414
-        assert stage.origin.requests == []
+async def test_target_beyond_every_limit_is_414(stage: Stage) -> None:
+    for size in (8200, MAX_HEAD_BYTES + 100):
+        wire = await stage.connect()
+        wire.send(visitor_request(b"GET /" + b"a" * size))
+        assert (await wire.message()).status == 414
+    assert stage.origin.requests == []
 
 
 def limit_heads(monkeypatch: pytest.MonkeyPatch, limit_s: float) -> None:
@@ -112,40 +108,38 @@ async def refused_slow_head(stage: Stage, head: bytes, *, limit_s: float, after:
 
 @pytest.mark.parametrize("after", [b"", GET, POST], ids=["first", "after GET", "after POST"])
 async def test_slow_head_is_cut_after_its_time_whatever_it_sends(
-    after: bytes, fast_path: bool, store_url: str, brief_heads: float
+    after: bytes, brief_heads: float, stage: Stage
 ) -> None:
-    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
-        await asyncio.gather(
-            *(
-                refused_slow_head(stage, head, limit_s=brief_heads, after=after)
-                for head in SLOW_HEADS.values()
-            )
+    await asyncio.gather(
+        *(
+            refused_slow_head(stage, head, limit_s=brief_heads, after=after)
+            for head in SLOW_HEADS.values()
         )
-        await until(lambda: stage.fast_path_connections + stage.aiohttp_connections == 0)
-        assert len(stage.origin.requests) == (len(SLOW_HEADS) if after else 0)
+    )
+    await until(lambda: stage.fast_path_connections + stage.aiohttp_connections == 0)
+    assert len(stage.origin.requests) == (len(SLOW_HEADS) if after else 0)
 
 
 async def test_slow_body_and_idle_connection_are_not_cut_like_a_head(
-    fast_path: bool, store_url: str, brief_heads: float
+    brief_heads: float, stage: Stage
 ) -> None:
-    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
-        idle, odd, upload = [await stage.connect() for _ in range(3)]
-        idle.send(GET)
-        odd.send(POST + b"\r\n")  # some clients send a line break after a body
-        upload.send(POST[:-3])
-        assert await received(idle, len(OK)) == OK
-        assert await received(odd, len(OK)) == OK
-        for byte in b"abc":
-            await asyncio.sleep(brief_heads / 2)
-            upload.send(bytes([byte]))
-        assert await received(upload, len(OK)) == OK
-        for wire in (idle, odd):
-            wire.send(GET)
-            assert await received(wire, len(OK)) == OK
+    idle, odd, upload = [await stage.connect() for _ in range(3)]
+    idle.send(GET)
+    odd.send(POST + b"\r\n")  # some clients send a line break after a body
+    upload.send(POST[:-3])
+    assert await received(idle, len(OK)) == OK
+    assert await received(odd, len(OK)) == OK
+    for byte in b"abc":
+        await asyncio.sleep(brief_heads / 2)
+        upload.send(bytes([byte]))
+    assert await received(upload, len(OK)) == OK
+    for wire in (idle, odd):
+        wire.send(GET)
+        assert await received(wire, len(OK)) == OK
 
 
 async def test_slow_response_does_not_count_as_slow_head(
-    fast_path: bool, store_url: str, brief_heads: float
+    brief_heads: float, open_stage: StageOpener
 ) -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
@@ -156,23 +150,17 @@ async def test_slow_response_does_not_count_as_slow_head(
 
         return script
 
-    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
+    async with open_stage(script_of) as stage:
         wire = await stage.connect()
         wire.send(GET)
         assert await received(wire, len(OK)) == OK
 
 
 async def test_limits_hold_under_tls(
-    fast_path: bool,
-    store_url: str,
-    brief_heads: float,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    brief_heads: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_stage: StageOpener
 ) -> None:
     toml, context = certificate(tmp_path)
-    async with running_stage(
-        answering(OK), store_url=store_url, fast_path=fast_path, toml=toml, tls=context
-    ) as stage:
+    async with open_stage(answering(OK), toml=toml, tls=context) as stage:
         await refused_slow_head(stage, STATUS, limit_s=brief_heads, after=b"")
         limit_heads(monkeypatch, 15)  # the next head is long, and none of it is late
         wire = await stage.connect()

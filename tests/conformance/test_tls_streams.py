@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.conformance.gate_pair import running_stage, visitor_request
+from tests.conformance.gate_pair import StageOpener, visitor_request
 from tests.conformance.tls_stage import certificate
 from tests.integration.proxy.forwarding import Origin, Script, Wire, stuck_at
 
@@ -14,7 +14,7 @@ MOST_HELD_MIB = 40
 
 
 async def test_client_that_reads_slowly_over_tls_pauses_the_origin(
-    fast_path: bool, store_url: str, tmp_path: Path
+    tmp_path: Path, open_stage: StageOpener
 ) -> None:
     sent = received = 0
 
@@ -31,9 +31,7 @@ async def test_client_that_reads_slowly_over_tls_pauses_the_origin(
         return script
 
     toml, context = certificate(tmp_path)
-    async with running_stage(
-        script_of, store_url=store_url, fast_path=fast_path, toml=toml, tls=context
-    ) as stage:
+    async with open_stage(script_of, toml=toml, tls=context) as stage:
         wire = await stage.connect()
         wire.send(visitor_request(b"GET /"))
         assert (await wire.head()).status == 200

@@ -10,7 +10,7 @@ import pytest
 from gatekeeper.process import worker
 from gatekeeper.proxy import own_response
 from gatekeeper.proxy.fastpath import client_connection, deadlines
-from tests.conformance.gate_pair import Stage, running_stage
+from tests.conformance.gate_pair import Stage, StageOpener
 from tests.conformance.request_cases import STATUS
 from tests.conformance.tls_stage import certificate
 from tests.integration.proxy.forwarding import OK, answering, until
@@ -38,13 +38,11 @@ def connect(stage: Stage) -> socket.socket:
 @pytest.mark.parametrize("request_", [PAGE, PUT])
 @pytest.mark.parametrize("then", ["waits", "half-closes"])
 async def test_client_that_reads_no_own_response_is_reset(
-    request_: bytes, then: str, fast_path: bool, store_url: str
+    request_: bytes, then: str, open_stage: StageOpener
 ) -> None:
     """Pipelined requests, until the gate takes no more of them."""
-    async with running_stage(
+    async with open_stage(
         answering(OK),
-        store_url=store_url,
-        fast_path=fast_path,
         toml=NO_ADMISSION,
         origin_toml='read_timeout = "500ms"',
     ) as stage:
@@ -65,13 +63,11 @@ async def test_client_that_reads_no_own_response_is_reset(
 
 @pytest.mark.parametrize("request_", [PAGE, PUT])
 async def test_client_that_reads_no_own_response_over_tls_is_reset(
-    request_: bytes, fast_path: bool, store_url: str, tmp_path: Path
+    request_: bytes, tmp_path: Path, open_stage: StageOpener
 ) -> None:
     toml, context = certificate(tmp_path)
-    async with running_stage(
+    async with open_stage(
         answering(OK),
-        store_url=store_url,
-        fast_path=fast_path,
         toml=toml + NO_ADMISSION,
         origin_toml='read_timeout = "500ms"',
         tls=context,
@@ -87,11 +83,9 @@ async def test_client_that_reads_no_own_response_over_tls_is_reset(
 
 @pytest.mark.parametrize("request_", [PAGE, PUT])
 async def test_slow_reader_of_own_responses_is_kept(
-    request_: bytes, fast_path: bool, store_url: str
+    request_: bytes, open_stage: StageOpener
 ) -> None:
-    async with running_stage(
-        answering(OK), store_url=store_url, fast_path=fast_path, toml=NO_ADMISSION
-    ) as stage:
+    async with open_stage(answering(OK), toml=NO_ADMISSION) as stage:
         client = connect(stage)
         loop = asyncio.get_running_loop()
         count = 60
