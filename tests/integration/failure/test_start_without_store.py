@@ -13,13 +13,11 @@ from tests.builders import SECRET, make_pass, sign_token
 from tests.gates import GateProcess, Origin, Visitor
 from tests.integration.ops.process_settings import settings
 from tests.integration.replicas.replica_group import (
+    RoomStarter,
     RoomVisitor,
     admitted_indexes,
     line_up,
     request_all,
-    room_config,
-    running_operator,
-    running_replica,
 )
 from tests.servers import StoreServer, eventually
 
@@ -27,92 +25,85 @@ MINUTES_S = 60.0
 
 
 async def test_replica_started_in_outage_joins_on_recovery(
-    private_store: StoreServer, room_name: RoomName
+    private_store: StoreServer, start_room: RoomStarter
 ) -> None:
-    room = room_config(room_name, rate="0", store_failure_mode="open")
-    async with (
-        running_replica(room, store_url=private_store.url) as first,
-        running_operator(room, store_url=private_store.url) as operator,
-    ):
-        visitors = await line_up(3, first)
-        await operator.allow(1)
-        await request_all(visitors, first)
-        private_store.pause()
-        async with running_replica(room, store_url=private_store.url) as late:
-            assert not late.store_up
-            newcomer = RoomVisitor()
-            await request_all([*visitors, newcomer], late)
-            assert admitted_indexes([*visitors, newcomer]) == [0]
-            assert [visitor.is_waiting for visitor in [*visitors, newcomer]] == [
-                False,
-                True,
-                True,
-                False,  # no place by a clock that is not the store's
-            ]
-            private_store.resume()
-            await eventually(lambda: late.store_up and first.store_up)
-            await request_all([*visitors, newcomer], late)
-            assert [visitor.position for visitor in [*visitors, newcomer]] == [None, 1, 2, 3]
-            assert (await operator.status()).replicas == 2
+    room = start_room(rate="0", store_failure_mode="open")
+    first = await room.replica()
+    operator = await room.operator()
+    visitors = await line_up(3, first)
+    await operator.allow(1)
+    await request_all(visitors, first)
+    private_store.pause()
+    async with room.running_replica() as late:
+        assert not late.store_up
+        newcomer = RoomVisitor()
+        await request_all([*visitors, newcomer], late)
+        assert admitted_indexes([*visitors, newcomer]) == [0]
+        assert [visitor.is_waiting for visitor in [*visitors, newcomer]] == [
+            False,
+            True,
+            True,
+            False,  # no place by a clock that is not the store's
+        ]
+        private_store.resume()
+        await eventually(lambda: late.store_up and first.store_up)
+        await request_all([*visitors, newcomer], late)
+        assert [visitor.position for visitor in [*visitors, newcomer]] == [None, 1, 2, 3]
+        assert (await operator.status()).replicas == 2
 
 
 async def test_new_room_is_created_once_store_is_reachable(
-    private_store: StoreServer, room_name: RoomName
+    private_store: StoreServer, start_room: RoomStarter
 ) -> None:
     private_store.kill()
-    room = room_config(room_name, rate="60/min", confirm_timeout="1s", heartbeat_timeout="3s")
-    async with running_replica(room, store_url=private_store.url) as late:
-        newcomer = RoomVisitor()
-        await newcomer.request(late)
-        assert not newcomer.is_waiting
-        assert not newcomer.is_admitted
-        await asyncio.to_thread(private_store.start)
-        await eventually(lambda: late.store_up)
-        assert late.state.rate_per_minute == 60
-        async with asyncio.timeout(40):
-            while not newcomer.is_admitted:
-                await newcomer.request(late)
-                await asyncio.sleep(0.05)
+    room = start_room(rate="60/min", confirm_timeout="1s", heartbeat_timeout="3s")
+    late = await room.replica()
+    newcomer = RoomVisitor()
+    await newcomer.request(late)
+    assert not newcomer.is_waiting
+    assert not newcomer.is_admitted
+    await asyncio.to_thread(private_store.start)
+    await eventually(lambda: late.store_up)
+    assert late.state.rate_per_minute == 60
+    async with asyncio.timeout(40):
+        while not newcomer.is_admitted:
+            await newcomer.request(late)
+            await asyncio.sleep(0.05)
 
 
 async def test_replica_started_in_outage_learns_state_by_event(
-    private_store: StoreServer, events_url: str, room_name: RoomName
+    private_store: StoreServer, events_url: str, start_room: RoomStarter
 ) -> None:
-    room = room_config(room_name, rate="600/min", store_failure_mode="open")
-    url = private_store.url
-    async with (
-        running_replica(room, store_url=url, events_url=events_url) as first,
-        running_operator(room, store_url=url, events_url=events_url) as operator,
-    ):
-        visitors = await line_up(3, first)
-        await operator.set_rate(0)
-        visitors += await line_up(1, first)
-        await operator.allow(1)
-        await eventually(lambda: first.state.released_total == 1)
-        await operator.set_mode(Mode.HOLD)
-        # From the store itself: what it knows by an event alone, a replica does not publish.
-        await eventually(lambda: first.store_state.mode is Mode.HOLD and first.events.connected())
-        private_store.pause()
-        async with running_replica(
-            room, store_url=url, events_url=events_url, clock_error_s=-7 * MINUTES_S
-        ) as late:
-            await eventually(lambda: late.room.view.decisive.phase is Phase.HELD)
-            assert not late.store_up
-            assert late.room.view.store_state is None
-            assert late.room.view.decisive.phase is Phase.HELD
-            assert late.room.view.now_s() == pytest.approx(first.room.view.now_s(), abs=1)
-            newcomer = RoomVisitor()
-            await request_all([*visitors, newcomer], late)
-            assert admitted_indexes([*visitors, newcomer]) == [
-                0,
-                1,
-                2,
-                3,
-            ]  # the last by the watermark
-            private_store.resume()
-            await eventually(lambda: late.store_up and first.store_up)
-            await newcomer.request(late)
-            assert newcomer.position == 1
+    room = start_room(rate="600/min", store_failure_mode="open")
+    first = await room.replica()
+    operator = await room.operator()
+    visitors = await line_up(3, first)
+    await operator.set_rate(0)
+    visitors += await line_up(1, first)
+    await operator.allow(1)
+    await eventually(lambda: first.state.released_total == 1)
+    await operator.set_mode(Mode.HOLD)
+    # From the store itself: what it knows by an event alone, a replica does not publish.
+    await eventually(lambda: first.store_state.mode is Mode.HOLD and first.events.connected())
+    private_store.pause()
+    async with room.running_replica(clock_error_s=-7 * MINUTES_S) as late:
+        await eventually(lambda: late.room.view.decisive.phase is Phase.HELD)
+        assert not late.store_up
+        assert late.room.view.store_state is None
+        assert late.room.view.decisive.phase is Phase.HELD
+        assert late.room.view.now_s() == pytest.approx(first.room.view.now_s(), abs=1)
+        newcomer = RoomVisitor()
+        await request_all([*visitors, newcomer], late)
+        assert admitted_indexes([*visitors, newcomer]) == [
+            0,
+            1,
+            2,
+            3,
+        ]  # the last by the watermark
+        private_store.resume()
+        await eventually(lambda: late.store_up and first.store_up)
+        await newcomer.request(late)
+        assert newcomer.position == 1
 
 
 @asynccontextmanager

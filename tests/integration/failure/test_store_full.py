@@ -11,12 +11,11 @@ from gatekeeper.policy.tokens import Ticket, new_visitor_id
 from gatekeeper.web.outcome import Deny
 from tests.gates import GateStarter, Visitor
 from tests.integration.replicas.replica_group import (
+    RoomStarter,
     RoomVisitor,
     admitted_indexes,
     line_up,
     request_all,
-    room_config,
-    running_replica,
 )
 from tests.servers import StoreServer, eventually
 
@@ -42,95 +41,89 @@ def empty_out(store: StoreServer) -> None:
 
 
 async def test_full_store_keeps_passes_and_releases(
-    private_store: StoreServer, room_name: RoomName
+    private_store: StoreServer, start_room: RoomStarter
 ) -> None:
-    keys = room_config(room_name, rate=0, burst=1)
-    async with (
-        running_replica(keys, store_url=private_store.url) as first,
-        running_replica(keys, store_url=private_store.url) as second,
-    ):
-        visitors = await line_up(10, first, second)
-        await first.room.queue.allow(4)
-        await eventually(lambda: first.state.released_total == second.state.released_total == 4)
-        await request_all(visitors[:2], first)
-        assert admitted_indexes(visitors) == [0, 1]
-        fill(private_store)
-        newcomers = [RoomVisitor() for _ in range(20)]
-        for _ in range(3):
-            await request_all([*visitors, *newcomers], first, second)
-            await asyncio.sleep(0.3)
-        assert admitted_indexes(visitors) == [
-            0,
-            1,
-            2,
-            3,
-        ]  # released before, and entered by the watermark
-        assert all(visitor.is_waiting and visitor.position is None for visitor in visitors[4:])
-        assert all(isinstance(visitor.token, Ticket) for visitor in newcomers)
-        assert first.store_up
-        assert second.store_up
-        empty_out(private_store)
-        await eventually(lambda: first.state.queue_length == 26)
+    room = start_room(rate=0, burst=1)
+    first, second = await room.replicas(2)
+    visitors = await line_up(10, first, second)
+    await first.room.queue.allow(4)
+    await eventually(lambda: first.state.released_total == second.state.released_total == 4)
+    await request_all(visitors[:2], first)
+    assert admitted_indexes(visitors) == [0, 1]
+    fill(private_store)
+    newcomers = [RoomVisitor() for _ in range(20)]
+    for _ in range(3):
         await request_all([*visitors, *newcomers], first, second)
-        assert [visitor.position for visitor in visitors[4:]] == [*range(1, 7)]
-        assert sorted(visitor.position or 0 for visitor in newcomers) == [*range(7, 27)]
-        assert first.state.released_total == 4
+        await asyncio.sleep(0.3)
+    assert admitted_indexes(visitors) == [
+        0,
+        1,
+        2,
+        3,
+    ]  # released before, and entered by the watermark
+    assert all(visitor.is_waiting and visitor.position is None for visitor in visitors[4:])
+    assert all(isinstance(visitor.token, Ticket) for visitor in newcomers)
+    assert first.store_up
+    assert second.store_up
+    empty_out(private_store)
+    await eventually(lambda: first.state.queue_length == 26)
+    await request_all([*visitors, *newcomers], first, second)
+    assert [visitor.position for visitor in visitors[4:]] == [*range(1, 7)]
+    assert sorted(visitor.position or 0 for visitor in newcomers) == [*range(7, 27)]
+    assert first.state.released_total == 4
 
 
 @pytest.mark.parametrize("store_failure_mode", ["closed", "open"])
 async def test_full_store_admits_no_more_than_the_rate(
-    private_store: StoreServer, room_name: RoomName, store_failure_mode: str
+    private_store: StoreServer, store_failure_mode: str, start_room: RoomStarter
 ) -> None:
-    keys = room_config(
-        room_name, rate="600/min", burst=5, store_failure_mode=store_failure_mode, **SHORT_TIMEOUTS
+    room = start_room(
+        rate="600/min", burst=5, store_failure_mode=store_failure_mode, **SHORT_TIMEOUTS
     )
-    async with (
-        running_replica(keys, store_url=private_store.url) as first,
-        running_replica(keys, store_url=private_store.url) as second,
-    ):
-        start_s = first.room.view.now_s()
-        visitors = await line_up(60, first, second)
-        fill(private_store)
-        async with asyncio.timeout(30):
-            elapsed_s = 0.0
-            while elapsed_s < 3 or len(visitors) < 200:
-                visitors += [RoomVisitor() for _ in range(10)]
-                await request_all(visitors, first, second)
-                elapsed_s = first.room.view.now_s() - start_s
-                assert len(admitted_indexes(visitors)) <= 5 + 10 * elapsed_s + 1
-                await asyncio.sleep(0.05)
-        empty_out(private_store)
-        await eventually(lambda: first.state.queue_length > 100)
-        state = first.state
-        assert state.active <= state.admitted_total + state.released_total
+    first, second = await room.replicas(2)
+    start_s = first.room.view.now_s()
+    visitors = await line_up(60, first, second)
+    fill(private_store)
+    async with asyncio.timeout(30):
+        elapsed_s = 0.0
+        while elapsed_s < 3 or len(visitors) < 200:
+            visitors += [RoomVisitor() for _ in range(10)]
+            await request_all(visitors, first, second)
+            elapsed_s = first.room.view.now_s() - start_s
+            assert len(admitted_indexes(visitors)) <= 5 + 10 * elapsed_s + 1
+            await asyncio.sleep(0.05)
+    empty_out(private_store)
+    await eventually(lambda: first.state.queue_length > 100)
+    state = first.state
+    assert state.active <= state.admitted_total + state.released_total
 
 
 async def test_leave_with_full_store_is_final(
-    private_store: StoreServer, room_name: RoomName
+    private_store: StoreServer, start_room: RoomStarter
 ) -> None:
-    keys = room_config(room_name, rate=0, burst=1)
-    async with running_replica(keys, store_url=private_store.url) as replica:
-        visitors = await line_up(3, replica)
-        fill(private_store)
-        gone = visitors[0].token
-        assert gone is not None
-        await replica.room.leave([gone.visitor])
-        assert isinstance(await replica.admission.admit(gone, newcomers="denied"), Deny)
-        empty_out(private_store)
-        await eventually(lambda: replica.state.revocations == 1)
-        await request_all(visitors[1:], replica)
-        assert [visitor.position for visitor in visitors[1:]] == [1, 2]
+    room = start_room(rate=0, burst=1)
+    replica = await room.replica()
+    visitors = await line_up(3, replica)
+    fill(private_store)
+    gone = visitors[0].token
+    assert gone is not None
+    await replica.room.leave([gone.visitor])
+    assert isinstance(await replica.admission.admit(gone, newcomers="denied"), Deny)
+    empty_out(private_store)
+    await eventually(lambda: replica.state.revocations == 1)
+    await request_all(visitors[1:], replica)
+    assert [visitor.position for visitor in visitors[1:]] == [1, 2]
 
 
 async def test_sweep_of_full_store_makes_room(
-    private_store: StoreServer, room_name: RoomName
+    private_store: StoreServer, start_room: RoomStarter
 ) -> None:
-    keys = room_config(room_name, rate=0, burst=1, **SHORT_TIMEOUTS)
-    async with running_replica(keys, store_url=private_store.url) as replica:
-        await line_up(500, replica)
-        fill(private_store)
-        await eventually(lambda: replica.state.queue_length == 0)
-        assert replica.state.abandoned_total == 500
+    room = start_room(rate=0, burst=1, **SHORT_TIMEOUTS)
+    replica = await room.replica()
+    await line_up(500, replica)
+    fill(private_store)
+    await eventually(lambda: replica.state.queue_length == 0)
+    assert replica.state.abandoned_total == 500
 
 
 async def test_full_store_is_logged_once_and_pages_are_served(

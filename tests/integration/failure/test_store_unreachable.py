@@ -24,15 +24,13 @@ from tests.integration.failure.outage import (
 )
 from tests.integration.replicas.replica_group import (
     CallCounter,
+    RoomStarter,
     RoomVisitor,
     admitted_indexes,
     calls_in_flight,
     line_up,
     pass_clock_error,
     request_all,
-    room_config,
-    running_operator,
-    running_replica,
 )
 from tests.servers import StoreServer, eventually
 
@@ -125,258 +123,231 @@ async def test_cancelled_requests_in_outage_leave_no_task(
 
 
 async def test_released_visitor_is_admitted_without_store(
-    private_store: StoreServer, room_name: RoomName, break_store: Outage
+    private_store: StoreServer, break_store: Outage, start_room: RoomStarter
 ) -> None:
-    async with running_replica(
-        room_config(room_name, **GRANTS_ONLY), store_url=private_store.url
-    ) as replica:
-        visitors = await line_up(3, replica)
-        async with running_operator(
-            room_config(room_name, **GRANTS_ONLY), store_url=private_store.url
-        ) as operator:
-            await operator.allow(2)
-        await eventually(lambda: replica.state.watermark_us == visitors[1].arrival_us)
-        break_store(private_store)
-        await request_all(visitors, replica)
-        assert admitted_indexes(visitors) == [0, 1]
+    room = start_room(**GRANTS_ONLY)
+    replica = await room.replica()
+    visitors = await line_up(3, replica)
+    async with room.running_operator() as operator:
+        await operator.allow(2)
+    await eventually(lambda: replica.state.watermark_us == visitors[1].arrival_us)
+    break_store(private_store)
+    await request_all(visitors, replica)
+    assert admitted_indexes(visitors) == [0, 1]
 
 
 async def test_visitor_admitted_in_outage_holds_slot_later(
-    private_store: StoreServer, room_name: RoomName
+    private_store: StoreServer, start_room: RoomStarter
 ) -> None:
-    keys = {**GRANTS_ONLY, "max_active": 1, "claim_timeout": "2s"}
-    async with (
-        running_replica(room_config(room_name, **keys), store_url=private_store.url) as replica,
-        running_operator(room_config(room_name, **keys), store_url=private_store.url) as operator,
-    ):
-        visitors = await line_up(2, replica)
-        await operator.allow(2)
-        await eventually(lambda: replica.state.watermark_us == visitors[0].arrival_us)
-        private_store.pause()
-        await request_all(visitors, replica)
-        assert admitted_indexes(visitors) == [0]
-        await asyncio.sleep(4)  # the claim window ends meanwhile
-        private_store.resume()
-        await wait_until_recovered(replica)
-        await request_all(visitors, replica)
-        assert admitted_indexes(visitors) == [0]
-        state = await operator.status()
-        assert (state.active, state.queue_length) == (1, 1)
+    room = start_room(**GRANTS_ONLY, max_active=1, claim_timeout="2s")
+    replica = await room.replica()
+    operator = await room.operator()
+    visitors = await line_up(2, replica)
+    await operator.allow(2)
+    await eventually(lambda: replica.state.watermark_us == visitors[0].arrival_us)
+    private_store.pause()
+    await request_all(visitors, replica)
+    assert admitted_indexes(visitors) == [0]
+    await asyncio.sleep(4)  # the claim window ends meanwhile
+    private_store.resume()
+    await wait_until_recovered(replica)
+    await request_all(visitors, replica)
+    assert admitted_indexes(visitors) == [0]
+    state = await operator.status()
+    assert (state.active, state.queue_length) == (1, 1)
 
 
 async def test_newcomers_in_outage_queue_by_their_arrival(
-    private_store: StoreServer, room_name: RoomName
+    private_store: StoreServer, start_room: RoomStarter
 ) -> None:
     """They are queued at the moment they came, before later newcomers."""
-    keys = {"rate": "600/min", "burst": 10, **SHORT_TIMEOUTS}
-    async with (
-        running_replica(room_config(room_name, **keys), store_url=private_store.url) as first,
-        running_replica(room_config(room_name, **keys), store_url=private_store.url) as second,
-        running_operator(room_config(room_name, **keys), store_url=private_store.url) as operator,
-    ):
-        private_store.pause()
-        await RoomVisitor().request(first)
-        await RoomVisitor().request(second)
-        await wait_until_unreachable(first, second)
-        held = []
-        for turn in range(40):
-            held.append(RoomVisitor())
-            await held[-1].request((first, second)[turn % 2])
-            await pass_clock_error(first, second)
-        assert all(visitor.is_waiting and visitor.position is None for visitor in held)
-        assert all(one.arrival_us < next_.arrival_us for one, next_ in pairwise(held))
-        await request_all(held, second, first)
-        await asyncio.sleep(3)
-        private_store.resume()
-        await wait_until_recovered(first)  # the other may still hold arrivals of its own
-        newcomers = await line_up(10, first)
-        assert admitted_indexes(newcomers) == []
-        await wait_until_recovered(first, second)
-        # None of the held visitors has polled since: their replicas reported them. The first two
-        # never returned their tickets.
-        assert (await operator.status()).queue_length == 50
-        entered: list[int] = []
-        async with asyncio.timeout(40):
-            while len(entered) < 50:
-                await request_all([*held, *newcomers], first, second)
-                entered += [at for at in admitted_indexes([*held, *newcomers]) if at not in entered]
-                await asyncio.sleep(0.05)
-        assert max(entered[:30]) < 40
-        assert sorted(entered[:40]) == [*range(40)]
+    room = start_room(rate="600/min", burst=10, **SHORT_TIMEOUTS)
+    first, second = await room.replicas(2)
+    operator = await room.operator()
+    private_store.pause()
+    await RoomVisitor().request(first)
+    await RoomVisitor().request(second)
+    await wait_until_unreachable(first, second)
+    held = []
+    for turn in range(40):
+        held.append(RoomVisitor())
+        await held[-1].request((first, second)[turn % 2])
+        await pass_clock_error(first, second)
+    assert all(visitor.is_waiting and visitor.position is None for visitor in held)
+    assert all(one.arrival_us < next_.arrival_us for one, next_ in pairwise(held))
+    await request_all(held, second, first)
+    await asyncio.sleep(3)
+    private_store.resume()
+    await wait_until_recovered(first)  # the other may still hold arrivals of its own
+    newcomers = await line_up(10, first)
+    assert admitted_indexes(newcomers) == []
+    await wait_until_recovered(first, second)
+    # None of the held visitors has polled since: their replicas reported them. The first two
+    # never returned their tickets.
+    assert (await operator.status()).queue_length == 50
+    entered: list[int] = []
+    async with asyncio.timeout(40):
+        while len(entered) < 50:
+            await request_all([*held, *newcomers], first, second)
+            entered += [at for at in admitted_indexes([*held, *newcomers]) if at not in entered]
+            await asyncio.sleep(0.05)
+    assert max(entered[:30]) < 40
+    assert sorted(entered[:40]) == [*range(40)]
 
 
 async def test_fail_open_admits_share_of_the_rate(
-    private_store: StoreServer, room_name: RoomName
+    private_store: StoreServer, start_room: RoomStarter
 ) -> None:
-    keys = {"rate": "600/min", "burst": 6, "store_failure_mode": "open", **SHORT_TIMEOUTS}
-    url = private_store.url
-    async with (
-        running_replica(room_config(room_name, **keys), store_url=url) as first,
-        running_replica(room_config(room_name, **keys), store_url=url) as second,
-        running_replica(room_config(room_name, **keys), store_url=url) as third,
-    ):
-        replicas = (first, second, third)
+    room = start_room(rate="600/min", burst=6, store_failure_mode="open", **SHORT_TIMEOUTS)
+    first, second, third = await room.replicas(3)
+    replicas = (first, second, third)
+    await eventually(lambda: all(each.state.replicas == 3 for each in replicas))
+    # The bucket is empty, and some visitors wait.
+    await request_all([RoomVisitor() for _ in range(30)], first)
+    # What the first outage left over is no credit for the second.
+    for break_store in (StoreServer.pause, StoreServer.kill):
+        start_s = now_s = time.monotonic()
+        break_store(private_store)
+        await request_all([RoomVisitor() for _ in range(3)], *replicas)
+        await wait_until_unreachable(*replicas)
+        admitted, due_s = 0, 0.0
+        while due_s < 2:
+            crowd = [RoomVisitor() for _ in range(60)]
+            await request_all(crowd, *replicas)
+            admitted += len(admitted_indexes(crowd))
+            await asyncio.sleep(0.02)
+            earlier_s, now_s = now_s, time.monotonic()
+            due_s += min(now_s - earlier_s, 0.2)  # a share fills in 0.6 s
+            assert admitted <= (now_s - start_s) * 10
+        assert admitted > due_s * 10 * 0.5
+        recover(private_store)
+        await wait_until_recovered(*replicas)
+        await asyncio.sleep(1)
         await eventually(lambda: all(each.state.replicas == 3 for each in replicas))
-        # The bucket is empty, and some visitors wait.
-        await request_all([RoomVisitor() for _ in range(30)], first)
-        # What the first outage left over is no credit for the second.
-        for break_store in (StoreServer.pause, StoreServer.kill):
-            start_s = now_s = time.monotonic()
-            break_store(private_store)
-            await request_all([RoomVisitor() for _ in range(3)], *replicas)
-            await wait_until_unreachable(*replicas)
-            admitted, due_s = 0, 0.0
-            while due_s < 2:
-                crowd = [RoomVisitor() for _ in range(60)]
-                await request_all(crowd, *replicas)
-                admitted += len(admitted_indexes(crowd))
-                await asyncio.sleep(0.02)
-                earlier_s, now_s = now_s, time.monotonic()
-                due_s += min(now_s - earlier_s, 0.2)  # a share fills in 0.6 s
-                assert admitted <= (now_s - start_s) * 10
-            assert admitted > due_s * 10 * 0.5
-            recover(private_store)
-            await wait_until_recovered(*replicas)
-            await asyncio.sleep(1)
-            await eventually(lambda: all(each.state.replicas == 3 for each in replicas))
 
 
 # Longer than anything is kept
 
 
 async def test_long_outage_keeps_all_waiting_visitors(
-    private_store: StoreServer, room_name: RoomName
+    private_store: StoreServer, start_room: RoomStarter
 ) -> None:
     """Longer than both timeouts, and whether or not the visitors poll meanwhile."""
-    keys = room_config(room_name, **GRANTS_ONLY, **SHORT_TIMEOUTS)
-    url = private_store.url
-    async with (
-        running_replica(keys, store_url=url) as first,
-        running_replica(keys, store_url=url) as second,
-        running_operator(keys, store_url=url) as operator,
-    ):
-        visitors = await line_up(300, first, second)
-        await request_all(visitors, first, second)
-        polling = visitors[::2]
-        private_store.pause()
-        for _ in range(3):
-            await asyncio.sleep(1.3)  # together longer than `heartbeat_timeout`
-            await request_all(polling, first)
-            assert all(visitor.is_waiting and visitor.position is None for visitor in polling)
-        private_store.resume()
-        await wait_until_recovered(first, second)
-        state = await operator.allow(100)
-        assert state.abandoned_total == 0
-        await request_all(reversed(visitors), first, second)  # the last arrivals poll first
-        await eventually(lambda: first.state.released_total == 100)
-        await request_all(visitors, first, second)
-        assert admitted_indexes(visitors) == [*range(100)]
-        assert [visitor.position for visitor in visitors[100:]] == [*range(1, 201)]
-        state = await operator.status()
-        assert (state.abandoned_total, state.arrived_total) == (0, 300)
+    room = start_room(**GRANTS_ONLY, **SHORT_TIMEOUTS)
+    first, second = await room.replicas(2)
+    operator = await room.operator()
+    visitors = await line_up(300, first, second)
+    await request_all(visitors, first, second)
+    polling = visitors[::2]
+    private_store.pause()
+    for _ in range(3):
+        await asyncio.sleep(1.3)  # together longer than `heartbeat_timeout`
+        await request_all(polling, first)
+        assert all(visitor.is_waiting and visitor.position is None for visitor in polling)
+    private_store.resume()
+    await wait_until_recovered(first, second)
+    state = await operator.allow(100)
+    assert state.abandoned_total == 0
+    await request_all(reversed(visitors), first, second)  # the last arrivals poll first
+    await eventually(lambda: first.state.released_total == 100)
+    await request_all(visitors, first, second)
+    assert admitted_indexes(visitors) == [*range(100)]
+    assert [visitor.position for visitor in visitors[100:]] == [*range(1, 201)]
+    state = await operator.status()
+    assert (state.abandoned_total, state.arrived_total) == (0, 300)
 
 
 async def test_queue_survives_a_long_stop_of_all_replicas(
-    private_store: StoreServer, room_name: RoomName
+    private_store: StoreServer, start_room: RoomStarter
 ) -> None:
-    keys = {**GRANTS_ONLY, **SHORT_TIMEOUTS}
-    async with running_replica(
-        room_config(room_name, **keys), store_url=private_store.url
-    ) as replica:
+    room = start_room(**GRANTS_ONLY, **SHORT_TIMEOUTS)
+    async with room.running_replica() as replica:
         visitors = await line_up(50, replica)
         await request_all(visitors, replica)
     await asyncio.sleep(4)  # longer than `heartbeat_timeout`
-    async with (
-        running_replica(room_config(room_name, **keys), store_url=private_store.url) as replica,
-        running_operator(room_config(room_name, **keys), store_url=private_store.url) as operator,
-    ):
-        await operator.allow(20)
-        await request_all(reversed(visitors), replica)
-        await request_all(visitors, replica)
-        assert admitted_indexes(visitors) == [*range(20)]
-        assert (await operator.status()).abandoned_total == 0
+    replica = await room.replica()
+    operator = await room.operator()
+    await operator.allow(20)
+    await request_all(reversed(visitors), replica)
+    await request_all(visitors, replica)
+    assert admitted_indexes(visitors) == [*range(20)]
+    assert (await operator.status()).abandoned_total == 0
 
 
 async def test_restarted_replica_admits_newcomers_at_once(
-    private_store: StoreServer, room_name: RoomName
+    private_store: StoreServer, start_room: RoomStarter
 ) -> None:
-    async with running_replica(room_config(room_name), store_url=private_store.url):
+    room = start_room()
+    async with room.running_replica():
         pass
     await asyncio.sleep(4)
-    async with running_replica(room_config(room_name), store_url=private_store.url) as replica:
-        newcomer = RoomVisitor()
-        await newcomer.request(replica)
-        assert newcomer.is_admitted
+    replica = await room.replica()
+    newcomer = RoomVisitor()
+    await newcomer.request(replica)
+    assert newcomer.is_admitted
 
 
 # Slow rather than dead
 
 
 async def test_recovery_follows_the_next_calls_of_the_pacer(
-    private_store: StoreServer, room_name: RoomName, monkeypatch: pytest.MonkeyPatch
+    private_store: StoreServer, monkeypatch: pytest.MonkeyPatch, start_room: RoomStarter
 ) -> None:
-    async with running_replica(
-        room_config(room_name, **GRANTS_ONLY), store_url=private_store.url
-    ) as replica:
-        [visitor] = await line_up(1, replica)
-        private_store.pause()
-        await wait_until_unreachable(replica)
-        counter = CallCounter(replica.room, monkeypatch)
-        private_store.resume()
-        await wait_until_recovered(replica)
-        assert counter.calls <= 2  # after one that may have begun before
-        await visitor.request(replica)
-        assert visitor.position == 1
+    room = start_room(**GRANTS_ONLY)
+    replica = await room.replica()
+    [visitor] = await line_up(1, replica)
+    private_store.pause()
+    await wait_until_unreachable(replica)
+    counter = CallCounter(replica.room, monkeypatch)
+    private_store.resume()
+    await wait_until_recovered(replica)
+    assert counter.calls <= 2  # after one that may have begun before
+    await visitor.request(replica)
+    assert visitor.position == 1
 
 
 async def test_only_the_pacer_calls_an_unreachable_store(
-    private_store: StoreServer, room_name: RoomName, monkeypatch: pytest.MonkeyPatch
+    private_store: StoreServer, monkeypatch: pytest.MonkeyPatch, start_room: RoomStarter
 ) -> None:
-    async with running_replica(
-        room_config(room_name, **GRANTS_ONLY), store_url=private_store.url
-    ) as replica:
-        visitors = await line_up(500, replica)
-        private_store.pause()
-        await wait_until_unreachable(replica)
-        await replica.room._stop_pacing()  # it calls, also for visitors who returned a ticket
-        counter = CallCounter(replica.room, monkeypatch)
-        for _ in range(20):
-            await request_all([*visitors, RoomVisitor()], replica)
-            await replica.room.leave([visitors.pop().visitor])
-        assert counter.calls == 0
+    room = start_room(**GRANTS_ONLY)
+    replica = await room.replica()
+    visitors = await line_up(500, replica)
+    private_store.pause()
+    await wait_until_unreachable(replica)
+    await replica.room._stop_pacing()  # it calls, also for visitors who returned a ticket
+    counter = CallCounter(replica.room, monkeypatch)
+    for _ in range(20):
+        await request_all([*visitors, RoomVisitor()], replica)
+        await replica.room.leave([visitors.pop().visitor])
+    assert counter.calls == 0
 
 
 async def test_open_requests_wait_for_the_store_together(
-    private_store: StoreServer, room_name: RoomName, monkeypatch: pytest.MonkeyPatch
+    private_store: StoreServer, monkeypatch: pytest.MonkeyPatch, start_room: RoomStarter
 ) -> None:
     """All of them return after one timeout, and not one batch after another."""
-    async with running_replica(
-        room_config(room_name, **GRANTS_ONLY), store_url=private_store.url
-    ) as replica:
-        visitors = await line_up(2000, replica)
-        private_store.pause()
-        counter = CallCounter(replica.room, monkeypatch)
-        await request_all([*visitors, *(RoomVisitor() for _ in range(500))], replica)
-        assert counter.most_open >= 2500 / BATCH_LIMIT
-        assert all(isinstance(visitor.token, Ticket) for visitor in visitors)
-        await eventually(lambda: calls_in_flight(replica) == 0)
+    room = start_room(**GRANTS_ONLY)
+    replica = await room.replica()
+    visitors = await line_up(2000, replica)
+    private_store.pause()
+    counter = CallCounter(replica.room, monkeypatch)
+    await request_all([*visitors, *(RoomVisitor() for _ in range(500))], replica)
+    assert counter.most_open >= 2500 / BATCH_LIMIT
+    assert all(isinstance(visitor.token, Ticket) for visitor in visitors)
+    await eventually(lambda: calls_in_flight(replica) == 0)
 
 
-async def test_replica_reports_offline_arrival_without_claiming(
-    store_url: str, room_name: RoomName
-) -> None:
-    keys = room_config(room_name, **GRANTS_ONLY, claim_timeout="2s")
-    async with running_replica(keys, store_url=store_url) as replica:
-        [visitor] = await line_up(1, replica)
-        token = visitor.token
-        assert token is not None
-        queue = replica.room.queue
-        await queue.allow(1)
-        await eventually(lambda: replica.state.released_total == 1)
-        arrived_offline = PollRequest(
-            token.visitor, token.arrival_us, has_pass=False, by_proxy=True
-        )
-        await queue.poll(arrived_offline)
-        assert (replica.state.active, replica.state.admitted_total) == (1, 0)
-        await eventually(lambda: replica.state.active == 0, what="the end of the claim window")
-        assert replica.state.abandoned_total == 1
+async def test_replica_reports_offline_arrival_without_claiming(start_room: RoomStarter) -> None:
+    room = start_room(**GRANTS_ONLY, claim_timeout="2s")
+    replica = await room.replica()
+    [visitor] = await line_up(1, replica)
+    token = visitor.token
+    assert token is not None
+    queue = replica.room.queue
+    await queue.allow(1)
+    await eventually(lambda: replica.state.released_total == 1)
+    arrived_offline = PollRequest(token.visitor, token.arrival_us, has_pass=False, by_proxy=True)
+    await queue.poll(arrived_offline)
+    assert (replica.state.active, replica.state.admitted_total) == (1, 0)
+    await eventually(lambda: replica.state.active == 0, what="the end of the claim window")
+    assert replica.state.abandoned_total == 1

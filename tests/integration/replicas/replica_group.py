@@ -9,8 +9,9 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -153,6 +154,43 @@ async def running_operator(
         await operator.close()
         await events.close()
         await store.close()
+
+
+@dataclass(frozen=True)
+class ReplicatedRoom:
+    """A room on one store, whose replicas and operators end with the test unless it ends them."""
+
+    config: RoomConfig
+    store_url: str
+    events_url: str
+    _stack: AsyncExitStack
+
+    @property
+    def name(self) -> RoomName:
+        return self.config.name
+
+    async def replica(self, **options: Any) -> Replica:
+        """One more replica; `options` are those of `running_replica`."""
+        return await self._stack.enter_async_context(self.running_replica(**options))
+
+    async def replicas(self, count: int) -> list[Replica]:
+        return [await self.replica() for _ in range(count)]
+
+    async def operator(self, **options: Any) -> Operator:
+        return await self._stack.enter_async_context(self.running_operator(**options))
+
+    def running_replica(self, **options: Any) -> AbstractAsyncContextManager[Replica]:
+        return running_replica(self.config, **self._servers | options)
+
+    def running_operator(self, **options: Any) -> AbstractAsyncContextManager[Operator]:
+        return running_operator(self.config, **self._servers | options)
+
+    @property
+    def _servers(self) -> dict[str, Any]:
+        return {"store_url": self.store_url, "events_url": self.events_url}
+
+
+RoomStarter = Callable[..., ReplicatedRoom]
 
 
 @dataclass(slots=True)
