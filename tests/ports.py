@@ -6,6 +6,10 @@ has ports of its own, also beside another run: it holds the first of them.
 """
 
 import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from itertools import count
 
@@ -35,6 +39,29 @@ def closed_port() -> int:
     _held.append(held)
     port: int = held.getsockname()[1]
     return port
+
+
+@contextmanager
+def taken_port(port: int = 0) -> Iterator[int]:
+    """A port on which another program listens; 0 is a free one."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+def until_listening(port: int, process: subprocess.Popen[bytes], *, within_s: float) -> None:
+    """Wait until a server of ours accepts connections; RuntimeError if it ends or is too late."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.01)
+        else:
+            return
+    raise RuntimeError(f"{process.args!r} did not start")
 
 
 @cache

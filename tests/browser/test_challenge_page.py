@@ -4,7 +4,7 @@ Rules: nothing waits for a span of time; a slow machine computes longer.
 """
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from tests.browser.test_one_visitor import held_by, running_shop
 from tests.gates import Gate
 from tests.patient_store import PatientStore
 from tests.servers import eventually
+from tests.web_app import serving
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(90)]
 
@@ -153,10 +154,10 @@ async def test_widget_of_a_provider_brings_the_proof(
     async def verify(_: web.Request) -> web.Response:
         return web.json_response({"success": replies.pop(0), "hostname": "127.0.0.1"})
 
-    async with served("/verify", verify) as url:
+    async with serving(web.post("/verify", verify)) as url:
         keys = (
             'rate = "6000/min"\nchallenge = "turnstile"\nchallenge_site_key = "0x4AAA"\n'
-            f'challenge_secret_file = "{secret}"\nchallenge_verify_url = "{url}"\n'
+            f'challenge_secret_file = "{secret}"\nchallenge_verify_url = "{url}/verify"\n'
         )
         async with running_shop(room_name, keys, store_url=store_url) as (gate, _):
             page = await new_page()
@@ -169,19 +170,3 @@ async def test_widget_of_a_provider_brings_the_proof(
             await page.get_by_role("button", name="Once more").click(timeout=PATIENCE_MS)
             await is_let_in(page)
     assert replies == []
-
-
-@asynccontextmanager
-async def served(
-    path: str, respond: Callable[[web.Request], Awaitable[web.Response]]
-) -> AsyncIterator[str]:
-    """The address of one POST endpoint."""
-    app = web.Application()
-    app.router.add_post(path, respond)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}{path}"
-    finally:
-        await runner.cleanup()

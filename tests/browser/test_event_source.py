@@ -10,6 +10,7 @@ from aiohttp import web
 from gatekeeper.config.types import RoomName
 from tests.browser.conftest import NewPage
 from tests.gates import running_gate
+from tests.web_app import serving
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]
 
@@ -43,17 +44,8 @@ class Site:
 @pytest_asyncio.fixture(loop_scope="session")
 async def site() -> AsyncIterator[Site]:
     made = Site()
-    app = web.Application()
-    app.router.add_get("/events", made.events)
-    app.router.add_get("/", made.page)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with serving(web.get("/events", made.events), web.get("/", made.page)) as made.url:
         yield made
-    finally:
-        await runner.cleanup()
 
 
 async def test_event_source_stops_when_the_session_has_ended(

@@ -1,6 +1,5 @@
 """The waiting page in a frame of another site, where the browser may keep no cookie."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,6 +13,7 @@ from gatekeeper.config.types import RoomName
 from tests.browser.app_site import AppSite
 from tests.browser.conftest import launch_options, launched_browser
 from tests.gates import Gate, running_gate
+from tests.web_app import serving
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]
 
@@ -51,15 +51,8 @@ async def partner(frame: str) -> AsyncIterator[str]:
         text = f'<!doctype html><title>Partner</title><iframe src="{frame}" width=600 height=600>'
         return web.Response(text=text, content_type="text/html")
 
-    app = web.Application()
-    app.router.add_get("/", page)
-    runner = web.AppRunner(app, shutdown_timeout=1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://{PARTNER}:{runner.addresses[0][1]}/"
-    finally:
-        await asyncio.wait_for(runner.cleanup(), timeout=5)
+    async with serving(web.get("/", page)) as url:
+        yield url.replace("127.0.0.1", PARTNER) + "/"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -23,6 +23,7 @@ from gatekeeper.room.visitor_calls import ArrivalRequest
 from tests.browser.conftest import NewPage
 from tests.gates import Gate, running_gate
 from tests.servers import eventually
+from tests.web_app import serving
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]
 
@@ -81,16 +82,8 @@ class Site:
 @asynccontextmanager
 async def running_site() -> AsyncIterator[Site]:
     site = Site()
-    app = web.Application()
-    app.router.add_route("*", "/{rest:.*}", site.respond)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    site.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with serving(web.route("*", "/{rest:.*}", site.respond)) as site.url:
         yield site
-    finally:
-        await runner.cleanup()
 
 
 @asynccontextmanager

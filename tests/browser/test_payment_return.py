@@ -18,6 +18,7 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.policy.phase import Mode
 from tests.browser.conftest import NewPage
 from tests.gates import Gate, running_gate
+from tests.web_app import serving
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]
 
@@ -63,19 +64,14 @@ def html(text: str) -> web.Response:
 @pytest_asyncio.fixture(loop_scope="session")
 async def shop() -> AsyncIterator[Shop]:
     made = Shop()
-    app = web.Application()
-    app.router.add_get("/bank", made.pay)
-    app.router.add_post("/return", made.paid)
-    app.router.add_get("/{path:.*}", made.page)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    port = runner.addresses[0][1]
-    made.url, made.bank_url = f"http://127.0.0.1:{port}", f"http://localhost:{port}/bank"
-    try:
+    routes = (
+        web.get("/bank", made.pay),
+        web.post("/return", made.paid),
+        web.get("/{path:.*}", made.page),
+    )
+    async with serving(*routes) as made.url:
+        made.bank_url = made.url.replace("127.0.0.1", "localhost") + "/bank"
         yield made
-    finally:
-        await runner.cleanup()
 
 
 @asynccontextmanager

@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from hypothesis import strategies as st
 
 from tests.conformance.gate_pair import VISITOR, pieces, running_worker, visitor_request
 from tests.conformance.smuggling_cases import ACCEPTED, REJECTED
-from tests.ports import free_port
+from tests.ports import free_port, until_listening
 from tests.profiles import examples
 from tests.servers import eventually
 
@@ -82,7 +81,7 @@ def nginx() -> Iterator[OriginLog]:
             [binary, "-p", name, "-e", f"{name}/errors", "-c", f"{name}/nginx.conf"]
         )
         try:
-            _until_it_listens(port, process)
+            until_listening(port, process, within_s=_START_S)
             log = folder / "seen"
             yield OriginLog(
                 f"http://127.0.0.1:{port}", lambda: log.read_text("latin-1").splitlines()
@@ -90,18 +89,6 @@ def nginx() -> Iterator[OriginLog]:
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(_START_S)
-
-
-def _until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _START_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.01)
-        else:
-            return
-    raise RuntimeError("nginx did not start")
 
 
 @asynccontextmanager

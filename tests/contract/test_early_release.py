@@ -1,5 +1,8 @@
 """Releases while the store recovers from a loss: held on every store."""
 
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
 import pytest
 
 from gatekeeper.policy.tokens import VisitorId
@@ -12,212 +15,191 @@ from tests.contract.grounds import (
     Responses,
     admitted_names,
     crowd,
+    line_up,
     poll,
 )
-from tests.contract.grounds import line_up as line_up_visitors
 from tests.contract.lost_store import WINDOW_S, lose_everything
 
 
-class Clock:
-    """The monotonic clock of the replicas, which the test sets."""
+@dataclass
+class Line:
+    """Replicas of a room, and the visitors in line before them."""
 
-    def __init__(self) -> None:
-        self.now_s = 1000.0
+    ground: Ground
+    open_room: Open
+    rooms: list[Replica] = field(default_factory=list)
+    waiting: Responses = field(default_factory=dict)
+    clock_s: float = 1000.0  # the monotonic clock of the replicas
+
+    async def add_replica(self, **keys: object) -> Replica:
+        room = await self.open_room(**{"rate": "60/min", "burst": 2} | keys)
+        room.queue.told = ToldIntervals(monotonic_s=lambda: self.clock_s)
+        return room
+
+    async def pass_time(self, seconds: float, *rooms: Replica) -> int:
+        """These replicas, or all, call four times a second. How many visitors they released."""
+        released = 0
+        for _ in range(round(seconds * 4)):
+            self.clock_s += 0.25
+            await self.ground.pass_time(0.25)
+            for replica in rooms or self.rooms:
+                released += await replica.released()
+        return released
+
+    def tell(self, replica: Replica, intervals_s: dict[str, float]) -> None:
+        for name, interval_s in intervals_s.items():
+            replica.queue.told.note(self.waiting[name].turn_us, interval_s, in_store=True)
+
+    async def lose_store(self) -> None:
+        await lose_everything(self.ground)
+
+    async def poll(self, *names: str) -> None:
+        """These visitors, or all, poll the first replica."""
+        await poll(self.rooms[0], {name: self.waiting[name] for name in names or self.waiting})
+
+
+FormLine = Callable[..., Awaitable[Line]]
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def form_line(ground: Ground, open_room: Open) -> FormLine:
+    """Twelve visitors in line before two replicas; the first two visitors are released."""
+
+    async def form(*, age_s: float = 200, **keys: object) -> Line:
+        line = Line(ground, open_room)
+        line.rooms = [await line.add_replica(**keys) for _ in range(2)]
+        await line.pass_time(0.25)
+        await ground.pass_time(age_s)
+        await line.rooms[0].queue.set_rate(0)
+        replies = await line_up(line.rooms[0], crowd(12))
+        await line.rooms[0].queue.set_rate(60)
+        admitted = admitted_names(replies)
+        line.waiting = {name: each for name, each in replies.items() if name not in admitted}
+        await line.pass_time(1)
+        return line
+
+    return form
 
 
-def attach(replica: Replica, clock: Clock) -> None:
-    replica.queue.told = ToldIntervals(monotonic_s=lambda: clock.now_s)
+@pytest.fixture
+async def line(form_line: FormLine) -> Line:
+    return await form_line()
 
 
-async def pass_time(ground: Ground, clock: Clock, replicas: list[Replica], seconds: float) -> int:
-    """Replicas call four times a second. How many visitors they released."""
-    released = 0
-    for _ in range(round(seconds * 4)):
-        clock.now_s += 0.25
-        await ground.pass_time(0.25)
-        for replica in replicas:
-            released += await replica.released()
-    return released
-
-
-async def line_up(
-    ground: Ground,
-    open_room: Open,
-    clock: Clock,
-    *,
-    replicas: int = 2,
-    age_s: float = 200,
-    **keys: object,
-) -> tuple[list[Replica], Responses]:
-    """Twelve visitors in line, of whom the first two are released."""
-    rooms = [await open_room(**{"rate": "60/min", "burst": 2} | keys) for _ in range(replicas)]
-    for room in rooms:
-        attach(room, clock)
-    await pass_time(ground, clock, rooms, 0.25)
-    await ground.pass_time(age_s)
-    await rooms[0].queue.set_rate(0)
-    replies = await line_up_visitors(rooms[0], crowd(12))
-    await rooms[0].queue.set_rate(60)
-    waiting = {name: each for name, each in replies.items() if name not in admitted_names(replies)}
-    await pass_time(ground, clock, rooms, 1)
-    return rooms, waiting
-
-
-def tell(replica: Replica, replies: Responses, intervals_s: dict[str, float]) -> None:
-    for name, interval_s in intervals_s.items():
-        replica.queue.told.note(replies[name].turn_us, interval_s, in_store=True)
-
-
-async def test_front_is_released_before_the_rest_has_returned(
-    ground: Ground, open_room: Open, clock: Clock
-) -> None:
-    rooms, waiting = await line_up(ground, open_room, clock)
-    names = list(waiting)
-    tell(rooms[0], waiting, {names[1]: 1, names[5]: 20})
-    tell(rooms[1], waiting, {names[2]: 1})
-    await lose_everything(ground)
-    assert await pass_time(ground, clock, rooms, 2) == 0
-    await poll(rooms[0], waiting)
-    assert 1 <= await pass_time(ground, clock, rooms, 1.5) <= 3  # a burst, and as time passes
+async def test_front_is_released_before_the_rest_has_returned(line: Line) -> None:
+    names = list(line.waiting)
+    line.tell(line.rooms[0], {names[1]: 1, names[5]: 20})
+    line.tell(line.rooms[1], {names[2]: 1})
+    await line.lose_store()
+    assert await line.pass_time(2) == 0
+    await line.poll()
+    assert 1 <= await line.pass_time(1.5) <= 3  # a burst, and as time passes
     # No further than the first visitor who may not have returned.
-    assert await pass_time(ground, clock, rooms, 6) <= 4
-    state = await rooms[0].look()
+    assert await line.pass_time(6) <= 4
+    state = await line.rooms[0].look()
     assert state.recovering_until_us > state.now_us
-    assert state.watermark_us == waiting[names[4]].turn_us
-    await pass_time(ground, clock, rooms, WINDOW_S)
-    assert (await rooms[0].look()).watermark_us > waiting[names[5]].turn_us
+    assert state.watermark_us == line.waiting[names[4]].turn_us
+    await line.pass_time(WINDOW_S)
+    assert (await line.rooms[0].look()).watermark_us > line.waiting[names[5]].turn_us
 
 
-async def test_nobody_is_released_before_every_replica_reports(
-    ground: Ground, open_room: Open, clock: Clock
-) -> None:
-    rooms, waiting = await line_up(ground, open_room, clock)
-    await lose_everything(ground)
-    await poll(rooms[0], waiting)
-    assert await pass_time(ground, clock, rooms[:1], 8) == 0
-    assert await pass_time(ground, clock, rooms, 2) > 0
+async def test_nobody_is_released_before_every_replica_reports(line: Line) -> None:
+    await line.lose_store()
+    await line.poll()
+    assert await line.pass_time(8, line.rooms[0]) == 0
+    assert await line.pass_time(2) > 0
 
 
-async def test_replica_that_started_since_replaces_no_other(
-    ground: Ground, open_room: Open, clock: Clock
-) -> None:
+async def test_replica_that_started_since_replaces_no_other(line: Line) -> None:
     """The one that ended may have sent any interval."""
-    rooms, waiting = await line_up(ground, open_room, clock)
-    await lose_everything(ground)
-    await poll(rooms[0], waiting)
-    late = await open_room(rate="60/min", burst=2)
-    attach(late, clock)
-    assert await pass_time(ground, clock, [rooms[0], late], 8) == 0
+    await line.lose_store()
+    await line.poll()
+    late = await line.add_replica()
+    assert await line.pass_time(8, line.rooms[0], late) == 0
 
 
-async def test_visitors_of_a_replica_that_started_since_are_waited_for(
-    ground: Ground, open_room: Open, clock: Clock
-) -> None:
+async def test_visitors_of_a_replica_that_started_since_are_waited_for(line: Line) -> None:
     """It may have told one to come back later, while the store was unreachable again."""
-    rooms, waiting = await line_up(ground, open_room, clock)
-    names = list(waiting)
-    await lose_everything(ground)
-    await poll(rooms[0], {name: waiting[name] for name in names[1:]})
-    late = await open_room(rate="60/min", burst=2)
-    attach(late, clock)
-    await pass_time(ground, clock, [*rooms, late], 0.5)
-    late.queue.told.note(waiting[names[0]].turn_us, 6, in_store=False)
-    assert await pass_time(ground, clock, [*rooms, late], 6) == 0
-    assert await pass_time(ground, clock, [*rooms, late], 4) > 0
+    names = list(line.waiting)
+    await line.lose_store()
+    await line.poll(*names[1:])
+    late = await line.add_replica()
+    await line.pass_time(0.5, *line.rooms, late)
+    late.queue.told.note(line.waiting[names[0]].turn_us, 6, in_store=False)
+    assert await line.pass_time(6, *line.rooms, late) == 0
+    assert await line.pass_time(4, *line.rooms, late) > 0
 
 
-async def test_young_store_is_waited_for_as_a_whole(
-    ground: Ground, open_room: Open, clock: Clock
-) -> None:
+async def test_young_store_is_waited_for_as_a_whole(form_line: FormLine) -> None:
     """It does not know yet of all replicas that served the room."""
-    rooms, waiting = await line_up(ground, open_room, clock, age_s=20)
-    await lose_everything(ground)
-    await poll(rooms[0], waiting)
-    assert await pass_time(ground, clock, rooms, 8) == 0
+    line = await form_line(age_s=20)
+    await line.lose_store()
+    await line.poll()
+    assert await line.pass_time(8) == 0
 
 
-async def test_silent_replica_ends_early_releases(
-    ground: Ground, open_room: Open, clock: Clock
-) -> None:
-    rooms, waiting = await line_up(ground, open_room, clock)
-    await lose_everything(ground)
-    await poll(rooms[0], waiting)
-    assert await pass_time(ground, clock, rooms, 3) > 0
-    await pass_time(ground, clock, rooms[:1], 1.25)
-    assert await pass_time(ground, clock, rooms[:1], 3) == 0
+async def test_silent_replica_ends_early_releases(line: Line) -> None:
+    await line.lose_store()
+    await line.poll()
+    assert await line.pass_time(3) > 0
+    await line.pass_time(1.25, line.rooms[0])
+    assert await line.pass_time(3, line.rooms[0]) == 0
 
 
-async def test_second_loss_waits_for_the_whole_line(
-    ground: Ground, open_room: Open, clock: Clock
-) -> None:
-    rooms, waiting = await line_up(ground, open_room, clock)
-    await lose_everything(ground)
-    await pass_time(ground, clock, rooms, 1)
-    await lose_everything(ground)
-    await poll(rooms[0], waiting)
-    assert await pass_time(ground, clock, rooms, 6) == 0
+async def test_second_loss_waits_for_the_whole_line(line: Line) -> None:
+    await line.lose_store()
+    await line.pass_time(1)
+    await line.lose_store()
+    await line.poll()
+    assert await line.pass_time(6) == 0
 
 
-async def test_rolled_back_store_waits_for_the_whole_line(
-    ground: Ground, open_room: Open, clock: Clock
-) -> None:
-    rooms, waiting = await line_up(ground, open_room, clock)
-    contents = await ground.read()
-    await rooms[0].allow(1)
-    await rooms[0].released()
-    await ground.write(contents)
-    await ground.attend()
-    await poll(rooms[0], waiting)
-    assert await pass_time(ground, clock, rooms, 6) == 0
+async def test_rolled_back_store_waits_for_the_whole_line(line: Line) -> None:
+    contents = await line.ground.read()
+    await line.rooms[0].allow(1)
+    await line.rooms[0].released()
+    await line.ground.write(contents)
+    await line.ground.attend()
+    await line.poll()
+    assert await line.pass_time(6) == 0
 
 
-async def test_slots_of_visitors_inside_are_kept(
-    ground: Ground, open_room: Open, clock: Clock
-) -> None:
+async def test_slots_of_visitors_inside_are_kept(form_line: FormLine) -> None:
     """The store knows them again only when they use their passes."""
-    rooms, waiting = await line_up(ground, open_room, clock, max_active=4)
-    state = await rooms[0].look()
+    line = await form_line(max_active=4)
+    state = await line.rooms[0].look()
     assert state.active < 4
     free = 4 - state.active
-    await lose_everything(ground)
-    await poll(rooms[0], waiting)
-    released = await pass_time(ground, clock, rooms, 8)
-    entered = (await rooms[0].look()).active
+    await line.lose_store()
+    await line.poll()
+    released = await line.pass_time(8)
+    entered = (await line.rooms[0].look()).active
     assert released + entered <= 2 * free + state.active
     assert released <= free
 
 
-async def test_rate_of_early_releases_is_exact(
-    ground: Ground, open_room: Open, clock: Clock
-) -> None:
+async def test_rate_of_early_releases_is_exact(line: Line) -> None:
     """What fell due since the loss, at most the burst at once."""
-    rooms, waiting = await line_up(ground, open_room, clock)
-    await lose_everything(ground)
-    await poll(rooms[0], waiting)
-    before = await rooms[0].look()
-    await pass_time(ground, clock, rooms, 8)
-    state = await rooms[0].look()
+    await line.lose_store()
+    await line.poll()
+    before = await line.rooms[0].look()
+    await line.pass_time(8)
+    state = await line.rooms[0].look()
     assert state.recovering_until_us > state.now_us
     # On a server its own time passes too.
     passed_s = (
-        8 if isinstance(ground, EmulatedGround) else 8 + (state.now_us - before.now_us) / 1_000_000
+        8
+        if isinstance(line.ground, EmulatedGround)
+        else 8 + (state.now_us - before.now_us) / 1_000_000
     )
     assert passed_s - 1.5 <= state.released_total - before.released_total <= passed_s + 1
 
 
-async def test_absent_visitor_returns_to_the_head(
-    ground: Ground, open_room: Open, clock: Clock
-) -> None:
-    rooms, waiting = await line_up(ground, open_room, clock)
-    names = list(waiting)
-    await lose_everything(ground)
-    await poll(rooms[0], {name: waiting[name] for name in names[2:]})
-    assert await pass_time(ground, clock, rooms, 4) > 0
-    await poll(rooms[0], {names[0]: waiting[names[0]]})
-    assert await pass_time(ground, clock, rooms, 1.25) >= 1
-    assert VisitorId(names[0]) not in (await ground.read())["queue"]
+async def test_absent_visitor_returns_to_the_head(line: Line) -> None:
+    names = list(line.waiting)
+    await line.lose_store()
+    await line.poll(*names[2:])
+    assert await line.pass_time(4) > 0
+    await line.poll(names[0])
+    assert await line.pass_time(1.25) >= 1
+    assert VisitorId(names[0]) not in (await line.ground.read())["queue"]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from aiohttp import web
 
+from tests.web_app import serving
+
 _TIMEOUT_S = 60.0
 
 
@@ -44,13 +46,6 @@ async def running_git_server(root: Path, *, git: str) -> AsyncIterator[str]:
         status = int(fields.pop("Status", "200").split(" ")[0])
         return web.Response(status=status, headers=fields, body=content)
 
-    app = web.Application(client_max_size=2**30)
-    app.router.add_route("*", "/{path:.*}", serve)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1, auto_decompress=False)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    route = web.route("*", "/{path:.*}", serve)
+    async with serving(route, most_body_bytes=2**30, auto_decompress=False) as url:
+        yield url

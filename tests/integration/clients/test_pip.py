@@ -10,6 +10,7 @@ from aiohttp import web
 
 from tests.gates import GateStarter
 from tests.integration.clients.programs import files, newcomers, run
+from tests.web_app import serving
 
 _WHEEL = "visitor_kit-1.0-py3-none-any.whl"
 BYPASS = """
@@ -43,17 +44,9 @@ async def running_registry(folder: Path) -> AsyncIterator[str]:
         link = f'<!DOCTYPE html><a href="../../files/{_WHEEL}">{_WHEEL}</a>'
         return web.Response(text=link, content_type="text/html")
 
-    app = web.Application()
-    app.router.add_get("/simple/visitor-kit/", project)
-    app.router.add_static("/files", folder)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    routes = (web.get("/simple/visitor-kit/", project), web.static("/files", folder))
+    async with serving(*routes) as url:
+        yield url
 
 
 async def install(url: str, target: Path) -> tuple[int, str]:

@@ -4,15 +4,16 @@ import asyncio
 import os
 import re
 import signal
-import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+
+from tests.ports import taken_port
 
 TIMEOUT = aiohttp.ClientTimeout(total=10)
 HTML = {"Accept": "text/html"}
@@ -24,14 +25,6 @@ from gatekeeper.demo import show
 show._PORT, show._ADMIN_PORT = {public}, {admin}
 sys.exit(uvloop.run(show.demo(port=None, visitors=10, event={event}, prequeue_s=6)))
 """
-
-
-@contextmanager
-def taken_port() -> Iterator[int]:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        yield taken.getsockname()[1]
 
 
 @asynccontextmanager

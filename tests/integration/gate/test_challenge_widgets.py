@@ -23,6 +23,7 @@ from gatekeeper.web.challenge_verifier import (
 from tests.gates import HTML, Gate, GateStarter, Visitor
 from tests.gates.http_visitor import Response
 from tests.servers import eventually
+from tests.web_app import serving
 
 CHALLENGE = "/.gatekeeper/challenge"
 SECRET = "0x" + "s" * 40
@@ -59,16 +60,9 @@ def refusal(*codes: str, status: int = 200) -> web.Response:
 @pytest.fixture
 async def verifier() -> AsyncIterator[FakeVerifier]:
     fake = FakeVerifier()
-    app = web.Application()
-    app.router.add_post("/verify", fake.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}/verify"
-    try:
+    async with serving(web.post("/verify", fake.handle)) as url:
+        fake.url = f"{url}/verify"
         yield fake
-    finally:
-        await runner.cleanup()
 
 
 HOSTS = ("shop.example.com", "*.shops.example.com")

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import stat
 import sys
 from collections.abc import Awaitable, Callable
@@ -23,6 +22,7 @@ from gatekeeper.process.children import EmbeddedServerProcess
 from gatekeeper.process.embedded import events_address, start_events, start_store
 from gatekeeper.process.embedded_process import EmbeddedServer
 from tests.integration.replicas.replica_group import room_config, running_replica
+from tests.ports import taken_port
 from tests.servers import eventually, without_wheel
 
 _GATE = """
@@ -187,10 +187,7 @@ async def test_replicas_reconnect_to_restarted_events(tmp_path: Path) -> None:
 async def test_events_change_port_when_it_is_taken(tmp_path: Path) -> None:
     first = await start_events(tmp_path)
     await first.stop()
-    with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        other.bind(("127.0.0.1", int(first.url.rpartition(":")[2])))
-        other.listen()
+    with taken_port(int(first.url.rpartition(":")[2])):
         second = await start_events(tmp_path)
     assert second.url.rpartition(":")[0] == first.url.rpartition(":")[0]
     assert second.url != first.url
@@ -210,10 +207,7 @@ async def test_replicas_find_events_on_another_port(
         await eventually(lambda: one.events.connected() and other.events.connected())
         os.kill(first.pid, signal.SIGKILL)
         await first.wait()
-        with socket.socket() as taken:
-            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            taken.bind(("127.0.0.1", int(first.url.rpartition(":")[2])))
-            taken.listen()
+        with taken_port(int(first.url.rpartition(":")[2])):
             second = await start_events(tmp_path)
             assert second.url != first.url
             await eventually(lambda: one.events.connected() and other.events.connected())

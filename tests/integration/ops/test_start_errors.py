@@ -2,9 +2,6 @@
 
 import asyncio
 import os
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
@@ -15,17 +12,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.gates import GateProcess, gatekeeper, quick_command, run_here
 from tests.integration.ops.process_settings import settings
+from tests.ports import taken_port
 from tests.servers import EventsServer, StoreServer
 
 USAGE, FAILURE = 2, 1
-
-
-@contextmanager
-def taken_port() -> Iterator[int]:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        yield taken.getsockname()[1]
 
 
 def refused(toml: str, folder: Path, *, code: int) -> str:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import shutil
 import signal
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from tests.ports import free_port
+from tests.ports import free_port, until_listening
 
 CacheKind = Literal["nginx", "haproxy"]
 
@@ -83,20 +81,8 @@ def running_cache(kind: CacheKind, gate_url: str, *, more: str = "") -> Iterator
             command = [binary, "-db", "-f", str(file)]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         try:
-            _wait_until_it_listens(port, process)
+            until_listening(port, process, within_s=_START_S)
             yield f"http://127.0.0.1:{port}"
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(_START_S)
-
-
-def _wait_until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _START_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.01)
-        else:
-            return
-    raise RuntimeError("the cache did not start")

@@ -13,6 +13,7 @@ from aiohttp import web
 from gatekeeper.policy.beacon import BeaconRound
 from gatekeeper.room.beacon_client import LONGEST_WAIT_S, BeaconFailure, fetch_randomness
 from tests.beacon_server import FakeBeacon, Fault, randomness_of
+from tests.web_app import serving
 
 GENESIS_S, PERIOD_S = 1_000_000, 30
 START_US = (GENESIS_S + 100 * PERIOD_S + 10) * 1_000_000  # 20 s before round 102
@@ -221,16 +222,8 @@ async def test_endless_response_ends_at_its_bound(clock: Clock) -> None:
             await response.write(b" " * 8192)
             sent += 8192
 
-    app = web.Application()
-    app.router.add_get("/info", endless)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0][:2]
-        failure = await fetch(f"http://{host}:{port}", clock)
-    finally:
-        await runner.cleanup()
+    async with serving(web.get("/info", endless)) as url:
+        failure = await fetch(url, clock)
     assert isinstance(failure, BeaconFailure)
     assert "more than 16384 bytes" in failure.note
 
