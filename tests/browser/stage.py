@@ -2,6 +2,8 @@
 
 import math
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from playwright.async_api import Locator, Page, expect
@@ -43,6 +45,18 @@ async def set_stage(page: Page) -> None:
     )
 
 
+async def record_announcements(page: Page) -> None:
+    """What screen readers receive from now on is in `window.announced`."""
+    await page.evaluate(
+        """() => {
+            window.announced = [];
+            const live = document.getElementById("live");
+            new MutationObserver(() => window.announced.push(live.textContent))
+                .observe(live, { childList: true, characterData: true, subtree: true });
+        }"""
+    )
+
+
 async def pass_time(page: Page, seconds: float) -> None:
     await page.clock.run_for(math.ceil(seconds * 1000))
 
@@ -52,6 +66,16 @@ async def poll(page: Page, *, within_s: float = MAX_DELAY_S) -> None:
     async with page.expect_response("**/.gatekeeper/status?*"):
         await pass_time(page, within_s)
     await expect(page.locator("html[data-polling]")).to_have_count(0)
+
+
+@asynccontextmanager
+async def poll_without_a_response(page: Page) -> AsyncIterator[None]:
+    """One poll that the gate does not respond to, nor to others until the end."""
+    await page.route("**/.gatekeeper/status?*", lambda _: None)
+    async with page.expect_request("**/.gatekeeper/status?*"):
+        await pass_time(page, MAX_DELAY_S)
+    yield
+    await page.unroute("**/.gatekeeper/status?*")
 
 
 async def hide_tab(page: Page) -> None:

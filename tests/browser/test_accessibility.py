@@ -7,7 +7,7 @@ from playwright.async_api import expect
 
 from tests.browser.conftest import Visit
 from tests.browser.scripted_gate import FakeGate
-from tests.browser.stage import poll, position
+from tests.browser.stage import poll, position, record_announcements
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -18,14 +18,7 @@ async def test_screen_reader_receives_the_first_place_and_few_steps(
     gate: FakeGate, visit: Visit
 ) -> None:
     page = await visit()
-    await page.evaluate(
-        """() => {
-            window.announced = [];
-            const live = document.getElementById("live");
-            new MutationObserver(() => window.announced.push(live.textContent))
-                .observe(live, { childList: true, characterData: true, subtree: true });
-        }"""
-    )
+    await record_announcements(page)
     for place in (1284, 1200, 900, 130, 99, 98, 60, 50, 48, 49, 26, 24, 11, 9, 8, 7, 6, 4, 3, 2, 1):
         gate.wait_at(place)
         await poll(page)

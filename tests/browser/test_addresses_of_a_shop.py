@@ -5,7 +5,7 @@ behind two ports of a load balancer do; a browser sends its cookies to either po
 """
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import pytest
@@ -59,19 +59,20 @@ class Shop:
         return str(status["reference"])
 
 
-@asynccontextmanager
-async def shop_of(
-    browser: Browser, room: RoomName, *, store_url: str, certificate: str, tokens: str = ""
+@pytest_asyncio.fixture(loop_scope="session")
+async def shop(
+    tokens: str, browser_of_names: Browser, room_name: RoomName, store_url: str, certificate: str
 ) -> AsyncIterator[Shop]:
+    """`tokens`: the keys of [tokens], a parameter of each test."""
     async with AsyncExitStack() as stack:
         origin = await stack.enter_async_context(AppSite())
         ports = {}
         for scheme, keys in (("http", ""), ("https", certificate)):
             toml = f'[server]\nshutdown_timeout = "500ms"\n{keys}[tokens]\n{tokens}'
-            toml += f'[[room]]\nname = "{room}"\nrate = 0\n'
+            toml += f'[[room]]\nname = "{room_name}"\nrate = 0\n'
             gate = running_gate(toml, store_url=store_url, origin_url=origin.url)
             ports[scheme] = (await stack.enter_async_context(gate)).url.rpartition(":")[2]
-        context = await browser.new_context(ignore_https_errors=True, locale="en-US")
+        context = await browser_of_names.new_context(ignore_https_errors=True, locale="en-US")
         stack.push_async_callback(context.close)
         yield Shop(await context.new_page(), ports)
 
@@ -87,18 +88,10 @@ async def shop_of(
     ],
 )
 async def test_place_is_kept_at_the_other_address(
-    tokens: str,
-    addresses: list[tuple[str, str]],
-    store_url: str,
-    room_name: RoomName,
-    certificate: str,
-    browser_of_names: Browser,
+    addresses: list[tuple[str, str]], shop: Shop
 ) -> None:
-    async with shop_of(
-        browser_of_names, room_name, store_url=store_url, certificate=certificate, tokens=tokens
-    ) as shop:
-        first, *others = [await shop.place_at(*address) for address in addresses]
-        assert others == [first] * len(others)
+    first, *others = [await shop.place_at(*address) for address in addresses]
+    assert others == [first] * len(others)
 
 
 @pytest.mark.parametrize(
@@ -111,31 +104,13 @@ async def test_place_is_kept_at_the_other_address(
     ids=["no cookie_domain", "another site", "without TLS"],
 )
 async def test_place_is_not_shown_where_the_cookie_does_not_belong(
-    tokens: str,
-    one: tuple[str, str],
-    other: tuple[str, str],
-    store_url: str,
-    room_name: RoomName,
-    certificate: str,
-    browser_of_names: Browser,
+    one: tuple[str, str], other: tuple[str, str], shop: Shop
 ) -> None:
-    async with shop_of(
-        browser_of_names, room_name, store_url=store_url, certificate=certificate, tokens=tokens
-    ) as shop:
-        assert await shop.place_at(*one) != await shop.place_at(*other)
+    assert await shop.place_at(*one) != await shop.place_at(*other)
 
 
 @pytest.mark.parametrize("tokens", ["", BOTH])
-async def test_host_with_a_dot_at_its_end_keeps_a_place(
-    tokens: str,
-    store_url: str,
-    room_name: RoomName,
-    certificate: str,
-    browser_of_names: Browser,
-) -> None:
+async def test_host_with_a_dot_at_its_end_keeps_a_place(shop: Shop) -> None:
     """To a browser it is another host than the one without the dot."""
-    async with shop_of(
-        browser_of_names, room_name, store_url=store_url, certificate=certificate, tokens=tokens
-    ) as shop:
-        first = await shop.place_at("https", f"{APEX}.")
-        assert await shop.place_at("https", f"{APEX}.") == first
+    first = await shop.place_at("https", f"{APEX}.")
+    assert await shop.place_at("https", f"{APEX}.") == first

@@ -15,7 +15,15 @@ from gatekeeper.pages.samples import SAMPLE_VIEWS
 from gatekeeper.pages.states import StateWithoutPlace
 from tests.browser.conftest import NewPage, Visit
 from tests.browser.scripted_gate import EVENT, VIEW, FakeGate
-from tests.browser.stage import hide_tab, pass_time, poll, position, set_stage, show_tab
+from tests.browser.stage import (
+    hide_tab,
+    pass_time,
+    poll,
+    position,
+    record_announcements,
+    set_stage,
+    show_tab,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -112,14 +120,7 @@ async def test_page_goes_through_prequeue_draw_and_line(gate: FakeGate, visit: V
 async def test_screen_reader_receives_minutes_and_not_seconds(gate: FakeGate, visit: Visit) -> None:
     gate.view = replace(SAMPLE_VIEWS["before"], event=replace(EVENT, starts_in_s=305.0))
     page = await visit()
-    await page.evaluate(
-        """() => {
-            window.announced = [];
-            const live = document.getElementById("live");
-            new MutationObserver(() => window.announced.push(live.textContent))
-                .observe(live, { childList: true, characterData: true, subtree: true });
-        }"""
-    )
+    await record_announcements(page)
     await expect(page.get_by_role("timer")).to_be_visible()
     await pass_time(page, 320)
     said = await page.evaluate("window.announced")

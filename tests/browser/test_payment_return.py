@@ -100,6 +100,16 @@ async def gate_cookie(page: Page, gate: Gate) -> str:
     return cookies[0]["value"]
 
 
+async def pay_in_a_held_room(page: Page, shop: Shop, gate: Gate) -> str:
+    """The pass of the buyer, who was admitted before."""
+    for _ in range(2):
+        await page.goto(f"{gate.url}/")
+    held = await gate_cookie(page, gate)
+    await gate.queue.set_mode(Mode.HOLD)
+    await pay(page, shop, gate.url)
+    return held
+
+
 async def test_payment_arrives_as_without_the_gate_and_the_pass_is_kept(
     shop: Shop, store_url: str, room_name: RoomName, new_page: NewPage
 ) -> None:
@@ -126,11 +136,7 @@ async def test_payment_that_is_turned_away_costs_no_pass(
     """The room is held: the page says that the form was not sent, and the buyer is still in."""
     async with gate_of(shop, room_name, store_url=store_url) as gate:
         page = await new_page()
-        for _ in range(2):
-            await page.goto(f"{gate.url}/")
-        held = await gate_cookie(page, gate)
-        await gate.queue.set_mode(Mode.HOLD)
-        await pay(page, shop, gate.url)
+        held = await pay_in_a_held_room(page, shop, gate)
         await expect(page.get_by_text("not sent").first).to_be_visible()
         assert shop.returned == []
         assert await gate_cookie(page, gate) == held
@@ -144,11 +150,7 @@ async def test_payment_by_a_bypassing_rule_arrives_while_the_room_is_held(
 ) -> None:
     async with gate_of(shop, room_name, store_url=store_url, toml=BYPASS) as gate:
         page = await new_page()
-        for _ in range(2):
-            await page.goto(f"{gate.url}/")
-        held = await gate_cookie(page, gate)
-        await gate.queue.set_mode(Mode.HOLD)
-        await pay(page, shop, gate.url)
+        held = await pay_in_a_held_room(page, shop, gate)
         await expect(page.locator("h1")).to_have_text("paid")
         assert shop.returned == [(_ORDER.encode(), None)]
         assert await gate_cookie(page, gate) == held

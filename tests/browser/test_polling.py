@@ -12,6 +12,7 @@ from tests.browser.stage import (
     hide_tab,
     pass_time,
     poll,
+    poll_without_a_response,
     position,
     show_tab,
     visible_text,
@@ -94,12 +95,9 @@ async def test_recovered_network_polls_at_once(gate: FakeGate, visit: Visit) -> 
 
 async def test_poll_without_a_response_times_out(gate: FakeGate, visit: Visit) -> None:
     page = await visit()
-    await page.route("**/.gatekeeper/status?*", lambda _: None)
-    async with page.expect_request("**/.gatekeeper/status?*"):
-        await pass_time(page, MAX_DELAY_S)
-    await pass_time(page, 10)
-    await expect(visible_text(page, "Reconnecting, your place is kept")).to_be_visible()
-    await page.unroute("**/.gatekeeper/status?*")
+    async with poll_without_a_response(page):
+        await pass_time(page, 10)
+        await expect(visible_text(page, "Reconnecting, your place is kept")).to_be_visible()
 
 
 async def test_hidden_tab_polls_rarely_and_at_once_when_visible(
@@ -131,11 +129,8 @@ async def test_page_that_was_frozen_polls_at_once(gate: FakeGate, visit: Visit) 
 
 async def test_poll_that_a_freeze_cut_off_is_repeated_at_once(gate: FakeGate, visit: Visit) -> None:
     page = await visit()
-    await page.route("**/.gatekeeper/status?*", lambda _: None)
-    async with page.expect_request("**/.gatekeeper/status?*"):
-        await pass_time(page, MAX_DELAY_S)
-    await pass_time(page, 3)
-    await page.unroute("**/.gatekeeper/status?*")
+    async with poll_without_a_response(page):
+        await pass_time(page, 3)
     gate.wait_at(400)
     await resume(page)
     await expect(position(page)).to_have_text("400")

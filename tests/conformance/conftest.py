@@ -9,8 +9,10 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from tests.conformance.gate_pair import Stage, StageOpener
+    from tests.conformance.tls_stage import Tls
 
 
 @pytest.fixture(params=[True, False], ids=["fast path", "aiohttp"])
@@ -34,6 +36,13 @@ async def stage(open_stage: StageOpener) -> AsyncIterator[Stage]:
 
     async with open_stage(answering(OK)) as stage:
         yield stage
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> Tls:
+    from tests.conformance.tls_stage import certificate
+
+    return certificate(tmp_path)
 
 
 @pytest.fixture(autouse=True)

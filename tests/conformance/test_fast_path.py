@@ -2,17 +2,15 @@
 
 import asyncio
 import ssl
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-import trustme
 
 from gatekeeper.proxy import SERVER_OPTIONS
 from tests.conformance.case_runner import ScriptedOrigin, receive, run_case
 from tests.conformance.case_table import CASES_BY_NAME
 from tests.conformance.gate_pair import StageOpener, received, running_stage, visitor_request
 from tests.conformance.request_cases import GET, OK, PIPELINES, POST
+from tests.conformance.tls_stage import Tls
 from tests.integration.proxy.forwarding import (
     PATIENCE_S,
     Origin,
@@ -26,24 +24,6 @@ from tests.integration.proxy.forwarding import (
 # On a reused connection the request is sent again (RFC 9110 section 9.2.2).
 _REPEATED = {"malformed response: nothing", "malformed response: a reset"}
 _NAMES = [name for name in CASES_BY_NAME if name not in _REPEATED]
-
-
-@dataclass(frozen=True)
-class Tls:
-    toml: str
-    client: ssl.SSLContext
-
-
-@pytest.fixture
-def tls(tmp_path: Path) -> Tls:
-    authority = trustme.CA()
-    certificate = authority.issue_cert("localhost")
-    certificate.private_key_pem.write_to_path(tmp_path / "key")
-    for pem in certificate.cert_chain_pems:
-        pem.write_to_path(tmp_path / "cert", append=True)
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
-    return Tls(f'[server]\ntls_cert = "{tmp_path}/cert"\ntls_key = "{tmp_path}/key"', client)
 
 
 def over_tls(data: bytes) -> bytes:

@@ -1,7 +1,6 @@
 """Limits of a request head in bytes and time."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -10,7 +9,7 @@ from gatekeeper.proxy.fastpath import deadlines
 from gatekeeper.proxy.head_reader import MAX_HEAD_BYTES
 from tests.conformance.gate_pair import Stage, StageOpener, received, visitor_request
 from tests.conformance.request_cases import GET, OK, POST, STATUS
-from tests.conformance.tls_stage import certificate
+from tests.conformance.tls_stage import Tls
 from tests.integration.proxy.forwarding import Origin, Script, Wire, answering, until
 
 
@@ -157,10 +156,9 @@ async def test_slow_response_does_not_count_as_slow_head(
 
 
 async def test_limits_hold_under_tls(
-    brief_heads: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_stage: StageOpener
+    brief_heads: float, tls: Tls, monkeypatch: pytest.MonkeyPatch, open_stage: StageOpener
 ) -> None:
-    toml, context = certificate(tmp_path)
-    async with open_stage(answering(OK), toml=toml, tls=context) as stage:
+    async with open_stage(answering(OK), toml=tls.toml, tls=tls.client) as stage:
         await refused_slow_head(stage, STATUS, limit_s=brief_heads, after=b"")
         limit_heads(monkeypatch, 15)  # the next head is long, and none of it is late
         wire = await stage.connect()

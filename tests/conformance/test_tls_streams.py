@@ -1,9 +1,7 @@
 """Over the listener's TLS a body passes at the pace of the slower side, as without it."""
 
-from pathlib import Path
-
 from tests.conformance.gate_pair import StageOpener, visitor_request
-from tests.conformance.tls_stage import certificate
+from tests.conformance.tls_stage import Tls
 from tests.integration.proxy.forwarding import Origin, Script, Wire, stuck_at
 
 MIB = 1 << 20
@@ -14,7 +12,7 @@ MOST_HELD_MIB = 40
 
 
 async def test_client_that_reads_slowly_over_tls_pauses_the_origin(
-    tmp_path: Path, open_stage: StageOpener
+    tls: Tls, open_stage: StageOpener
 ) -> None:
     sent = received = 0
 
@@ -30,8 +28,7 @@ async def test_client_that_reads_slowly_over_tls_pauses_the_origin(
 
         return script
 
-    toml, context = certificate(tmp_path)
-    async with open_stage(script_of, toml=toml, tls=context) as stage:
+    async with open_stage(script_of, toml=tls.toml, tls=tls.client) as stage:
         wire = await stage.connect()
         wire.send(visitor_request(b"GET /"))
         assert (await wire.head()).status == 200

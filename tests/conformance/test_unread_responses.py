@@ -3,7 +3,6 @@
 import asyncio
 import socket
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,7 @@ from gatekeeper.proxy import own_response
 from gatekeeper.proxy.fastpath import client_connection, deadlines
 from tests.conformance.gate_pair import Stage, StageOpener
 from tests.conformance.request_cases import STATUS
-from tests.conformance.tls_stage import certificate
+from tests.conformance.tls_stage import Tls
 from tests.integration.proxy.forwarding import OK, answering, until
 
 LIMIT_S = 0.5
@@ -63,14 +62,13 @@ async def test_client_that_reads_no_own_response_is_reset(
 
 @pytest.mark.parametrize("request_", [PAGE, PUT])
 async def test_client_that_reads_no_own_response_over_tls_is_reset(
-    request_: bytes, tmp_path: Path, open_stage: StageOpener
+    request_: bytes, tls: Tls, open_stage: StageOpener
 ) -> None:
-    toml, context = certificate(tmp_path)
     async with open_stage(
         answering(OK),
-        toml=toml + NO_ADMISSION,
+        toml=tls.toml + NO_ADMISSION,
         origin_toml='read_timeout = "500ms"',
-        tls=context,
+        tls=tls.client,
     ) as stage:
         wire = await stage.connect()
         wire.send(STATUS)

@@ -2,16 +2,24 @@
 
 import ssl
 from pathlib import Path
+from typing import NamedTuple
 
 import trustme
 
 
-def certificate(folder: Path) -> tuple[str, ssl.SSLContext]:
+class Tls(NamedTuple):
     """The gate's [server] with a certificate, and the context of a client that trusts it."""
+
+    toml: str
+    client: ssl.SSLContext
+
+
+def certificate(folder: Path) -> Tls:
     authority = trustme.CA()
     issued = authority.issue_cert("localhost")
     issued.private_key_pem.write_to_path(folder / "key.pem")
     issued.cert_chain_pems[0].write_to_path(folder / "cert.pem")
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return f'[server]\ntls_cert = "{folder}/cert.pem"\ntls_key = "{folder}/key.pem"\n', context
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    toml = f'[server]\ntls_cert = "{folder}/cert.pem"\ntls_key = "{folder}/key.pem"\n'
+    return Tls(toml, client)

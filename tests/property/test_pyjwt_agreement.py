@@ -80,32 +80,25 @@ def built(kind: type[Ticket | Pass], **fields: st.SearchStrategy[Any]) -> st.Sea
     return st.builds(kind, **fields)
 
 
+in_both: dict[str, st.SearchStrategy[Any]] = {
+    "room": st.just(ROOM),
+    "visitor": visitors,
+    "arrival_us": arrivals,
+    "issued_at_s": times,
+    "expires_at_s": times,
+    "own_turn_us": turns,
+    "confirmed": st.booleans(),
+}
 tickets = built(
     Ticket,
-    room=st.just(ROOM),
-    visitor=visitors,
-    arrival_us=arrivals,
-    issued_at_s=times,
-    expires_at_s=times,
-    own_turn_us=turns,
-    confirmed=st.booleans(),
+    **in_both,
     lane=names,
     device=names,
     invited_until_s=st.none() | times,
     moved_us=st.just(0) | arrivals,
     returned_at=turns,
 )
-passes = built(
-    Pass,
-    room=st.just(ROOM),
-    visitor=visitors,
-    arrival_us=arrivals,
-    issued_at_s=times,
-    expires_at_s=times,
-    ends_at_s=times,
-    confirmed=st.booleans(),
-    own_turn_us=turns,
-)
+passes = built(Pass, **in_both, ends_at_s=times)
 
 
 @given(tickets | passes)

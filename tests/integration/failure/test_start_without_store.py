@@ -9,9 +9,9 @@ import pytest
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.phase import Mode, Phase
-from tests.builders import SECRET, make_pass, sign_token
+from tests.builders import make_pass, sign_token
 from tests.gates import GateProcess, Origin, Visitor
-from tests.integration.ops.process_settings import settings
+from tests.integration.ops.process_settings import settings, shared_servers
 from tests.integration.replicas.replica_group import (
     RoomStarter,
     RoomVisitor,
@@ -120,19 +120,14 @@ async def fixed_reply_server(line: bytes) -> AsyncIterator[str]:
         yield f"redis://:open-sesame@127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
 
 
-def shared(store_url: str) -> str:
-    return (
-        f'[store]\nurl = "{store_url}"\ntimeout = "300ms"\n[events]\nurl = "off"\n'
-        f'[tokens]\nsecrets = ["{SECRET.decode()}"]\n'
-    )
-
-
 async def test_gate_started_in_outage_admits_valid_passes(
     private_store: StoreServer,
 ) -> None:
     async with Origin.running() as origin:
         await asyncio.to_thread(private_store.pause)
-        with GateProcess(settings(origin.url, more=shared(private_store.url))) as gate:
+        with GateProcess(
+            settings(origin.url, more=shared_servers(private_store.url, timeout="300ms"))
+        ) as gate:
             await gate.wait_until_serving()
             assert any(line["event"] == "store_unreachable" for line in gate.logs())
             async with Visitor(gate.url) as admitted, Visitor(gate.url) as new:
@@ -158,7 +153,7 @@ async def test_gate_started_in_outage_admits_valid_passes(
 
 async def test_store_that_refuses_is_a_start_error_of_one_line() -> None:
     async with fixed_reply_server(b"-NOAUTH Authentication required.\r\n") as url:
-        with GateProcess(settings(more=shared(url))) as gate:
+        with GateProcess(settings(more=shared_servers(url, timeout="300ms"))) as gate:
             assert await gate.wait_until_exit() == 1
             [line] = gate.errors().splitlines()
             assert "the store refuses" in line

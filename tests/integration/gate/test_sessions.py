@@ -1,28 +1,21 @@
 """Sessions of admitted visitors: how long they last, and what ends them."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType
 
-from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import Pass
-from gatekeeper.room.event_signing import EventSigner
-from gatekeeper.room.events import NatsEvents
-from gatekeeper.room.operator import Operator
 from gatekeeper.web.admission import Admission
 from tests.builders import (
-    SECRET,
     SESSION_ABSOLUTE_S,
     SESSION_IDLE_S,
     make_pass,
     sign_token,
 )
 from tests.gates import Gate, GateStarter, Visitor
-from tests.patient_store import PatientStore
+from tests.integration.replicas.replica_group import room_config, running_operator
 from tests.servers import eventually
 
 TIMEOUT_S = 30
@@ -265,7 +258,8 @@ async def test_revoked_visitor_is_denied_at_every_replica(
     first = await start_gate(rate="0", events_url=events_url)
     second = await start_gate(rate="0", events_url=events_url)
     visitor = first.visitor(second)
-    async with operator_of(room_name, store_url=store_url, events_url=events_url) as operator:
+    room = room_config(room_name, rate=0)
+    async with running_operator(room, store_url=store_url, events_url=events_url) as operator:
         held = first.issue_pass()
         visitor.set_cookie(first.cookie_name, sign_token(held))
         sockets = [
@@ -282,23 +276,6 @@ async def test_revoked_visitor_is_denied_at_every_replica(
             async with Visitor(*visitor.urls) as replayed:
                 replayed.set_cookie(first.cookie_name, sign_token(held))
                 assert (await replayed.get(at=at))[0] == 503
-
-
-@asynccontextmanager
-async def operator_of(
-    name: RoomName, *, store_url: str, events_url: str
-) -> AsyncIterator[Operator]:
-    store = PatientStore(store_url)
-    events = NatsEvents(events_url, replica="operator", signer=EventSigner([SECRET]))
-    events.connect()
-    await eventually(events.connected)
-    operator = Operator(store, events, RoomConfig(name=name, rate=0.0))
-    try:
-        yield operator
-    finally:
-        await operator.close()
-        await events.close()
-        await store.close()
 
 
 # What outlives a request.

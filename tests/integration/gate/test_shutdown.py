@@ -2,22 +2,29 @@
 
 import asyncio
 
-from tests.gates import GateStarter
+import pytest
+
+from tests.gates import Gate
 from tests.servers import eventually
 
 # Less than `shutdown_timeout`, the 30 s after which a gate waits for no request.
 SOON_S = 20
 
 
-async def test_shutdown_finishes_open_requests(
-    start_gate: GateStarter,
-) -> None:
-    gate = await start_gate()
+@pytest.fixture
+async def slow(gate: Gate) -> asyncio.Task[tuple[int, str]]:
+    """An open request of an admitted visitor, to which the origin does not respond yet."""
     visitor = gate.visitor()
     await visitor.get()
     await visitor.get()
     slow = asyncio.create_task(visitor.get("/slow"))
     await eventually(lambda: len(gate.origin.requests) == 3)
+    return slow
+
+
+async def test_shutdown_finishes_open_requests(
+    gate: Gate, slow: asyncio.Task[tuple[int, str]]
+) -> None:
     closing = asyncio.create_task(gate.worker.close())
     done, _ = await asyncio.wait({closing}, timeout=0.1)
     assert not done
@@ -26,13 +33,9 @@ async def test_shutdown_finishes_open_requests(
     await asyncio.wait_for(closing, SOON_S)
 
 
-async def test_shutdown_with_failed_origin_sends_502(start_gate: GateStarter) -> None:
-    gate = await start_gate()
-    visitor = gate.visitor()
-    await visitor.get()
-    await visitor.get()
-    slow = asyncio.create_task(visitor.get("/slow"))
-    await eventually(lambda: len(gate.origin.requests) == 3)
+async def test_shutdown_with_failed_origin_sends_502(
+    gate: Gate, slow: asyncio.Task[tuple[int, str]]
+) -> None:
     closing = asyncio.create_task(gate.worker.close())
     await gate.origin.stop()
     status, text = await slow
@@ -43,8 +46,7 @@ async def test_shutdown_with_failed_origin_sends_502(start_gate: GateStarter) ->
     assert gate.worker._server.connections == []
 
 
-async def test_shutdown_is_not_delayed_by_idle_connections(start_gate: GateStarter) -> None:
-    gate = await start_gate()
+async def test_shutdown_is_not_delayed_by_idle_connections(gate: Gate) -> None:
     visitor = gate.visitor()
     waiting = gate.visitor()
     await visitor.get()

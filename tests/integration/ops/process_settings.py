@@ -1,5 +1,7 @@
 """The configuration of gates that run as separate processes."""
 
+from tests.builders import SECRET
+
 NOBODY = "http://127.0.0.1:9"  # the discard port: closed
 
 
@@ -18,4 +20,17 @@ url = "{origin_url}"
 listen = "127.0.0.1:0"
 
 {more}
+"""
+
+
+def shared_servers(store_url: str, events_url: str = "off", *, timeout: str = "1s") -> str:
+    """The keys of a replica that shares store, NATS and secret with others."""
+    return f"""
+[store]
+url = "{store_url}"
+timeout = "{timeout}"
+[events]
+url = "{events_url}"
+[tokens]
+secrets = ["{SECRET.decode()}"]
 """

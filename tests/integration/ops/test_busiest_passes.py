@@ -5,19 +5,13 @@ from typing import Any
 
 from gatekeeper.config.types import RoomName
 from tests.gates import GateProcess, Origin, Visitor
-from tests.integration.ops.process_settings import settings
-from tests.integration.ops.test_overview import SECRET, overview, until
+from tests.integration.ops.process_settings import settings, shared_servers
+from tests.integration.ops.test_overview import overview, until
 
 
 def shared(origin_url: str, name: RoomName, *, store_url: str, events_url: str) -> str:
     """The configuration of each replica."""
-    more = f"""
-[store]
-url = "{store_url}"
-[events]
-url = "{events_url}"
-[tokens]
-secrets = ["{SECRET}"]
+    more = f"""{shared_servers(store_url, events_url)}
 [[room]]
 name = "{name}"
 burst = 1000

@@ -12,7 +12,7 @@ from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.operator import Operator
 from tests.admin import room_of, running_admin
 from tests.gates import GateProcess, Origin, Visitor
-from tests.integration.ops.process_settings import settings
+from tests.integration.ops.process_settings import settings, shared_servers
 from tests.patient_store import PatientStore
 from tests.servers import StoreServer
 
@@ -27,13 +27,7 @@ async def overview(operator: Visitor, after: float = 0) -> dict[str, Any]:
 
 def shared(origin_url: str, name: RoomName, *, store_url: str, events_url: str) -> str:
     """The configuration of a gate that shares everything with another."""
-    more = f"""
-[store]
-url = "{store_url}"
-[events]
-url = "{events_url}"
-[tokens]
-secrets = ["{SECRET}"]
+    more = f"""{shared_servers(store_url, events_url)}
 [[room]]
 name = "{name}"
 rate = "0"

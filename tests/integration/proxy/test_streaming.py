@@ -50,18 +50,23 @@ LENGTH = b"Content-Length: %d\r\n\r\n" % (BIG_MIB * MIB)
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 
 
+async def send_much(wire: Wire, framing: bytes) -> None:
+    """A body of `BIG_MIB`, a MiB at a time."""
+    piece = b"x" * MIB
+    for _ in range(BIG_MIB):
+        wire.send(chunk(piece) if framing is CHUNKED else piece)
+        await wire.flush()
+    if framing is CHUNKED:
+        wire.send(b"0\r\n\r\n")
+
+
 @pytest.mark.parametrize("framing", [LENGTH, CHUNKED], ids=["length", "chunked"])
 async def test_large_download_uses_constant_memory(framing: bytes) -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
             wire.send(b"HTTP/1.1 200 OK\r\n" + framing)
-            for _ in range(BIG_MIB):
-                piece = b"x" * MIB
-                wire.send(chunk(piece) if framing is CHUNKED else piece)
-                await wire.flush()
-            if framing is CHUNKED:
-                wire.send(b"0\r\n\r\n")
+            await send_much(wire, framing)
 
         return script
 
@@ -98,12 +103,7 @@ async def test_large_upload_uses_constant_memory(framing: bytes) -> None:
         wire = await gate.connect()
         wire.send(b"POST / HTTP/1.1\r\nHost: shop.example\r\n" + framing)
         with little_held():
-            for _ in range(BIG_MIB):
-                piece = b"x" * MIB
-                wire.send(chunk(piece) if framing is CHUNKED else piece)
-                await wire.flush()
-            if framing is CHUNKED:
-                wire.send(b"0\r\n\r\n")
+            await send_much(wire, framing)
             assert (await wire.message()).body == b"ok"
         wire.close()
     assert received >= BIG_MIB * MIB
