@@ -27,7 +27,7 @@ from tests.servers import StoreServer, eventually
 MINUTES_S = 60.0
 
 
-class Released(NamedTuple):
+class ReleaseScene(NamedTuple):
     first: Replica
     second: Replica
     operator: Operator
@@ -124,17 +124,17 @@ async def test_release_follows_store_clock_with_wrong_clocks(
 
 
 @pytest.fixture
-async def released(closed_room: ReplicatedRoom) -> Released:
+async def released(closed_room: ReplicatedRoom) -> ReleaseScene:
     """Two replicas of a room in which the operator released Ann, and Bob waits."""
     first, second = await closed_room.replicas(2)
     operator = await closed_room.operator()
     ann, bob = await line_up(2, first)
     await operator.allow(1)
     await eventually(lambda: second.state.watermark_us == ann.arrival_us)
-    return Released(first, second, operator, ann, bob)
+    return ReleaseScene(first, second, operator, ann, bob)
 
 
-async def test_ticket_claimed_at_all_replicas_takes_one_slot(released: Released) -> None:
+async def test_ticket_claimed_at_all_replicas_takes_one_slot(released: ReleaseScene) -> None:
     browsers = [RoomVisitor(released.ann.token) for _ in range(6)]
     await request_all(browsers, released.first, released.second)
     assert admitted_indexes(browsers) == [*range(6)]
@@ -143,7 +143,7 @@ async def test_ticket_claimed_at_all_replicas_takes_one_slot(released: Released)
     assert (state.active, state.admitted_total, state.queue_length) == (1, 1, 1)
 
 
-async def test_leave_concurrent_with_claims_frees_place_and_slot(released: Released) -> None:
+async def test_leave_concurrent_with_claims_frees_place_and_slot(released: ReleaseScene) -> None:
     first, second, operator, *visitors = released
     for visitor in visitors:  # a released visitor, and a waiting one
         assert visitor.token is not None
