@@ -15,6 +15,7 @@ from tests.gates.http_visitor import HTML, TIMEOUT, Response
 from tests.integration.forward_auth.auth_stage import RunningProxy
 
 ADDRESS = "127.0.0.2"  # no trusted one
+PRIVATE = "private, no-store"  # of a response that hands over a pass
 
 
 class ProxyVisitor:

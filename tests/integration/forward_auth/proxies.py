@@ -17,6 +17,8 @@ from http.client import HTTPConnection
 from itertools import product
 from pathlib import Path
 
+import pytest
+
 from tests.ports import free_port
 from tests.servers import Server
 
@@ -200,3 +202,12 @@ class ProxyServer(Server):
             return False
         finally:
             connection.close()
+
+
+# A gate that is unreachable closes the site; where the proxy can, also opens it.
+each_failure_mode = pytest.mark.parametrize(
+    ("proxy", "fail_open"),
+    [(proxy, False) for proxy in PROXIES]
+    + [(proxy, True) for proxy in PROXIES if proxy.fail_open is not None],
+    ids=lambda value: value.name if isinstance(value, Proxy) else "open" if value else "closed",
+)

@@ -4,9 +4,7 @@ Rules: one file, so that the tests share one gate, one origin and one process of
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from contextlib import AsyncExitStack, suppress
-from dataclasses import replace
+from collections.abc import Mapping
 
 import aiohttp
 import pytest
@@ -16,22 +14,16 @@ from yarl import URL
 from gatekeeper.policy.tokens import Pass
 from tests.builders import read_token
 from tests.gates.http_visitor import HTML
-from tests.gates.origin import Origin
-from tests.integration.forward_auth.auth_stage import RunningProxy, Stage, hanging_gate
-from tests.integration.forward_auth.browserlike import ADDRESS, ProxyVisitor
+from tests.integration.forward_auth.auth_stage import RunningProxy
+from tests.integration.forward_auth.browserlike import PRIVATE, ProxyVisitor
 from tests.integration.forward_auth.proxies import (
     CLAIMS,
     CLAIMS_,
-    HAPROXY,
     PROXIES,
-    TRAEFIK,
-    Proxy,
 )
 from tests.servers import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(90)]
-
-PRIVATE = "private, no-store"
 
 
 def gate_cookies(headers: CIMultiDictProxy[str]) -> list[str]:
@@ -352,154 +344,6 @@ async def test_no_client_reaches_the_check(served: RunningProxy, path: str) -> N
             assert "X-Gatekeeper-Visitor" not in response.headers
             is_forwarded = response.status == 200 and '"path"' in body  # an ordinary path then
             assert is_forwarded or response.status in {301, 307, 308, 400, 403, 404}, path
-
-
-async def raw_request(served: RunningProxy, head: bytes) -> bytes:
-    """The first line of the response to bytes that no client library sends; b"" for none."""
-    port = int(served.url.rpartition(":")[2])
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(ADDRESS, 0))
-    try:
-        with suppress(OSError):
-            writer.write(head)
-            async with asyncio.timeout(30):
-                return (await reader.readline()).rstrip()
-    finally:
-        writer.close()
-    return b""
-
-
-def head_of(served: RunningProxy, line: str, fields: Iterable[str]) -> bytes:
-    """`{name}` in a line stands for the proxy's."""
-    name = served.proxy.name
-    has_host = any(each.startswith("Host:") for each in fields)
-    hosts = [] if has_host else ["Host: line.{name}.localhost"]
-    lines = [line, *hosts, "Connection: close", *fields, "", ""]
-    text = "\r\n".join(each.replace("{name}", name) for each in lines)
-    return text.encode(errors="surrogateescape")
-
-
-ODD_HEADS: Mapping[str, tuple[str, list[str]]] = {
-    "90 fields": ("GET /cart HTTP/1.1", [f"X-Field-{number}: a" for number in range(90)]),
-    "96 fields": ("GET /cart HTTP/1.1", [f"X-Field-{number}: a" for number in range(96)]),
-    "99 fields": ("GET /cart HTTP/1.1", [f"X-Field-{number}: a" for number in range(99)]),
-    "96 times one field": ("GET /cart HTTP/1.1", ["X-Field: a"] * 96),
-    "200 fields": ("GET /cart HTTP/1.1", [f"X-Field-{number}: a" for number in range(200)]),
-    "14 KB": ("GET /cart HTTP/1.1", [f"X-Field-{number}: {'a' * 7000}" for number in range(2)]),
-    "58 KB": ("GET /cart HTTP/1.1", [f"X-Field-{number}: {'a' * 7250}" for number in range(8)]),
-    "900 KB": ("GET /cart HTTP/1.1", [f"X-Field-{number}: {'a' * 7500}" for number in range(120)]),
-    "16 KB address": (f"GET /{'a' * 16_000} HTTP/1.1", []),
-    "8 KB address": (f"GET /{'a' * 8150} HTTP/1.1", []),
-    "method": ("G!#$ /cart HTTP/1.1", []),
-    "long method": (f"{'A' * 300} /cart HTTP/1.1", []),
-    "GET *": ("GET * HTTP/1.1", []),
-    "PUT *": ("PUT * HTTP/1.1", []),
-    "CONNECT": ("CONNECT shop.example:443 HTTP/1.1", []),
-    "proxy's name": ("GET /cart HTTP/1.1", ["X-Gatekeeper-Proxy: x", "X-Gatekeeper-Proxy: y"]),
-    "empty address": ("GET /cart HTTP/1.1", ["X-Forwarded-For: ", "X-Forwarded-Host: "]),
-    "gate's time": ("GET /cart HTTP/1.1", ["X-Envoy-Upstream-Rq-Timeout-Ms: 1"]),
-    "list of hosts": ("GET /cart HTTP/1.1", ["X-Forwarded-Host: open.localhost, a"]),
-    "two hosts": (
-        "GET /cart HTTP/1.1",
-        ["Host: line.{name}.localhost", "Host: open.{name}.localhost"],
-    ),
-    "hosts in one": (
-        "GET /cart HTTP/1.1",
-        ["Host: line.{name}.localhost,open.{name}.localhost"],
-    ),
-    "no letters": ("GET /cart HTTP/1.1", ["Cookie: \udcff", "Accept-Language: \udcff"]),
-}
-
-
-@pytest.mark.parametrize(
-    ("proxy", "fail_open"),
-    [(proxy, False) for proxy in PROXIES]
-    + [(proxy, True) for proxy in PROXIES if proxy.fail_open is not None],
-    ids=lambda value: value.name if isinstance(value, Proxy) else "open" if value else "closed",
-)
-async def test_odd_request_neither_enters_nor_opens_nor_breaks_the_proxy(
-    stage: Stage, proxy: Proxy, *, fail_open: bool
-) -> None:
-    """The gate is up: what a client sends must not look like a gate that is unreachable."""
-    async with (
-        stage.running(proxy, fail_open=fail_open) as served,
-        ProxyVisitor(served, "line") as visitor,
-    ):
-        before = len(stage.origin.requests)
-        for name, (line, fields) in ODD_HEADS.items():
-            status = await raw_request(served, head_of(served, line, fields))
-            assert not status.startswith(b"HTTP/1.1 2"), name
-            after = await visitor.get("/cart", {"Sec-Fetch-Dest": "image"})
-            assert after.status == proxy.waiting_status, name
-        assert len(stage.origin.requests) == before
-
-
-async def test_failure_of_the_proxys_own_script_closes(stage: Stage) -> None:
-    before = len(stage.origin.requests)
-    for fail_open in (False, True):
-        async with (
-            stage.running(
-                HAPROXY, fail_open=fail_open, also=(r"local count = 0", "error('no')")
-            ) as served,
-            ProxyVisitor(served, "line") as visitor,
-        ):
-            visitor.hold_pass()
-            assert (await visitor.get("/cart")).status == 503
-    assert len(stage.origin.requests) == before
-
-
-# While the site, the gate, or its store is unreachable.
-
-
-@pytest.mark.parametrize("proxy", PROXIES, ids=lambda proxy: proxy.name)
-async def test_site_that_is_down_costs_no_pass(stage: Stage, proxy: Proxy) -> None:
-    elsewhere = replace(stage, origin=Origin("http://127.0.0.1:1"))
-    async with elsewhere.running(proxy) as served, ProxyVisitor(served, "open") as visitor:
-        response = await visitor.get("/cart")
-        assert response.status in {502, 503}
-        assert visitor.pass_
-        if proxy.replaces_cache_control:
-            assert response.headers.get("Cache-Control", PRIVATE) == PRIVATE
-
-
-@pytest.mark.parametrize("fail_open", [False, True], ids=["closed", "open"])
-async def test_gate_that_hangs_closes_or_opens(stage: Stage, *, fail_open: bool) -> None:
-    """All at once: each waits for the time limit of its check. That of Traefik is 30 s."""
-    before = len(stage.origin.requests)
-    proxies = [each for each in PROXIES if each is not TRAEFIK]
-    async with hanging_gate() as port, AsyncExitStack() as stack:
-        running = [stage.running(each, gate_port=port, fail_open=fail_open) for each in proxies]
-        served = [await stack.enter_async_context(each) for each in running]
-        visitors = [await stack.enter_async_context(ProxyVisitor(each, "line")) for each in served]
-        responses = await asyncio.gather(*(visitor.get("/cart") for visitor in visitors))
-    statuses = [response.status for response in responses]
-    if fail_open:
-        assert statuses == [200] * len(proxies)
-    else:
-        assert set(statuses) <= {503, 504}
-        assert len(stage.origin.requests) == before
-
-
-@pytest.mark.parametrize(
-    ("proxy", "fail_open"),
-    [(proxy, False) for proxy in PROXIES]
-    + [(proxy, True) for proxy in PROXIES if proxy.fail_open is not None],
-    ids=lambda value: value.name if isinstance(value, Proxy) else "open" if value else "closed",
-)
-async def test_gate_that_is_down_closes_or_opens(
-    stage: Stage, proxy: Proxy, *, fail_open: bool
-) -> None:
-    before = len(stage.origin.requests)
-    async with (
-        stage.running(proxy, gate_port=1, fail_open=fail_open) as served,
-        ProxyVisitor(served, "line") as visitor,
-    ):
-        response = await visitor.get("/cart", {"X-Gatekeeper-Visitor": "forged"})
-        if fail_open:
-            assert (response.status, response.json["path"]) == (200, "/cart")
-            assert response.json["visitor"] is None
-        else:
-            assert response.status == proxy.unreachable_status
-            assert len(stage.origin.requests) == before
 
 
 async def test_unreachable_store_keeps_the_admitted(served: RunningProxy) -> None:

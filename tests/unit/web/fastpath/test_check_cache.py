@@ -15,7 +15,7 @@ from gatekeeper.proxy.fastpath.interface import CompleteResponse
 from gatekeeper.web.fastpath import check_cache
 from gatekeeper.web.fastpath.exchanges import ReadyResponse
 from gatekeeper.web.fastpath.lookup import FastPathLookup
-from tests.unit.web.fastpath.test_lookup import NAMED_ROOM, PASSES, client, head, lookup
+from tests.unit.web.fastpath.lookup_scene import NAMED_ROOM, PASSES, client, head, lookup
 
 PEER, OTHER = "127.0.0.1", "198.51.100.9"
 COOKIE = f"Cookie: {PASSES['default']}; {PASSES['checkout']}"
