@@ -7,39 +7,42 @@ length for networks. Texts are matched as bytes, as they came.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import re2
 
 Network = IPv4Network | IPv6Network
 Matcher = Callable[[str], bool]
 
+_IPV4_MAPPED = IPv6Network("::ffff:0:0/96")  # RFC 4291 section 2.5.5.2
 _MOST_MEMORY = 8 << 20  # bytes for one pattern; RE2's own default
 
 
-def glob_matcher(glob: str, *, separator: str = "") -> Matcher:
+def glob_matcher(glob: str, *, separator: str = "", literal: Callable[[str], str] = str) -> Matcher:
     """Matches the whole of a text. `*` is any text; with a `separator` it stops there, and `**`
-    does not."""
+    does not. `literal`: what each piece between the wildcards stands for."""
     if "*" not in glob:
-        return glob.__eq__
-    literal, is_prefix = glob.removesuffix("**"), glob.endswith("**")
-    if is_prefix and "*" not in literal:
-        return lambda text: text.startswith(literal)
+        return literal(glob).__eq__
+    before, is_prefix = glob.removesuffix("**"), glob.endswith("**")
+    if is_prefix and "*" not in before:
+        prefix = literal(before)
+        return lambda text: text.startswith(prefix)
     across, within = b".*", b"[^%b]*" % separator.encode() if separator else b".*"
     parts = [
-        within.join(re2.escape(piece.encode()) for piece in part.split("*"))
+        within.join(re2.escape(literal(piece).encode()) for piece in part.split("*"))
         for part in glob.split("**")
     ]
     return _full_match(across.join(parts))
 
 
-def regex_matcher(pattern: str) -> Matcher:
+def regex_matcher(pattern: str, *, ignore_case: bool = False) -> Matcher:
     """Matches the whole of a text with a regular expression in RE2's syntax. Raises ValueError."""
-    return _full_match(pattern.encode())
+    return _full_match(pattern.encode(), ignore_case=ignore_case)
 
 
-def _full_match(pattern: bytes) -> Matcher:
+def _full_match(pattern: bytes, *, ignore_case: bool = False) -> Matcher:
     options = re2.Options()
+    options.case_sensitive = not ignore_case
     options.encoding = re2.Options.Encoding.LATIN1  # bytes, whatever they spell
     options.dot_nl = True
     options.log_errors = False
@@ -54,6 +57,16 @@ def _full_match(pattern: bytes) -> Matcher:
 def _reason(error: re2.error) -> str:
     reason = error.args[0] if error.args else "invalid"
     return reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+
+
+def network_of(text: str) -> Network:
+    """A network or address. One of IPv4 that is mapped into IPv6 is that of IPv4, as the addresses
+    of clients are. Raises ValueError."""
+    network = ip_network(text, strict=False)
+    if isinstance(network, IPv6Network) and network.subnet_of(_IPV4_MAPPED):
+        address = int(network.network_address) & 0xFFFFFFFF
+        return IPv4Network((address, network.prefixlen - _IPV4_MAPPED.prefixlen))
+    return network
 
 
 class NetworkSet:

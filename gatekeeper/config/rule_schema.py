@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr
 
-from gatekeeper.config.patterns import Network, regex_matcher
+from gatekeeper.config.patterns import Network, network_of, regex_matcher
 from gatekeeper.config.problems import shown
 from gatekeeper.config.section import Conflict, Section
 from gatekeeper.config.types import Hosts, Parameters, RoomName, text_or_list
@@ -89,7 +89,7 @@ def _client(value: object) -> str:
 
 def _network(text: str) -> Network:
     try:
-        return ipaddress.ip_network(text, strict=False)
+        return network_of(text)
     except ValueError:
         raise ValueError(
             f'{shown(text)} is not a network; expected e.g. "10.0.0.0/8", "192.0.2.1" or "file:…"'
@@ -171,7 +171,7 @@ def networks_in(path: Path) -> list[Network]:
     networks = []
     for number, each in texts:
         try:
-            networks.append(ipaddress.ip_network(each, strict=False))
+            networks.append(network_of(each))
         except ValueError:
             raise ValueError(
                 f"{shown(str(path))}, {number}: {shown(each)} is not a network; "

@@ -17,6 +17,7 @@ from jwt.exceptions import InvalidKeyError
 from pydantic import AfterValidator, BeforeValidator, Field
 from yarl import URL
 
+from gatekeeper.config.patterns import network_of
 from gatekeeper.config.problems import in_ascii, shown
 from gatekeeper.config.sentinel_url import parse_sentinel_url
 
@@ -155,7 +156,7 @@ def _workers(value: object) -> int | str:
 
 def _cidr(value: object) -> str:
     try:
-        return str(ipaddress.ip_network(str(value), strict=False))
+        return str(network_of(str(value)))
     except ValueError:
         raise ValueError(
             f'{shown(value)} is not a network; expected e.g. "10.0.0.0/8" or "192.0.2.1"'

@@ -14,14 +14,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
 
-from gatekeeper.config.patterns import Matcher, NetworkSet, glob_matcher, regex_matcher
+from gatekeeper.config.patterns import Matcher, NetworkSet, glob_matcher
 from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.facts import Fact, FactSet, RequestFacts, facts_of_field
 from gatekeeper.policy.parameters import cookie_values, parameter_values
+from gatekeeper.policy.path_patterns import PathPatterns
 from gatekeeper.policy.readings import (
     PathReadings,
     beyond_authority,
+    ends_with_dot,
     host_labels,
     labels_match,
     path_of,
@@ -188,7 +190,8 @@ class MethodCondition:
 
 @dataclass(frozen=True, slots=True)
 class HostCondition:
-    """The Host is one of these; `*` is one label."""
+    """The Host is one of these; `*` is one label. With the root's dot at its end, which browsers
+    send as it is, an origin may serve another site, so that no bypass holds."""
 
     hosts: tuple[str, ...]
     reads: ClassVar[FactSet] = Fact.HOST
@@ -198,7 +201,9 @@ class HostCondition:
     def value(self) -> str:
         return _one_of(self.hosts)
 
-    def holds(self, request: RequestReadings, *, every: bool) -> bool:  # noqa: ARG002  one reading
+    def holds(self, request: RequestReadings, *, every: bool) -> bool:
+        if every and ends_with_dot(request.facts.client.host):
+            return False
         return any(labels_match(host_labels(host), request.labels) for host in self.hosts)
 
 
@@ -220,18 +225,14 @@ class ClientCondition:
 
 
 class PathCondition:
-    """The path matches one of these globs: `*` within a segment, `**` across segments; or one of
-    these regular expressions."""
+    """The path matches one of these globs or regular expressions (`PathPatterns`)."""
 
     reads: ClassVar[FactSet] = Fact.TARGET
 
     def __init__(self, globs: Iterable[str] = (), *, regexes: Iterable[str] = ()) -> None:
         self.globs, self.regexes = tuple(globs), tuple(regexes)
-        self._matchers = [glob_matcher(glob, separator="/") for glob in self.globs]
-        self._matchers += [regex_matcher(pattern) for pattern in self.regexes]
-        # What every path that matches begins with; empty where that is unknown.
-        literals = tuple(glob.partition("*")[0] for glob in self.globs)
-        self.prefixes = () if self.regexes or not all(literals) else literals
+        self._patterns = PathPatterns(self.globs, self.regexes)
+        self.prefixes = self._patterns.prefixes
 
     def __repr__(self) -> str:
         return f"PathCondition({self.globs!r}, regexes={self.regexes!r})"
@@ -245,17 +246,15 @@ class PathCondition:
         return _one_of(self.regexes or self.globs)
 
     def holds(self, request: RequestReadings, *, every: bool) -> bool:
+        patterns = self._patterns
         if not every:
-            return any(map(self._matches, request.paths)) or any(
-                map(self._matches, request.paths_beyond_authority)
+            return any(map(patterns.match_loosely, request.paths)) or any(
+                map(patterns.match_loosely, request.paths_beyond_authority)
             )
         # Also as it came: a bypass does not rest on what `//` means to an origin.
-        if not self._matches(path_of(request.target)) or request.readings.is_ambiguous:
+        if not patterns.match_as_configured(path_of(request.target)):
             return False
-        return all(map(self._matches, request.paths))
-
-    def _matches(self, path: str) -> bool:
-        return any(matches(path) for matches in self._matchers)
+        return not request.readings.is_ambiguous and all(map(patterns.match, request.paths))
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,9 +264,12 @@ class NamedValue:
     name: str
     globs: tuple[str, ...] = ("*",)
     _matchers: tuple[Matcher, ...] = field(init=False, repr=False, compare=False)
+    _lowered: tuple[Matcher, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_matchers", tuple(map(glob_matcher, self.globs)))
+        lowered = tuple(glob_matcher(glob.lower()) for glob in self.globs)
+        object.__setattr__(self, "_lowered", lowered)
 
     @classmethod
     def of(cls, text: str) -> NamedValue:
@@ -285,6 +287,11 @@ class NamedValue:
             any(matches(value) for matches in self._matchers) for value in values
         )
 
+    def is_parameter_of(self, request: RequestReadings) -> bool:
+        """Whether an origin may find this parameter in the query, in any letter case."""
+        values = request.values(self.name, every=False)
+        return any(matches(value.lower()) for matches in self._lowered for value in values)
+
 
 @dataclass(frozen=True, slots=True)
 class QueryCondition:
@@ -299,8 +306,10 @@ class QueryCondition:
         return _one_of(map(str, self.parameters))
 
     def holds(self, request: RequestReadings, *, every: bool) -> bool:
+        if not every:
+            return any(parameter.is_parameter_of(request) for parameter in self.parameters)
         return any(
-            parameter.matches(request.values(parameter.name, every=every), every=every)
+            parameter.matches(request.values(parameter.name, every=True), every=True)
             for parameter in self.parameters
         )
 

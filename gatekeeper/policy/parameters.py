@@ -60,10 +60,10 @@ def first_value(query: str, wanted: str) -> str | None:
 def parameter_values(query: str, wanted: str, *, every: bool) -> tuple[str, ...]:
     """The values of a parameter, in every reading of its name and value; with `every` none unless
     the plain reading has it. Raises TooManyValues."""
-    by_ampersand, by_semicolon = _parameters_named(wanted)
+    by_ampersand, by_both = _parameters_named(wanted)
     plain: dict[str, None] = {}
     loose: dict[str, None] = {}
-    parts = dict.fromkeys(by_semicolon.findall(f";{query}"), False)
+    parts = dict.fromkeys(by_both.findall(f"&{query}"), False)
     parts |= dict.fromkeys(by_ampersand.findall(f"&{query}"), True)
     for part, is_plain in parts.items():
         raw_name, _, raw_value = part.partition("=")
@@ -110,13 +110,14 @@ def _lowered(name: str) -> str:
 
 @lru_cache(maxsize=1024)  # of names in the configuration
 def _parameters_named(wanted: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Find what can be a parameter that is read as `wanted`, and miss none: for each separator."""
+    """Find what can be a parameter that is read as `wanted`, and miss none: where `&` separates
+    them, and where `;` does as well (HTML 4.01, section B.2.2)."""
     blanks = rf"(?:{_BLANK}|\+|{_ANY_ESCAPE})*"
     between = rf"(?:[_. \[+]|{_ANY_ESCAPE})"
     name = "".join(between if each in "_. [" else _letter(each) for each in loose_name(wanted))
     start = f"({blanks}{name}{_NO_LONGER_NAME}"
     flags = re.IGNORECASE
-    return re.compile(f"&{start}[^&]*)", flags), re.compile(f";{start}[^;]*)", flags)
+    return re.compile(f"&{start}[^&]*)", flags), re.compile(f"[&;]{start}[^&;]*)", flags)
 
 
 @lru_cache(maxsize=1024)

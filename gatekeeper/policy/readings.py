@@ -72,6 +72,14 @@ def path_of(target: str) -> str:
     return target.partition("?")[0].partition("#")[0]
 
 
+def decoded_path(path: str) -> str:
+    """A path of the configuration without percent-encoding, in the form of its decoded reading."""
+    if "%" not in path:
+        return path
+    data, _ = percent_decoded(_bytes_of(path))
+    return data.decode("utf-8", "replace")
+
+
 def path_readings(target: str) -> PathReadings:
     """The readings of the path of a request target. Raises TooManyReadings."""
     path = path_of(target)
@@ -344,8 +352,16 @@ def _resolved(path: str) -> str:
 
 def host_labels(host: str) -> tuple[str, ...]:
     """The labels of a Host, lower-case, without its port and the root's dot."""
-    name = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
-    return tuple(name.lower().rstrip(".").split("."))
+    return tuple(_host_name(host).lower().rstrip(".").split("."))
+
+
+def ends_with_dot(host: str) -> bool:
+    """Whether a Host has the root's dot."""
+    return _host_name(host).endswith(".")
+
+
+def _host_name(host: str) -> str:
+    return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
 
 
 def labels_match(pattern: tuple[str, ...], labels: tuple[str, ...]) -> bool:

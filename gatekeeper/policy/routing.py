@@ -26,7 +26,12 @@ from gatekeeper.policy.access import (
 )
 from gatekeeper.policy.facts import Client, Fact, FactSet, RequestFacts
 from gatekeeper.policy.parameters import TooManyValues
-from gatekeeper.policy.readings import TooManyReadings, host_labels, labels_match
+from gatekeeper.policy.readings import (
+    TooManyReadings,
+    decoded_path,
+    host_labels,
+    labels_match,
+)
 
 _SEVERAL_READINGS = N_("The address can be read in more than one way.")
 _MALFORMED = N_("The request is malformed.")
@@ -104,10 +109,7 @@ class _Place:
         """Whether the request is here, as far as its path does not say."""
         if self.labels is not None and not labels_match(self.labels, request.labels):
             return False
-        parameter = self.parameter
-        return parameter is None or parameter.matches(
-            request.values(parameter.name, every=False), every=False
-        )
+        return self.parameter is None or self.parameter.is_parameter_of(request)
 
     def has_path(self, path: str, lowered: str) -> bool:
         """Whether this reading of the path, also given in lower case, is here."""
@@ -240,10 +242,7 @@ class Router:
         return holds, reads | self._room_reads
 
     def _has_parameter(self, request: RequestReadings) -> bool:
-        return any(
-            parameter.matches(request.values(parameter.name, every=False), every=False)
-            for parameter in self._parameters
-        )
+        return any(parameter.is_parameter_of(request) for parameter in self._parameters)
 
     def rooms_of(self, request: RequestReadings) -> set[RoomName | None]:
         """The rooms that the readings of a path fall in; None for a reading in no room."""
@@ -304,8 +303,11 @@ def _rules_of_shared_addresses(rules: Sequence[AccessRule]) -> Iterable[AccessRu
 
 
 def _places(room: RoomConfig) -> Iterable[_Place]:
+    """The places of a room. A path with percent-encoding has two: the readings of a request's path
+    are with and without it."""
+    paths = dict.fromkeys(each for path in room.path for each in (path, decoded_path(path)))
     for host in room.host or (None,):
-        for path in room.path:
+        for path in paths:
             yield _Place(
                 room=room.name,
                 labels=None if host is None else host_labels(host),

@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from gatekeeper.config.patterns import NetworkSet, glob_matcher, regex_matcher
+from gatekeeper.config.patterns import NetworkSet, glob_matcher, network_of, regex_matcher
 from tests.linear_time import assert_linear
 
 
@@ -75,3 +75,18 @@ def test_network_of_every_address_holds_one_family() -> None:
     everyone = NetworkSet([ip_network("0.0.0.0/0")])
     assert "203.0.113.1" in everyone
     assert "::1" not in everyone
+
+
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [
+        ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+        ("::ffff:192.0.2.7", "192.0.2.7/32"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("::/0", "::/0"),
+        ("::ffff:0:0:1", "::ffff:0:0:1/128"),
+    ],
+)
+def test_mapped_network_is_that_of_its_ipv4_addresses(text: str, network: str) -> None:
+    """An address of a client is compared as IPv4, also where a dual-stack socket mapped it."""
+    assert str(network_of(text)) == network

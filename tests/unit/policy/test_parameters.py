@@ -16,6 +16,7 @@ from gatekeeper.policy.access import (
     CookieCondition,
     NamedValue,
     QueryCondition,
+    RequestReadings,
 )
 from gatekeeper.policy.explain import explain
 from gatekeeper.policy.facts import Client, RequestFacts
@@ -29,7 +30,7 @@ from gatekeeper.policy.parameters import (
     parameter_values,
     value_readings,
 )
-from gatekeeper.policy.routing import InRoom, Rejected, Router
+from gatekeeper.policy.routing import Bypassed, InRoom, Rejected, Router
 from tests.work import calls_of
 
 LONGEST = 8000
@@ -44,7 +45,7 @@ def query_pairs(query: str, separator: str) -> list[tuple[str, str]]:
 
 def every_value(query: str, wanted: str) -> set[str]:
     """The contract of `parameter_values`: every pair looked at in full."""
-    pairs = [pair for separator in "&;" for pair in query_pairs(query, separator)]
+    pairs = query_pairs(query, "&") + query_pairs(query.replace(";", "&"), "&")
     plain = {value for name, value in query_pairs(query, "&") if name == wanted}
     loose = [value for name, value in pairs if is_read_as(name, wanted)]
     return plain | {each for value in loose for each in value_readings(value)}
@@ -84,6 +85,33 @@ def test_name_in_another_letter_case_only_tightens(query: str) -> None:
     assert route(query.replace("S", "T").replace("%53", "T"), "", bypass) == InRoom(SITE.name)
     assert cookie_values(["S=1"], "s", every=False) == ("1",)
     assert cookie_values(["S=1"], "s", every=True) == ()
+
+
+@pytest.mark.parametrize("query", ["s=1&a", "a=b&s=1&c=2", "s=1&a;b", "s=1&t=s"])
+def test_parameter_before_others_keeps_its_value(query: str) -> None:
+    """Where `;` separates parameters, `&` does as well."""
+    bypass = AccessRule("b", "bypass", (QueryCondition((NamedValue("s", ("1",)),)),))
+    assert parameter_values(query, "s", every=True) == ("1",)
+    assert isinstance(route(query, "", bypass), Bypassed)
+
+
+@pytest.mark.parametrize("query", ["s=1;a", "s=1;s=2", "a;s=2&s=1", "s=1&b;s=2&c"])
+def test_value_that_ends_at_a_semicolon_only_tightens(query: str) -> None:
+    bypass = AccessRule("b", "bypass", (QueryCondition((NamedValue("s", ("1",)),)),))
+    assert route(query, "", bypass) == InRoom(CHECKOUT.name)
+
+
+def test_value_in_another_letter_case_only_tightens() -> None:
+    """As WordPress finds a page by its name."""
+    till = RoomConfig.model_validate({"name": "till", "query": "page=Pay*"})
+    named = QueryCondition((NamedValue("page", ("Pay*",)),))
+    for query, is_exact in [("page=Payment", True), ("page=payment", False), ("PAGE=PAY", False)]:
+        facts = RequestFacts(Client("1.2.3.4", "https", "h"), "GET", f"/?{query}")
+        assert Router([till, SITE]).route(facts) == InRoom(till.name)
+        for action in ("queue", "block"):
+            assert AccessRule("r", action, (named,)).evaluate(RequestReadings(facts))[0]
+        bypass = AccessRule("r", "bypass", (named,))
+        assert bypass.evaluate(RequestReadings(facts))[0] is is_exact
 
 
 def test_form_is_decoded_as_browsers_encode_it() -> None:

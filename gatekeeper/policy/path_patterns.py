@@ -1,0 +1,64 @@
+"""The patterns of a rule on a path: globs (`*` within a segment, `**` across segments) and regular
+expressions, matched strictly where the rule loosens, and loosely where it tightens.
+
+Rules. Pure. A glob also matches a path without percent-encoding, as its readings have it: `/a%20b`
+is `/a b` there. What loosens needs a path to match exactly, and as it came to match as configured.
+What tightens matches in any letter case, and with or without the slash at the end, as Express and
+other origins read paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from gatekeeper.config.patterns import Matcher, glob_matcher, regex_matcher
+from gatekeeper.policy.readings import decoded_path
+
+
+class PathPatterns:
+    """Patterns of which a path has to match one."""
+
+    __slots__ = ("_any_case", "_as_configured", "_decoded", "_regexes_in_any_case", "prefixes")
+
+    def __init__(self, globs: Iterable[str], regexes: Iterable[str]) -> None:
+        globs, regexes = tuple(globs), tuple(regexes)
+        encoded = [glob for glob in globs if "%" in glob]
+        self._as_configured = [*_matchers(globs), *map(regex_matcher, regexes)]
+        self._decoded = _matchers(encoded, decoded_path)
+        self._any_case = [*_matchers(globs, str.lower), *_matchers(encoded, _decoded_and_lowered)]
+        self._regexes_in_any_case = [*map(regex_matcher, regexes)]
+        self._regexes_in_any_case += [regex_matcher(each, ignore_case=True) for each in regexes]
+        # What every path that matches begins with; empty where that is unknown.
+        literals = tuple(glob.partition("*")[0] for glob in globs)
+        self.prefixes = () if regexes or not all(literals) else literals
+
+    def match_as_configured(self, path: str) -> bool:
+        return any(matches(path) for matches in self._as_configured)
+
+    def match(self, path: str) -> bool:
+        """Whether this reading of a path matches."""
+        return self.match_as_configured(path) or any(matches(path) for matches in self._decoded)
+
+    def match_loosely(self, path: str) -> bool:
+        """Whether an origin may take this reading of a path for one that matches."""
+        return self._match_in_any_case(path) or (
+            path != "/" and self._match_in_any_case(_with_other_end(path))
+        )
+
+    def _match_in_any_case(self, path: str) -> bool:
+        lowered = path.lower()
+        return any(matches(lowered) for matches in self._any_case) or any(
+            matches(path) for matches in self._regexes_in_any_case
+        )
+
+
+def _matchers(globs: Iterable[str], literal: Callable[[str], str] = str) -> list[Matcher]:
+    return [glob_matcher(glob, separator="/", literal=literal) for glob in globs]
+
+
+def _decoded_and_lowered(text: str) -> str:
+    return decoded_path(text).lower()
+
+
+def _with_other_end(path: str) -> str:
+    return path[:-1] if path.endswith("/") else f"{path}/"
