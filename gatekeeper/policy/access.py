@@ -18,6 +18,7 @@ from gatekeeper.config.patterns import Matcher, NetworkSet, glob_matcher
 from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.facts import Fact, FactSet, RequestFacts, facts_of_field
+from gatekeeper.policy.methods import MethodCondition, NoOtherMethodCondition
 from gatekeeper.policy.parameters import cookie_values, parameter_values
 from gatekeeper.policy.path_patterns import PathPatterns
 from gatekeeper.policy.readings import (
@@ -154,7 +155,7 @@ class AccessRule:
         if not self.reads & (Fact.METHOD | Fact.TARGET):
             return ()
         for condition in self.conditions:
-            if isinstance(condition, MethodCondition) and condition.methods.isdisjoint(_READING):
+            if isinstance(condition, MethodCondition) and condition.is_never(_READING):
                 return ()
         return self._prefixes or ("/",)
 
@@ -168,24 +169,6 @@ class AccessRule:
             if not condition.holds(request, every=every):
                 return False, reads
         return True, reads
-
-
-@dataclass(frozen=True, slots=True)
-class MethodCondition:
-    """The method is one of these. Methods are case-sensitive (RFC 9110 section 9.1), but some
-    origins read them in any letter case."""
-
-    methods: frozenset[str]
-    reads: ClassVar[FactSet] = Fact.METHOD
-    key: ClassVar[str] = "method"
-
-    @property
-    def value(self) -> str:
-        return _one_of(sorted(self.methods))
-
-    def holds(self, request: RequestReadings, *, every: bool) -> bool:
-        method = request.method
-        return method in self.methods or (not every and method.upper() in self.methods)
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,7 +355,8 @@ def _values_of(facts: RequestFacts, name: str, dashed: str, *, every: bool) -> S
 
 
 def _conditions(rule: RuleConfig) -> Iterable[Condition | None]:
-    yield MethodCondition(frozenset(rule.method)) if rule.method else None
+    methods, is_strict = frozenset(rule.method), rule.action == "bypass"
+    yield MethodCondition(methods, or_override=not is_strict) if methods else None
     yield HostCondition(rule.host) if rule.host else None
     yield PathCondition(rule.path) if rule.path else None
     yield PathCondition(regexes=[rule.path_regex]) if rule.path_regex else None
@@ -382,6 +366,7 @@ def _conditions(rule: RuleConfig) -> Iterable[Condition | None]:
     agents = (NamedValue("User-Agent", rule.user_agent),)
     yield FieldCondition(agents) if rule.user_agent else None
     yield CookieCondition(_named(rule.cookie)) if rule.cookie else None
+    yield NoOtherMethodCondition(methods) if methods and is_strict else None
 
 
 def _one_of(texts: Iterable[str]) -> str:

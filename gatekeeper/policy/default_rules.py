@@ -13,10 +13,10 @@ from gatekeeper.policy.access import (
     AccessRule,
     Condition,
     FieldCondition,
-    MethodCondition,
     NamedValue,
     PathCondition,
 )
+from gatekeeper.policy.methods import MethodCondition
 from gatekeeper.policy.preflight import PreflightCondition
 
 _OPTIONS = frozenset({"OPTIONS"})

@@ -6,14 +6,13 @@ An origin that reads such a field takes an `OPTIONS` request for a `POST`, so it
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar
 
 from gatekeeper.policy.facts import Fact, FactSet
+from gatekeeper.policy.methods import has_override_field
 
 if TYPE_CHECKING:
     from gatekeeper.policy.access import RequestReadings
-
-_OVERRIDES: Final = ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,4 +28,4 @@ class PreflightCondition:
         lengths = facts.fields("Content-Length")
         if facts.fields("Transfer-Encoding") or any(each.strip("0 ") for each in lengths):
             return False
-        return not any(facts.fields(name) or facts.underscored(name) for name in _OVERRIDES)
+        return not has_override_field(facts)

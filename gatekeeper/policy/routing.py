@@ -25,6 +25,7 @@ from gatekeeper.policy.access import (
     RequestReadings,
 )
 from gatekeeper.policy.facts import Client, Fact, FactSet, RequestFacts
+from gatekeeper.policy.methods import MethodCondition
 from gatekeeper.policy.parameters import TooManyValues
 from gatekeeper.policy.readings import (
     TooManyReadings,
@@ -298,7 +299,11 @@ def _rules_of_shared_addresses(rules: Sequence[AccessRule]) -> Iterable[AccessRu
     of_site: FactSet = Fact.METHOD | Fact.TARGET
     for rule in rules:
         if rule.action == "queue" and any(isinstance(e, ClientCondition) for e in rule.conditions):
-            conditions = tuple(each for each in rule.conditions if each.reads & ~of_site)
+            conditions = tuple(
+                each
+                for each in rule.conditions
+                if each.reads & ~of_site and not isinstance(each, MethodCondition)
+            )
             yield replace(rule, action="bypass", conditions=conditions)
 
 

@@ -18,7 +18,6 @@ from gatekeeper.policy.access import (
     CookieCondition,
     FieldCondition,
     HostCondition,
-    MethodCondition,
     NamedValue,
     PathCondition,
     QueryCondition,
@@ -26,6 +25,7 @@ from gatekeeper.policy.access import (
 )
 from gatekeeper.policy.default_rules import DEFAULT_RULES
 from gatekeeper.policy.facts import Client, Fact, RequestFacts
+from gatekeeper.policy.methods import MethodCondition, NoOtherMethodCondition
 from gatekeeper.policy.parameters import underscored_values
 from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Route, Router
 
@@ -410,7 +410,8 @@ def test_condition_reads_what_it_looks_at() -> None:
         Fact.FIELDS: replace(sent, fields=lambda _name: ()),
         Fact.COOKIES: replace(sent, cookies=()),
     }
-    conditions = AccessRule.of(named).conditions
+    *conditions, of_method_too = AccessRule.of(named).conditions
+    assert isinstance(of_method_too, NoOtherMethodCondition)  # reads what these facts lack
     assert len(conditions) == len(keys)
     for condition in conditions:
         for every in (True, False):

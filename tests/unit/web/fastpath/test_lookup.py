@@ -19,13 +19,13 @@ from gatekeeper.policy.access import (
     CookieCondition,
     FieldCondition,
     HostCondition,
-    MethodCondition,
     NamedValue,
     PathCondition,
     QueryCondition,
 )
 from gatekeeper.policy.default_rules import DEFAULT_RULES
 from gatekeeper.policy.facts import RequestFacts
+from gatekeeper.policy.methods import MethodCondition
 from gatekeeper.policy.routing import Bypassed, InRoom, Route, Router
 from tests.profiles import examples
 from tests.unit.web.fastpath.lookup_scene import (
