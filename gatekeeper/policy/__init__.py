@@ -24,6 +24,7 @@ fetch_metadata  which requests create a place in line
 sender     which requests come from another site
 readings   the ways an origin could understand a path
 parameters  the ways an origin could understand parameters and cookies
+request_readings  a request as rules and rooms look at it
 methods    conditions on the method, as an origin could read it
 path_patterns  the patterns of a rule on a path, strict and loose
 address_warnings  limits by address behind an unknown proxy, for warnings of `check`

@@ -19,17 +19,15 @@ from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.facts import Fact, FactSet, RequestFacts, facts_of_field
 from gatekeeper.policy.methods import MethodCondition, NoOtherMethodCondition
-from gatekeeper.policy.parameters import cookie_values, parameter_values
+from gatekeeper.policy.parameters import cookie_values
 from gatekeeper.policy.path_patterns import PathPatterns
 from gatekeeper.policy.readings import (
-    PathReadings,
-    beyond_authority,
     ends_with_dot,
     host_labels,
     labels_match,
     path_of,
-    path_readings,
 )
+from gatekeeper.policy.request_readings import RequestReadings
 
 Action = Literal["bypass", "queue", "block"]
 _READING = frozenset({"GET", "HEAD"})
@@ -52,66 +50,6 @@ class Condition(Protocol):
     def holds(self, request: RequestReadings, *, every: bool) -> bool:
         """Whether the request satisfies it: in every reading, or in any."""
         ...
-
-
-class RequestReadings:
-    """A request, with the readings of its path worked out once, when they are first needed.
-
-    Its request line may be another than that of the facts: all other facts are those of a
-    connection's earlier request.
-    """
-
-    __slots__ = ("_beyond", "_labels", "_readings", "_values", "facts", "method", "rooms", "target")
-
-    def __init__(
-        self, facts: RequestFacts, *, method: str | None = None, target: str | None = None
-    ) -> None:
-        self.facts = facts
-        self.method = facts.method if method is None else method
-        self.target = facts.target if target is None else target
-        self._readings: PathReadings | None = None
-        self._beyond: tuple[str, ...] | None = None
-        self._labels: tuple[str, ...] | None = None
-        self.rooms: set[RoomName | None] | None = None  # of the router, once it has looked
-        self._values: dict[tuple[str, bool], tuple[str, ...]] = {}
-
-    @property
-    def readings(self) -> PathReadings:
-        """The readings of the path. Raises TooManyReadings."""
-        if self._readings is None:
-            self._readings = path_readings(self.target)
-        return self._readings
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The readings of the path, each once."""
-        return self.readings.paths
-
-    @property
-    def paths_beyond_authority(self) -> tuple[str, ...]:
-        """The readings of what follows a name after `//`; they tighten where no other does."""
-        if self._beyond is None:
-            path = beyond_authority(self.target)
-            self._beyond = () if path is None else path_readings(path).paths
-        return self._beyond
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels of the Host."""
-        if self._labels is None:
-            self._labels = host_labels(self.facts.client.host)
-        return self._labels
-
-    def values(self, parameter: str, *, every: bool) -> tuple[str, ...]:
-        """The values of a parameter of the query, in every reading of its name and value; with
-        `every` none unless the plain reading has it. Raises TooManyValues."""
-        query = self.target.partition("?")[2].partition("#")[0]
-        if not query:
-            return ()
-        key = (parameter, every)
-        if key not in self._values:
-            self._values[key] = parameter_values(query, parameter, every=every)
-        return self._values[key]
 
 
 @dataclass(frozen=True, slots=True)

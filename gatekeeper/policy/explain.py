@@ -14,12 +14,13 @@ from gatekeeper.config.problems import in_ascii, shown
 from gatekeeper.config.schema import Config
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import BadRequest
-from gatekeeper.policy.access import AccessRule, Condition, RequestReadings
+from gatekeeper.policy.access import AccessRule, Condition
 from gatekeeper.policy.default_rules import access_rules
 from gatekeeper.policy.facts import HOST, TARGET, Client, RequestFacts, origin_form
 from gatekeeper.policy.original_request import is_check, original_request
 from gatekeeper.policy.parameters import TooManyValues, first_value, underscored_values
 from gatekeeper.policy.readings import TooManyReadings
+from gatekeeper.policy.request_readings import RequestReadings
 from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Rejected, Route, Router, Ungated
 
 _ENDPOINTS = "/.gatekeeper/"

@@ -9,12 +9,10 @@ to both methods, and one that loosens only if it names both. What a body names s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
 
 from gatekeeper.policy.facts import Fact, FactSet, RequestFacts
-
-if TYPE_CHECKING:
-    from gatekeeper.policy.access import RequestReadings
+from gatekeeper.policy.request_readings import RequestReadings
 
 _FIELDS: Final = ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
 _PARAMETER: Final = "_method"

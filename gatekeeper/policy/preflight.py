@@ -6,13 +6,11 @@ An origin that reads such a field takes an `OPTIONS` request for a `POST`, so it
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from gatekeeper.policy.facts import Fact, FactSet
 from gatekeeper.policy.methods import has_override_field
-
-if TYPE_CHECKING:
-    from gatekeeper.policy.access import RequestReadings
+from gatekeeper.policy.request_readings import RequestReadings
 
 
 @dataclass(frozen=True, slots=True)

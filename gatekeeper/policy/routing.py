@@ -22,7 +22,6 @@ from gatekeeper.policy.access import (
     AccessRule,
     ClientCondition,
     NamedValue,
-    RequestReadings,
 )
 from gatekeeper.policy.facts import Client, Fact, FactSet, RequestFacts
 from gatekeeper.policy.methods import MethodCondition
@@ -33,6 +32,7 @@ from gatekeeper.policy.readings import (
     host_labels,
     labels_match,
 )
+from gatekeeper.policy.request_readings import RequestReadings
 
 _SEVERAL_READINGS = N_("The address can be read in more than one way.")
 _MALFORMED = N_("The request is malformed.")

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from gatekeeper.config.problems import shown
 from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.schema import Config, RoomConfig
-from gatekeeper.policy.access import AccessRule, RequestReadings
+from gatekeeper.policy.access import AccessRule
 from gatekeeper.policy.facts import Client, RequestFacts
+from gatekeeper.policy.request_readings import RequestReadings
 from gatekeeper.policy.routing import Router
 
 _LETTER = re.compile(r"[A-Za-z]")

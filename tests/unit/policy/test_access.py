@@ -21,12 +21,12 @@ from gatekeeper.policy.access import (
     NamedValue,
     PathCondition,
     QueryCondition,
-    RequestReadings,
 )
 from gatekeeper.policy.default_rules import DEFAULT_RULES
 from gatekeeper.policy.facts import Client, Fact, RequestFacts
 from gatekeeper.policy.methods import MethodCondition, NoOtherMethodCondition
 from gatekeeper.policy.parameters import underscored_values
+from gatekeeper.policy.request_readings import RequestReadings
 from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Route, Router
 
 DEFAULT = RoomConfig()

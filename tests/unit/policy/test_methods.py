@@ -4,9 +4,10 @@ import pytest
 
 from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.schema import RoomConfig
-from gatekeeper.policy.access import AccessRule, RequestReadings
+from gatekeeper.policy.access import AccessRule
 from gatekeeper.policy.facts import Client, Fact, RequestFacts
 from gatekeeper.policy.parameters import underscored_values
+from gatekeeper.policy.request_readings import RequestReadings
 from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Router
 
 ROOM = RoomConfig()

@@ -16,7 +16,6 @@ from gatekeeper.policy.access import (
     CookieCondition,
     NamedValue,
     QueryCondition,
-    RequestReadings,
 )
 from gatekeeper.policy.explain import explain
 from gatekeeper.policy.facts import Client, RequestFacts
@@ -30,6 +29,7 @@ from gatekeeper.policy.parameters import (
     parameter_values,
     value_readings,
 )
+from gatekeeper.policy.request_readings import RequestReadings
 from gatekeeper.policy.routing import Bypassed, InRoom, Rejected, Router
 from tests.work import calls_of
 

@@ -8,9 +8,9 @@ from gatekeeper.policy.access import (
     Action,
     HostCondition,
     PathCondition,
-    RequestReadings,
 )
 from gatekeeper.policy.facts import Client, RequestFacts, origin_form
+from gatekeeper.policy.request_readings import RequestReadings
 from gatekeeper.policy.routing import Bypassed, InRoom, Router, Ungated
 
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.access import RequestReadings
 from gatekeeper.policy.default_rules import access_rules
 from gatekeeper.policy.facts import Client, Fact, RequestFacts
+from gatekeeper.policy.request_readings import RequestReadings
 from gatekeeper.policy.routing import Bypassed, InRoom, Rejected, Route, Router, Ungated
 from tests.linear_time import assert_linear
 
