@@ -14,12 +14,11 @@ from tests.servers import Server, unresponsive_stores
 
 PRIMARY_NAME = "shop"
 _SETTINGS = ("--save", "", "--appendonly", "no", "--bind", "127.0.0.1")
-# A Sentinel takes a server for lost after two seconds.
 _SENTINEL = """
 port {port}
 bind 127.0.0.1
 sentinel monitor {name} 127.0.0.1 {primary} 2
-sentinel down-after-milliseconds {name} 2000
+sentinel down-after-milliseconds {name} {lost_after_ms}
 sentinel failover-timeout {name} 4000
 """
 
@@ -52,15 +51,22 @@ class PortServer(Server):
 
 
 class SentinelServer(PortServer):
-    """One that watches the primary on `primary`."""
+    """One that watches the primary on `primary`, and takes it for lost after `lost_after_ms`."""
 
-    def __init__(self, primary: int) -> None:
+    def __init__(self, primary: int, *, lost_after_ms: int = 2000) -> None:
         super().__init__()
-        text = _SENTINEL.format(port=self.port, name=PRIMARY_NAME, primary=primary)
+        text = _SENTINEL.format(
+            port=self.port, name=PRIMARY_NAME, primary=primary, lost_after_ms=lost_after_ms
+        )
         (self.home / "sentinel.conf").write_text(text)
 
     def _command(self) -> list[str]:
         return [str(get_binary_path()), "sentinel.conf", "--sentinel"]
+
+
+def sentinel_url(*sentinels: SentinelServer) -> str:
+    hosts = ",".join(f"127.0.0.1:{each.port}" for each in sentinels)
+    return f"redis+sentinel://{hosts}/{PRIMARY_NAME}"
 
 
 @dataclass(frozen=True)
@@ -71,8 +77,7 @@ class StoreGroup:
 
     @property
     def url(self) -> str:
-        hosts = ",".join(f"127.0.0.1:{each.port}" for each in self.sentinels)
-        return f"redis+sentinel://{hosts}/{PRIMARY_NAME}"
+        return sentinel_url(*self.sentinels)
 
     def is_ready(self) -> bool:
         """Whether each Sentinel knows the replica and the other two, as a fail-over requires."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import json
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -89,6 +90,8 @@ def parse_entry(line: str | bytes) -> Entry:
         raise ValueError("expected texts")
     if not all(isinstance(value, str | int | float | None) for value in values):
         raise ValueError("expected single values")
+    if not all(math.isfinite(value) for value in values if isinstance(value, int | float)):
+        raise ValueError("expected numbers")  # NaN and Infinity are no JSON for a browser
     try:
         return Entry(**raw, before=values[0], after=values[1])
     except TypeError as error:

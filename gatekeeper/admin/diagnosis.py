@@ -117,7 +117,12 @@ def _replicas(seen: Observations) -> Iterator[Finding]:
         verb = "is" if len(seen.silent) == 1 else "are"
         text = f"{len(seen.silent)} of {total} replicas {verb} not reporting: {names}{more}."
         yield Finding("bad", text)
-    events_up = [figures.events_up for figures in seen.readings[-1].replicas.values()]
+    newest = seen.readings[-1].replicas.values()
+    lost = sum(not figures.store_up for figures in newest)
+    if lost and seen.store_lost_at_s is None:
+        text = f"The store does not serve {lost:,} of {len(newest):,} replicas: "
+        yield Finding("bad", text + "their log has what it says (store_unreachable).")
+    events_up = [figures.events_up for figures in newest]
     if seen.events_on and events_up and not all(events_up):
         down, total = events_up.count(False), len(events_up)
         text = f"NATS is unreachable for {down:,} of {total:,} replicas: "

@@ -235,12 +235,22 @@ class ControlPlane:
         problems = [worker.problem for worker in self._workers if worker.problem]
         try:
             await store.ping()
+            problems += self._without_store()
         except StoreError as error:
             problems.append(error.public)
         edge = self._edge()
         if edge is not None and not edge.running:
             problems.append("the edge is not running")
         return problems
+
+    def _without_store(self) -> list[str]:
+        """A store may reply to `PING` and refuse all else: a replica, a cluster that is down."""
+        known = self._monitor.replicas
+        return [
+            f"the store does not serve worker {worker.number}"
+            for worker in self._workers
+            if worker.replica in known and not known[worker.replica].figures.store_up
+        ]
 
 
 def _trusted(config: Config) -> list[Network]:

@@ -373,7 +373,7 @@ class Queue:
             known = self._newest_known()
             first = self._first_arguments(known)
             reply = await self._store.run(script, keys or self._keys, (*first, *arguments))
-            if reply[0] != b"behind":
+            if reply[:1] != [b"behind"]:
                 state, rest = self._parsed(reply)
                 self.told.follow(state.epoch)
                 self._on_state(state)

@@ -25,6 +25,7 @@ from prometheus_client import Histogram
 from gatekeeper import metrics
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StoreError
+from gatekeeper.printable import printable
 from gatekeeper.room.resp_connection import Wire
 from gatekeeper.room.store_address import StoreAddress
 
@@ -37,6 +38,7 @@ _FULL = ("OOM command not allowed", "Out of memory")
 _ELSEWHERE = ("READONLY ", "MASTERDOWN ")
 # uvloop raises RuntimeError for a write to a connection that was just reset.
 _FAILURES = (hiredis.HiredisError, OSError, TimeoutError, RuntimeError)
+_MOST_WORDS = 300  # characters of an error, in a log or for an operator
 _KEY_NAMES = (
     "queue", "deadlines", "active", "revoked", "spent", "replicas", "state",
     "unconfirmed", "missed", "sessions", "lanes", "holders", "held_until", "lane_polls",
@@ -242,6 +244,10 @@ def _listed(reply: Any) -> list[Any]:
 def _translated(error: Exception, operation: str) -> StoreError:
     # At its first write the server refuses the script; inside the script its error quotes this
     # text.
-    if any(each in str(error) for each in _FULL):
+    words = printable(str(error))[:_MOST_WORDS]
+    if any(each in words for each in _FULL):
         return StoreFull("the store is full")
-    return StoreError(f"the store did not respond to {operation!r}")
+    if isinstance(error, hiredis.HiredisError):
+        return StoreError(f"the store refused {operation!r}: {words}")
+    cause = f": {words}" if words else ""  # a timeout has none
+    return StoreError(f"the store did not respond to {operation!r}{cause}")

@@ -3,11 +3,11 @@
 Rules. redis-py opens a connection, does its TLS, login and database, names it, and asks the
 Sentinels; then the connection is handed over, so that commands do without redis-py's 150 µs each.
 Behind Sentinels each connection is opened to the primary that they name at that moment, and used
-only if that server says that it is one: a Sentinel may be behind. A demoted primary accepts writes
-until a Sentinel makes it a replica, which takes up to 10 s, and loses them then. So while a
-connection is open the Sentinels are asked each second, and it is closed when they name another
-server. A Sentinel that does not respond takes a quarter of the store's timeout, and is asked last
-from then on.
+only if that server says that it is one: a Sentinel may be behind, and is asked last from then on. A
+demoted primary accepts writes until a Sentinel makes it a replica, which takes up to 10 s, and
+loses them then. So while a connection is open the Sentinels are asked each second, and it is closed
+when they name another server. A Sentinel that does not respond takes a quarter of the store's
+timeout, and is asked last as well.
 """
 
 from __future__ import annotations
@@ -103,29 +103,38 @@ class StoreAddress:
 
     async def open(self) -> Wire:
         """A connection ready for commands; raises OSError or hiredis.ReplyError."""
+        if self._sentinel is None:
+            return await self._connect()
+        self._server = await self._find(self._sentinel)
+        self._opener.host, self._opener.port = self._server
         try:
-            if self._sentinel:
-                self._server = await self._find(self._sentinel)
-                self._opener.host, self._opener.port = self._server
-            wire = await self._connect()
-        except RedisError as error:
-            cause = _cause(error)
-            if isinstance(cause, _REFUSALS):
-                raise hiredis.ReplyError(str(cause)) from error
-            raise ConnectionError(str(cause)) from error
-        if self._sentinel:
-            try:
-                await self._check_role(wire)
-            except BaseException:
-                wire.abort()
-                raise
-            watch = self._watch(wire, self._server, self._sentinel)
-            task = asyncio.create_task(watch, name="primary")
-            self._watching.add(task)
-            task.add_done_callback(self._watching.discard)
+            wire = await self._connect_to_primary()
+        except BaseException:
+            # What this Sentinel names does not serve. Another may know better.
+            self._sentinel.sentinels.append(self._sentinel.sentinels.pop(0))
+            raise
+        watch = self._watch(wire, self._server, self._sentinel)
+        task = asyncio.create_task(watch, name="primary")
+        self._watching.add(task)
+        task.add_done_callback(self._watching.discard)
+        return wire
+
+    async def _connect_to_primary(self) -> Wire:
+        wire = await self._connect()
+        try:
+            await self._check_role(wire)
+        except BaseException:
+            wire.abort()
+            raise
         return wire
 
     async def _connect(self) -> Wire:
+        try:
+            return await self._connect_by_any_name()
+        except RedisError as error:
+            raise _translated(error) from error
+
+    async def _connect_by_any_name(self) -> Wire:
         try:
             try:
                 await self._opener.connect()
@@ -167,6 +176,8 @@ class StoreAddress:
             host, port = await sentinel.discover_master(self._primary)
         except MasterNotFoundError as error:
             raise ConnectionError(f"no Sentinel names a primary: {error}") from error
+        except RedisError as error:
+            raise _translated(error) from error
         if (host, port) != self._server:
             log.info("store_primary", name=self._primary, address=f"{host}:{port}")
         return host, port
@@ -175,6 +186,13 @@ class StoreAddress:
 def _cause(error: RedisError) -> RedisError:
     """redis-py wraps what a server at a Unix socket says."""
     return error.__cause__ if isinstance(error.__cause__, RedisError) else error
+
+
+def _translated(error: RedisError) -> Exception:
+    cause = _cause(error)
+    if isinstance(cause, _REFUSALS):
+        return hiredis.ReplyError(str(cause))
+    return ConnectionError(str(cause))
 
 
 def _sentinel(url: SentinelUrl, tls: dict[str, Any], timeout_s: float) -> Sentinel:

@@ -104,6 +104,7 @@ async def test_disk_error_is_counted_and_does_not_raise(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", [
         "", "null", "[]", "{}", '{"at": 1}', "\ud800", '{"at":1,"who":"a","what":"b"}',
         '{"at":"a","who":"a","what":"b","to":[]}', '{"at":"a","who":"a","what":"b","after":"c"}',
+        '{"at":"a","who":"a","what":"b","to":NaN}', '{"at":"a","who":"a","what":"b","from":1e999}',
     ],
 )  # fmt: skip
 def test_invalid_line_raises_value_error(line: str) -> None:

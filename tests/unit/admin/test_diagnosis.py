@@ -189,6 +189,19 @@ def test_unreachable_store_comes_first() -> None:
     )
 
 
+def test_store_that_refuses_a_replica_is_named() -> None:
+    """The operator may read from it: a replica of a store, which cannot be written to."""
+    refused = replace(figures("one"), store_up=False)
+    first = diagnose(observations(MOVING, after=refused))[0]
+    assert first == Finding(
+        "bad",
+        "The store does not serve 1 of 1 replicas: their log has what it says (store_unreachable).",
+    )
+    assert "does not serve" not in " ".join(
+        texts(observations(MOVING, after=refused, store_lost_at_s=NOW_S - 40))
+    )
+
+
 def test_failing_origin_has_share_and_causes() -> None:
     before = figures("one", origin=answers(1000), failures={"502": 50})
     one_cause = figures("one", origin=answers(2000), failures={"502": 170})

@@ -27,18 +27,27 @@ def test_store_at_maxmemory_is_full(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "public"),
     [
-        hiredis.ReplyError("ERR max number of clients reached"),
-        hiredis.ReplyError("LOADING Dragonfly is loading the dataset in memory"),
-        hiredis.ReplyError("ERR value is out of range"),
-        hiredis.ReplyError(IN_SCRIPT.format("not a number")),
-        hiredis.ReplyError("BUSY script running"),
-        TimeoutError(),
-        ConnectionResetError("memory"),
+        (
+            hiredis.ReplyError("READONLY You can't write against a read only replica."),
+            "the store refused 'poll': READONLY You can't write against a read only replica.",
+        ),
+        (hiredis.ReplyError("MOVED 7 10.0.0.1:1"), "the store refused 'poll': MOVED 7 10.0.0.1:1"),
+        (
+            hiredis.ReplyError(IN_SCRIPT.format("not a number")),
+            f"the store refused 'poll': {IN_SCRIPT.format('not a number')}",
+        ),
+        (hiredis.ReplyError("ERR \x1b[2J"), r"the store refused 'poll': ERR \u001b[2J"),
+        (TimeoutError(), "the store did not respond to 'poll'"),
+        (ConnectionResetError("memory"), "the store did not respond to 'poll': memory"),
     ],
 )
-def test_other_error_is_a_lost_store(error: Exception) -> None:
+def test_other_error_is_a_lost_store_with_its_cause(error: Exception, public: str) -> None:
     translated = _translated(error, "poll")
     assert not isinstance(translated, StoreFull)
-    assert translated.public == "the store did not respond to 'poll'"
+    assert translated.public == public
+
+
+def test_error_of_the_store_is_cut_to_a_line_of_a_log() -> None:
+    assert len(_translated(hiredis.ReplyError("x" * 10_000), "poll").public) < 400

@@ -1,0 +1,53 @@
+"""A store that replies, and does not serve: what operators read, and how the gate goes on."""
+
+import pytest
+
+from gatekeeper.errors import StoreError
+from gatekeeper.room.store import RedisStore
+from tests.gates import GateProcess, Origin, Visitor
+from tests.integration.failure.test_start_without_store import shared
+from tests.integration.ops.process_settings import settings
+from tests.ports import free_port
+from tests.servers import eventually
+from tests.store_group import PortServer, SentinelServer, sentinel_url
+
+
+async def problems_of(gate: GateProcess) -> list[str]:
+    response = await Visitor(gate.admin_url).request("GET", "/readyz")
+    problems: list[str] = response.json.get("problems", [])
+    assert response.status == (503 if problems else 200)
+    return problems
+
+
+async def is_ready(gate: GateProcess) -> bool:
+    return not await problems_of(gate)
+
+
+@pytest.mark.valkey
+async def test_read_only_store_is_a_problem_with_its_words_in_the_log() -> None:
+    """A server that became a replica replies to `PING`."""
+    with PortServer("--replicaof", "127.0.0.1", str(free_port())) as server:
+        async with Origin.running() as origin:
+            with GateProcess(settings(origin.url, more=shared(server.url))) as gate:
+                await gate.wait_until_serving()
+                problems = await eventually(lambda: problems_of(gate))
+                assert problems == ["the store does not serve worker 1"]
+                [lost] = [line for line in gate.logs() if line["event"] == "store_unreachable"]
+                assert "READONLY You can't write against a read only replica" in lost["error"]
+                with server.client() as client:
+                    client.replicaof("NO", "ONE")
+                await eventually(lambda: is_ready(gate))
+
+
+@pytest.mark.valkey
+async def test_sentinel_that_names_a_dead_server_is_asked_last() -> None:
+    with (
+        PortServer() as primary,
+        SentinelServer(free_port(), lost_after_ms=600_000) as behind,
+        SentinelServer(primary.port) as informed,
+    ):
+        store = RedisStore(sentinel_url(behind, informed), timeout_s=5)
+        with pytest.raises(StoreError):
+            await store.ping()
+        await store.ping()
+        await store.close()
