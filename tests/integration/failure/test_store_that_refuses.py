@@ -5,8 +5,7 @@ import pytest
 from gatekeeper.errors import StoreError
 from gatekeeper.room.store import RedisStore
 from tests.gates import GateProcess, Origin, Visitor
-from tests.integration.failure.test_start_without_store import shared
-from tests.integration.ops.process_settings import settings
+from tests.integration.ops.process_settings import settings, shared_servers
 from tests.ports import free_port
 from tests.servers import eventually
 from tests.store_group import PortServer, SentinelServer, sentinel_url
@@ -28,7 +27,7 @@ async def test_read_only_store_is_a_problem_with_its_words_in_the_log() -> None:
     """A server that became a replica replies to `PING`."""
     with PortServer("--replicaof", "127.0.0.1", str(free_port())) as server:
         async with Origin.running() as origin:
-            with GateProcess(settings(origin.url, more=shared(server.url))) as gate:
+            with GateProcess(settings(origin.url, more=shared_servers(server.url))) as gate:
                 await gate.wait_until_serving()
                 problems = await eventually(lambda: problems_of(gate))
                 assert problems == ["the store does not serve worker 1"]
