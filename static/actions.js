@@ -40,7 +40,8 @@ window.gatekeeperActions = (() => {
         case "auto": return dialog("Admit by rate?", "Admit by rate", "Visitors are admitted at " + fine.format(room.rate_per_minute) + "/min. " + drained(room, room.rate_per_minute));
         case "hold": return dialog("Hold the line?", "Hold the line", "Admission is paused until you choose another mode. " + line + " keep their places; " + active + " stay.");
         case "open": return dialog("Open the gate?", "Open the gate", line + " and every newcomer are admitted at once, without the rate" + (room.max_active ? " and the limit of " + whole.format(room.max_active) : "") + "; " + active + " now.");
-        default: return dialog("End admission?", "End admission", "Admission closes, and " + line + " see that it is over. They keep their places: in another mode the line goes on; " + active + " stay.");
+        case "ended": return dialog("End admission?", "End admission", "Admission closes, and " + line + " see that it is over. They keep their places: in another mode the line goes on; " + active + " stay.");
+        default: throw new Error("there are no words for the mode " + values.mode);
       }
       case "rate": {
         const rate = perMinute(values.rate);

@@ -1,14 +1,15 @@
 """Hypothesis profiles: how many examples a property test tries.
 
 Rules: `dev` is the default; `ci` is the same for every run of one revision; `fast` tries two fifths
-of their examples; `thorough`, which `make fuzz` uses, tries twenty times as many. A test that sets
+of their examples and reports one that fails as it was found, since to make it smaller takes up to
+five minutes; `thorough`, which `make fuzz` uses, tries twenty times as many. A test that sets
 its own number takes it from `examples`, so that the profile counts. `HYPOTHESIS_PROFILE` selects
 one.
 """
 
 import os
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 _DEFAULT = 100  # Hypothesis's own number, of a property that sets none
 # `make test` has eight minutes and runs with every change: half of the examples find in two runs
@@ -25,7 +26,8 @@ def examples(count: int) -> int:
 def load_profile() -> None:
     settings.register_profile("dev", deadline=None)
     settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
-    settings.register_profile("fast", deadline=None)
+    phases = [each for each in Phase if each not in {Phase.shrink, Phase.explain}]
+    settings.register_profile("fast", deadline=None, phases=phases)
     settings.register_profile("thorough", deadline=None)
     settings.register_profile(
         PROFILE, settings.get_profile(PROFILE), max_examples=examples(_DEFAULT)

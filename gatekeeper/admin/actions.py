@@ -22,7 +22,7 @@ from gatekeeper.room.state import RoomState
 
 _MAX_GRANT = 1_000_000
 _DIGITS = re.compile(r"[0-9]{1,9}")
-_MODES = "auto, hold, open or ended"
+_MODES = ", ".join(Mode)
 
 Parsed = TypeVar("Parsed")
 
@@ -117,4 +117,4 @@ def _mode(text: str) -> Mode:
     try:
         return Mode(text)
     except ValueError:
-        raise ValueError(f"{shown(text)} is not a mode; expected {_MODES}") from None
+        raise ValueError(f"{shown(text)} is not a mode; expected one of {_MODES}") from None

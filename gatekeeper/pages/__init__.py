@@ -2,6 +2,7 @@
 
 renderer      Pages: every page and asset; checks all templates at the start
 states        what each state shows, one row per state, for the template and the script
+page_state    one such row: what a state says and shows
 state_texts   the rows as the template and the script read them
 problem_states  the rows of pages that no script changes
 waiting_view  what the waiting page shows of one visitor, and the range of an estimated wait

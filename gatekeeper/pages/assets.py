@@ -28,6 +28,9 @@ _COMMENT = re.compile(r"^[ \t]*/\*.*?\*/[ \t]*\n", re.MULTILINE | re.DOTALL)
 # Also indents and empty lines. In built-in files alone: two spaces before // are the house style of
 # a comment beside code.
 _SIDE_COMMENT = re.compile(r"[ \t]{2,}// [^\n]*$|^[ \t]+|^\n", re.MULTILINE)
+# Blanks around these mean nothing in CSS outside of strings, and no string of a built-in file has
+# one of them.
+_CSS_BLANKS = re.compile(r"\s*([{};,])\s*")
 _ENDS_ELEMENT = re.compile(r"</(script|style)|<!--", re.IGNORECASE)  # HTML 4.12.1.3
 
 
@@ -68,8 +71,8 @@ class Assets:
 
     def text(self, name: str) -> str:
         """The text of the file `name`, to embed in a page, without the comments that have lines of
-        their own, and of a built-in file without the others and the indentation; raises KeyError if
-        there is none."""
+        their own, and of a built-in file without the others, the indentation and the blanks of CSS;
+        raises KeyError if there is none."""
         if name in self._texts:
             return self._texts[name]
         text = self._by_served_name[self._served_names[name]].body.decode()
@@ -77,6 +80,7 @@ class Assets:
         text = _COMMENT.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
         if name not in self._overridden:
             text = _SIDE_COMMENT.sub("", text)
+            text = _CSS_BLANKS.sub(r"\1", text) if name.endswith(".css") else text
         if _ENDS_ELEMENT.search(text):
             raise ConfigError(["contains </script, </style or <!--; remove it"], source=name)
         self._texts[name] = text

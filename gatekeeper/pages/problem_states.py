@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from gatekeeper.errors import N_
-from gatekeeper.pages.states import PageState
+from gatekeeper.pages.page_state import PageState
 
 # A page of its own for a request that sent something and creates no place. It never loads itself
 # again: that would be a GET of an address that may know only POST, and no form is sent twice.

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from gatekeeper.pages.states import STATE_ROWS, PageState
+from gatekeeper.pages.page_state import PageState
+from gatekeeper.pages.states import STATE_ROWS
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,11 @@ from gatekeeper.pages.composer import Composer
 from gatekeeper.pages.content import Content, FilledSkeleton, Page, RenderedBody
 from gatekeeper.pages.event_view import EventView
 from gatekeeper.pages.languages import Language, language_by_code
+from gatekeeper.pages.page_state import PageState
 from gatekeeper.pages.samples import SAMPLE_EVENTS, SAMPLE_POSITIONS, SAMPLE_VIEWS
 from gatekeeper.pages.slots import Slot, Value, Values, has_mark
 from gatekeeper.pages.state_texts import names_with, reachable_rows, script_rows, stack
-from gatekeeper.pages.states import STATE_ROWS, PageState
+from gatekeeper.pages.states import STATE_ROWS
 from gatekeeper.pages.templates import Templates
 from gatekeeper.pages.waiting_view import DEFAULT_TITLE, WaitingView, wait_range
 

@@ -25,7 +25,7 @@ from gatekeeper.pages.samples import SAMPLE_EVENTS, SAMPLE_VIEWS
 from gatekeeper.pages.states import STATE_ROWS
 from gatekeeper.pages.waiting_view import WaitingView
 from gatekeeper.policy.pacing import eta_s
-from gatekeeper.policy.phase import Phase
+from gatekeeper.policy.phase import Phase, reason_of
 from gatekeeper.web.facts_reader import FactsReader
 from gatekeeper.web.handler import ORIGIN_AWAY_IN_LINE
 from gatekeeper.web.message import response_of
@@ -35,12 +35,10 @@ from gatekeeper.web.waiting_status import WaitingStatus, rfc3339
 _VIEWS: Mapping[str, WaitingView] = dict((*SAMPLE_VIEWS.items(), *SAMPLE_EVENTS.items()))
 PREVIEW_STATES = (*_VIEWS, "problem", "left", "not_sent")
 _WAITED_S = 300.0
-_PHASES = {  # by the reason that a page shows
-    "held": Phase.HELD,
-    "ended": Phase.ENDED,
-    "before": Phase.BEFORE,
-    "prequeue": Phase.PREQUEUE,
-    "draw": Phase.DRAW,
+_PHASES = {  # by the reason that a page shows; visitors are in line while a room is running
+    reason_of(phase, rate_per_minute=1, active=0, max_active=0): phase
+    for phase in Phase
+    if phase is not Phase.OPEN
 }
 _REFERENCE = "4Q7K-92ZD"
 _HOST = "127.0.0.1"

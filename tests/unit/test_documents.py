@@ -5,9 +5,10 @@ Each of these tests reads all documents.
 
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 from prometheus_client import REGISTRY
 
@@ -27,6 +28,8 @@ from gatekeeper.config.schema import (
     RoomConfig,
 )
 from gatekeeper.metrics import Tally  # and registers what is to be documented
+from gatekeeper.policy.explain import OF_ROOMS
+from gatekeeper.policy.phase import Mode, Phase, Reason
 from tests.repository import DOCUMENTS, ROOT, all_test_names, name_of, text_of, tracked
 
 
@@ -167,6 +170,27 @@ def test_commands_in_documents_exist() -> None:
 def test_readme_lists_every_command() -> None:
     readme = (ROOT / "README.md").read_text()
     assert [name for name in app.commands if f"`gatekeeper {name}" not in readme] == []
+
+
+def test_reference_names_every_phase_reason_mode_and_endpoint() -> None:
+    endpoints = text_of(ROOT / "docs/reference/endpoints.md")
+    commands = text_of(ROOT / "docs/reference/command-line.md")
+    configuration = text_of(ROOT / "docs/reference/configuration.md")
+    fields = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", endpoints, re.MULTILINE))
+    rows = set(re.findall(r"^\| `(?:GET|POST) ([a-z]+)", endpoints, re.MULTILINE))
+    [setting] = re.findall(r"^\| `POST /admin/mode.*", endpoints, re.MULTILINE)
+
+    def lacks(text: str, names: Iterable[str]) -> list[str]:
+        return [name for name in names if f"`{name}`" not in text]
+
+    assert lacks(fields["phase"], Phase) == []
+    assert lacks(fields["reason"], get_args(Reason)) == []
+    assert lacks(setting, Mode) == []
+    assert [mode for mode in Mode if f"| `gatekeeper mode {mode}` |" not in commands] == []
+    assert OF_ROOMS - rows == set()
+    assert lacks(endpoints.partition("gets 403 at")[2].partition(".\n")[0], OF_ROOMS) == []
+    blocked = configuration.partition("endpoints that concern a room")[2].partition(", so that")[0]
+    assert lacks(blocked, OF_ROOMS) == []
 
 
 def test_changelog_has_this_version() -> None:

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from hypothesis import Phase, settings
+
 from tests.repository import ROOT, all_test_names, modules, name_of, text_of, tracked
 
 _TIMEOUT_S = 60
@@ -81,6 +83,24 @@ def test_every_package_maps_its_modules() -> None:
     assert missing == {}
 
 
+def test_maps_of_packages_name_no_module_that_is_gone() -> None:
+    """Each line of a map begins with a module, or a folder and `/`, and two blanks."""
+    stale = {}
+    for package in modules():
+        if package.name == "__init__.py":
+            text = ast.get_docstring(ast.parse(text_of(package))) or ""
+            named = re.findall(r"^(\w+/?) {2,}", text, re.MULTILINE)
+            folder = package.parent
+            gone = {
+                name
+                for name in named
+                if not (folder / (name if name.endswith("/") else f"{name}.py")).exists()
+            }
+            if gone:
+                stale[name_of(package)] = gone
+    assert stale == {}
+
+
 def test_modules_have_unique_file_names() -> None:
     names = [path.name for path in modules() if path.name != "__init__.py"]
     assert {name for name in names if names.count(name) > 1} == set()
@@ -97,6 +117,12 @@ def test_numbers_of_examples_follow_the_profile() -> None:
     fixed = re.compile("max_" + r"examples=(?!examples\()")
     tests = [path for path in tracked() if name_of(path).startswith("tests/")]
     assert [name_of(path) for path in tests if fixed.search(text_of(path))] == []
+
+
+def test_fast_profile_reports_a_failure_as_it_was_found() -> None:
+    """To make a failing example smaller takes up to five minutes; `make test-fast` has one."""
+    assert {Phase.shrink, Phase.explain}.isdisjoint(settings.get_profile("fast").phases)
+    assert Phase.shrink in settings.get_profile("dev").phases
 
 
 def test_visitor_ids_and_exact_numbers_are_checked_in_one_place() -> None:

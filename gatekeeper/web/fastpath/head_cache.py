@@ -27,10 +27,10 @@ _IN_VALUES = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _COOKIE_AT = slice(2, 3)  # where the two names differ
 _MOST_ENTRIES = 4096
 _MOST_BYTES = 2048
-# By `facts_of_field`, a rule on one of the fields that are cut reads one of these facts.
 # Cut from the key: cookies, and the address that a proxy or the edge adds. The key has no peer
-# either. Where `X-Forwarded-*` count, the key has those that say how the visitor is connected.
-KEY_FACTS: Final = ~(Fact.CLIENT | Fact.COOKIES)
+# either. Where `X-Forwarded-*` count, the key has those that say how the visitor is connected. By
+# `facts_of_field`, a rule on one of the fields that are cut reads a fact that is not among these.
+KEY_FACTS: Final = Fact.SCHEME | Fact.HOST | Fact.METHOD | Fact.TARGET | Fact.FIELDS
 
 
 @dataclass(frozen=True, slots=True)

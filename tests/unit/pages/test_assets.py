@@ -4,7 +4,9 @@ import re
 from gzip import decompress
 from pathlib import Path
 
+from gatekeeper.pages.assets import Assets
 from gatekeeper.pages.renderer import Pages
+from tests.repository import ROOT, text_of
 from tests.unit.pages.page_reader import VIEW, Reader, write
 
 
@@ -41,6 +43,25 @@ def test_files_of_the_operator_are_served_too(tmp_path: Path) -> None:
     assert asset is not None
     assert (asset.content_type, asset.body) == ("image/png", b"not really")
     assert "1,284" in reader.words
+
+
+def test_css_of_a_page_lacks_only_blanks() -> None:
+    """Around signs between which they mean nothing; no text in quotes has such a sign."""
+    assets = Assets(overrides=None, prefix="/")
+    for name in ("waiting.css", "admin.css", "shop.css"):
+        file = re.sub(r"/\*.*?\*/", "", text_of(ROOT / "static" / name), flags=re.DOTALL)
+        embedded = assets.text(name)
+        assert not re.search(r"\s[{};,]|[{};,]\s", embedded)
+        assert re.sub(r"\s", "", embedded) == re.sub(r"\s", "", file)
+        assert not re.search(r"[{};,]", "".join(re.findall(r"\"[^\"]*\"|'[^']*'", embedded)))
+        assert embedded.count(" ") > 100
+
+
+def test_css_of_the_operator_is_left_as_it_is(tmp_path: Path) -> None:
+    assets = Assets(
+        overrides=write(tmp_path, "waiting.css", 'a::before { content: "{ , }" }'), prefix="/"
+    )
+    assert assets.text("waiting.css") == 'a::before { content: "{ , }" }'
 
 
 def test_asset_prefix_can_be_set() -> None:

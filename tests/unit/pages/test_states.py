@@ -9,13 +9,13 @@ from typing import get_args
 import pytest
 
 from gatekeeper.pages.assets import built_in
+from gatekeeper.pages.page_state import PageState
 from gatekeeper.pages.problem_states import problem_state
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.pages.samples import SAMPLE_VIEWS
 from gatekeeper.pages.state_texts import names_with, reachable_rows, script_rows, stack
 from gatekeeper.pages.states import (
     STATE_ROWS,
-    PageState,
     StateWithoutPlace,
     WaitingState,
     state_of,
