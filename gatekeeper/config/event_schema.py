@@ -30,6 +30,7 @@ _EARLIEST = datetime(2001, 9, 10, tzinfo=UTC)  # microseconds have 16 digits fro
 _LATEST = datetime(2096, 1, 1, tzinfo=UTC)  # below every provisional turn of `policy.schedule`
 _EXPECTED_TIME = "expected a time with an offset, e.g. 2026-12-01T10:00:00+01:00"
 
+Order = Literal["draw", "arrival"]  # of the visitors of a prequeue
 Spelled = str | int | float | bool  # a value as a file spells it
 
 
@@ -95,7 +96,7 @@ class EventConfig(Section):
     prequeue: Time | None = None
     start: Time
     end: Time | None = None
-    order: Literal["draw", "arrival"] = "draw"
+    order: Order = "draw"
     before: Literal["normal", "closed"] = "normal"
     after: Literal["ended", "normal"] = "ended"
     beacon: Annotated[str, BeforeValidator(_beacon)] = ""

@@ -7,6 +7,7 @@ lanes      lanes, and the turn of a visitor with a head start
 reference  what a visitor reads to the support
 ordering   what the queue is ordered by, and what a watermark has released
 schedule   the events of a room: phases by time, the turns of a draw
+event_order  the order of the queue by the events of a room
 planned_events  the file's events and the live ones as one schedule
 event_changes  what operators do to events: add, move, open now, cancel
 draw       the arithmetic of a draw: secret, commitment, seed, turns

@@ -8,7 +8,7 @@ the turn out.
 
 A strategy is an `Ordering`: a pure function from a visitor and their arrival to a turn, the same on
 every replica and at any time, so that a store that lost everything gets the queue back from the
-tickets. `policy.schedule` is one more: for arrivals in the prequeue of a draw
+tickets. `policy.event_order` is one more: for arrivals in the prequeue of a draw
 `turn = f(seed, visitor id)`, and for others the arrival.
 
 Before a draw a confirmed visitor's ticket names a provisional turn, PROVISIONAL_US plus the

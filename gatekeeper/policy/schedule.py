@@ -19,9 +19,9 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
-from gatekeeper.config.event_schema import MOST_EVENTS, NEVER_US, Spelled
+from gatekeeper.config.event_schema import MOST_EVENTS, NEVER_US, Order, Spelled
 from gatekeeper.config.types import parse_rate_per_minute
 from gatekeeper.policy import draw
 from gatekeeper.policy.numbers import is_exact_int
@@ -69,7 +69,7 @@ class Event:
     announced_us: int
     prequeue_us: int | None = None
     end_us: int | None = None
-    order: Literal["draw", "arrival"] = "draw"
+    order: Order = "draw"
     before: Literal["normal", "closed"] = "normal"
     after: Literal["ended", "normal"] = "ended"
     beacon: str = ""
@@ -244,9 +244,12 @@ class Schedule:
         return arrival_us if event is None else event.turn_us(visitor, arrival_us, lane)
 
     @cached_property
-    def has_draws(self) -> bool:
+    def has_orders(self) -> bool:
         """Whether any turn can differ from the arrival."""
-        return any(event.has_draw and not event.cancelled for event in self.events)
+        return any(
+            event.order != "arrival" and event.span_us > 0 and not event.cancelled
+            for event in self.events
+        )
 
     # As replicas keep it.
 
@@ -275,33 +278,6 @@ class Schedule:
 
 
 NO_EVENTS = Schedule()
-
-
-@dataclass(frozen=True, slots=True)
-class EventOrder:
-    """The order that a schedule gives (the protocol `Ordering`); `gathering` is the event whose
-    prequeue lasts now."""
-
-    schedule: Schedule
-    gathering: Event | None
-
-    @classmethod
-    def of(cls, schedule: Schedule, window: Window) -> EventOrder:
-        return cls(schedule, window.event if window.phase is Phase.PREQUEUE else None)
-
-    def turn_us(self, visitor: VisitorId, arrival_us: int, lane: str = "") -> int:  # noqa: ARG002
-        event = self.schedule.covering(arrival_us)
-        if event is None:
-            return arrival_us
-        if event is self.gathering or (lane and event.drawn is None):
-            return PROVISIONAL_US + arrival_us
-        # Not returned before the opening: behind all that are drawn. A lane's visitor, of whom
-        # there is one for each invitation, stands behind those of the lane.
-        span = event.drawn.span_of(lane) if event.drawn else None
-        return event.start_us if span is None else span.last_us
-
-    def drawn_turn_us(self, visitor: VisitorId, arrival_us: int, lane: str = "") -> int:
-        return self.schedule.drawn_turn_us(visitor, arrival_us, lane)
 
 
 @lru_cache(maxsize=256)  # rooms, each with some versions
@@ -335,7 +311,7 @@ _DEFAULTS: dict[str, Any] = {
     "drawn": None,
 }
 _CHOICES = {
-    "order": ("draw", "arrival"),
+    "order": get_args(Order),
     "before": ("normal", "closed"),
     "after": ("ended", "normal"),
 }

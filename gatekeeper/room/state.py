@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from gatekeeper.config.settings import MAX_OVERRIDES_CHARACTERS
 from gatekeeper.config.types import parse_message
+from gatekeeper.policy.event_order import EventOrder
 from gatekeeper.policy.numbers import is_exact_int, is_exact_number
 from gatekeeper.policy.ordering import ARRIVAL_ORDER, Ordering
 from gatekeeper.policy.phase import (
@@ -24,7 +25,7 @@ from gatekeeper.policy.phase import (
     phase_of,
     reason_of,
 )
-from gatekeeper.policy.schedule import EventOrder, Schedule, Window, parse_schedule
+from gatekeeper.policy.schedule import Schedule, Window, parse_schedule
 
 _FIELDS_IN_REPLY = 27
 _TEXTS = ("mode", "message", "overrides", "events")
@@ -104,7 +105,7 @@ class RoomState:
             rate = rate if own_rate is None else own_rate
         object.__setattr__(self, "schedule", schedule)
         object.__setattr__(self, "window", window)
-        ordering = EventOrder.of(schedule, window) if schedule.has_draws else ARRIVAL_ORDER
+        ordering = EventOrder.of(schedule, window) if schedule.has_orders else ARRIVAL_ORDER
         object.__setattr__(self, "ordering", ordering)
         object.__setattr__(self, "phase", phase)
         object.__setattr__(self, "shown_message", self.message if message is None else str(message))

@@ -13,6 +13,7 @@ from typing import Literal
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
+from gatekeeper.config.event_schema import Order
 from gatekeeper.errors import ConfigError, Conflict, NotFound
 from gatekeeper.policy.draw import lane_spans
 from gatekeeper.policy.event_changes import (
@@ -36,6 +37,7 @@ SIGNING_SECRET = b"machine" * 5
 KEYS = SigningKeys((SIGNING_SECRET,))
 UNKNOWN_KEYS = SigningKeys((b"another" * 5,))
 _PENDING = {"planned", "prequeue"}
+ORDERS: st.SearchStrategy[Order] = st.sampled_from(["draw", "draw", "draw", "arrival"])
 
 Change = Callable[[Schedule, int], Schedule]
 
@@ -49,7 +51,7 @@ class EventRules(VisitorRules):
         prequeue_s=st.sampled_from([0, 0, 0, 5, 40, None]),
         opens_after_s=st.sampled_from([5, 30, 30, 100]),
         lasts_s=st.sampled_from([None, None, 60, 300]),
-        order=st.sampled_from(["draw", "draw", "draw", "arrival"]),
+        order=ORDERS,
         before=st.sampled_from(["normal", "closed"]),
         after=st.sampled_from(["ended", "normal"]),
     )
@@ -59,7 +61,7 @@ class EventRules(VisitorRules):
         prequeue_s: int | None,
         opens_after_s: int,
         lasts_s: int | None,
-        order: Literal["draw", "arrival"],
+        order: Order,
         before: Literal["normal", "closed"],
         after: Literal["ended", "normal"],
     ) -> None:
@@ -120,20 +122,20 @@ class EventRules(VisitorRules):
         for at in ats:
             self.call("tick", at, keys)
 
-    @rule(at=REPLICAS, count=st.integers(2, 6))
-    def visitors_gather(self, at: int, count: int) -> None:
+    @rule(at=REPLICAS, count=st.integers(2, 6), order=ORDERS)
+    def visitors_gather(self, at: int, count: int, order: Order) -> None:
         """In a prequeue, which may have to begin."""
         if not self.events_in(_PENDING):
-            self.an_event_is_planned(at, 0, 30, None, "draw", "normal", "ended")
+            self.an_event_is_planned(at, 0, 30, None, order, "normal", "ended")
         for event in self.events_in(_PENDING):
             self.pass_until(event.first_us)
             self.newcomers(at=at, count=count, confirm=True)
 
-    @rule(at=REPLICAS, ticks=st.lists(REPLICAS, max_size=2))
-    def an_event_opens(self, at: int, ticks: list[int]) -> None:
+    @rule(at=REPLICAS, ticks=st.lists(REPLICAS, max_size=2), order=ORDERS)
+    def an_event_opens(self, at: int, ticks: list[int], order: Order) -> None:
         """In steps, since visitors keep polling."""
         if not self.events_in({"prequeue"}):
-            self.visitors_gather(at=at, count=3)
+            self.visitors_gather(at=at, count=3, order=order)
         for event in self.events_in({"prequeue"}):
             while self.model.now_us < event.start_us:
                 self.pass_until(min(event.start_us, self.model.now_us + _us(20)))

@@ -8,10 +8,11 @@ evenly.
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gatekeeper.policy.event_order import EventOrder
 from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Mode, Phase
 from gatekeeper.policy.rules import Rules
-from gatekeeper.policy.schedule import NO_EVENTS, EventOrder, Schedule
+from gatekeeper.policy.schedule import NO_EVENTS, Schedule
 from gatekeeper.policy.tokens import VisitorId
 
 UNIT = 10**9

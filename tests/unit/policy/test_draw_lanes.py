@@ -20,6 +20,7 @@ from gatekeeper.policy.draw import (
 )
 from gatekeeper.policy.draw_record import DrawRecord, DrawRecordError, parse_record
 from gatekeeper.policy.draw_verification import DrawVerification
+from gatekeeper.policy.event_order import EventOrder
 from gatekeeper.policy.lanes import turn_ahead_us
 from gatekeeper.policy.ordering import PROVISIONAL_US, turn_of
 from gatekeeper.policy.phase import Phase
@@ -27,7 +28,6 @@ from gatekeeper.policy.schedule import (
     NO_EVENTS,
     Drawn,
     Event,
-    EventOrder,
     Schedule,
     parse_schedule,
 )

@@ -12,10 +12,11 @@ import pytest
 
 from gatekeeper.config.event_schema import NEVER_US, EventConfig, spell_time
 from gatekeeper.policy.draw import commitment_of, draw_secret, drawn_turn_us, seed_of
+from gatekeeper.policy.event_order import EventOrder
 from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.planned_events import MARGIN_US, SigningKeys, merged
-from gatekeeper.policy.schedule import NO_EVENTS, Drawn, Event, EventOrder, Schedule, parse_schedule
+from gatekeeper.policy.schedule import NO_EVENTS, Drawn, Event, Schedule, parse_schedule
 from gatekeeper.policy.tokens import VisitorId
 
 BASE_US = 1_800_000_000_000_000

@@ -1,0 +1,43 @@
+"""The order of a room's queue by its events: an `Ordering` of `policy.ordering`.
+
+Rules. Pure. Arrivals in the prequeue of a draw have the turn that they drew, or a provisional one
+until then; every other arrival is its own turn. A turn must be above every turn that was released
+before its visitor came: another one than the arrival is only for arrivals in a prequeue, since no
+visitor is released in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gatekeeper.policy.ordering import PROVISIONAL_US
+from gatekeeper.policy.phase import Phase
+from gatekeeper.policy.schedule import Event, Schedule, Window
+from gatekeeper.policy.tokens import VisitorId
+
+
+@dataclass(frozen=True, slots=True)
+class EventOrder:
+    """The order that a schedule gives (the protocol `Ordering`); `gathering` is the event whose
+    prequeue lasts now."""
+
+    schedule: Schedule
+    gathering: Event | None
+
+    @classmethod
+    def of(cls, schedule: Schedule, window: Window) -> EventOrder:
+        return cls(schedule, window.event if window.phase is Phase.PREQUEUE else None)
+
+    def turn_us(self, visitor: VisitorId, arrival_us: int, lane: str = "") -> int:  # noqa: ARG002
+        event = self.schedule.covering(arrival_us)
+        if event is None:
+            return arrival_us
+        if event is self.gathering or (lane and event.drawn is None):
+            return PROVISIONAL_US + arrival_us
+        # Not returned before the opening: behind all that are drawn. A lane's visitor, of whom
+        # there is one for each invitation, stands behind those of the lane.
+        span = event.drawn.span_of(lane) if event.drawn else None
+        return event.start_us if span is None else span.last_us
+
+    def drawn_turn_us(self, visitor: VisitorId, arrival_us: int, lane: str = "") -> int:
+        return self.schedule.drawn_turn_us(visitor, arrival_us, lane)
