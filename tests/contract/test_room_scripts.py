@@ -254,7 +254,7 @@ def test_script_uses_declared_keys_and_portable_commands(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_script_leaves_mode_and_phase_to_the_gate(name: str) -> None:
-    """`phase_gate` and `admission_gate` of `_room.lua` decide whether a room admits."""
+    """`phase_gate` and `admission_gate` of `_admission.lua` decide whether a room admits."""
     text = ((files("gatekeeper.room") / "scripts") / f"{name}.lua").read_text()
     assert not re.search(r"\.mode\s*[=~]=|\bphase\s*[=~]=", re.sub(r"--[^\n]*", "", text))
 

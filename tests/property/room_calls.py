@@ -335,7 +335,7 @@ class RoomCalls(RuleBasedStateMachine):
     def check_admissions(self, count: int, before: Account) -> None:
         given_back = self.model.returned - before.returned
         self.admissions.give_back(given_back)
-        if self.model.mode in {Mode.HOLD, Mode.ENDED}:
+        if self.model.is_shut():
             assert count == 0
         if self.model.mode is Mode.AUTO and count:
             assert not is_shut(self.model.schedule, self.model.now_us), "early"

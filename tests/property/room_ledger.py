@@ -10,7 +10,7 @@ from typing import Literal
 
 from gatekeeper.policy.event_order import EventOrder
 from gatekeeper.policy.ordering import PROVISIONAL_US
-from gatekeeper.policy.phase import Mode, Phase
+from gatekeeper.policy.phase import Mode, Phase, is_moving, phase_of
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.schedule import NO_EVENTS, Schedule
 from gatekeeper.policy.tokens import VisitorId
@@ -148,6 +148,10 @@ class RoomLedger:
             if isinstance(each, WaitingState) and not self.schedule.events:
                 each.turn_us %= PROVISIONAL_US
 
+    def is_shut(self) -> bool:
+        """Whether the operator's mode admits no visitor."""
+        return not is_moving(phase_of(self.mode))
+
     def is_closed(self) -> bool:
         """Whether events admit no visitor now, in mode AUTO."""
         is_running = self.schedule.at(self.now_us).phase is Phase.RUNNING
@@ -205,7 +209,7 @@ class RoomLedger:
         return max(self._level_now() // UNIT, 0) + self.grants
 
     def _due(self) -> int:
-        if self.now_us < self.recovering_until_us or self.mode in {Mode.HOLD, Mode.ENDED}:
+        if self.now_us < self.recovering_until_us or self.is_shut():
             return 0
         if self.mode is Mode.OPEN:
             return 10**9

@@ -6,7 +6,7 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.policy.facts import Client, Fact, FactSet, RequestFacts
 from gatekeeper.policy.routing import InRoom
 from gatekeeper.web.fastpath.head_cache import HeadCache, HeadEntry
-from tests.unit.web.fastpath.test_lookup import GATES, head
+from tests.unit.web.fastpath.lookup_scene import GATES, head
 
 HEAD = head("/")
 A_NEW_FACT = 1 << 20  # of a later release
