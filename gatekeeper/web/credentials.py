@@ -122,7 +122,7 @@ class Credentials:
         cookies = "; ".join(facts.cookies)
         if not facts.queue_tokens and not facts.page_tickets:
             return self.read_cookie(cookies, secure=facts.is_secure, now_s=now_s, revoked=revoked)
-        stored = self._stored(cookies, secure=facts.is_secure, now_s=now_s)
+        stored = self._stored(cookies, secure=facts.is_secure, now_s=now_s, revoked=revoked)
         by_app = self._valid(facts.queue_tokens, now_s=now_s)
         by_page = self._valid(facts.page_tickets, now_s=now_s) if stored else []
         tickets = [token for token in by_page if isinstance(token, Ticket)]
@@ -155,19 +155,23 @@ class Credentials:
         if (not before or before.endswith("; ")) and self._starts[secure] not in after:
             # As a rule: the name is there once, in the form that browsers send.
             token = self._tokens.read(after.partition(";")[0], now_s=now_s)
-            if token is not None:
+            if token is not None and not (secure and _has_ended(token, now_s, revoked)):
                 return PresentedToken(token)
-        tokens = self._stored(cookies, secure=secure, now_s=now_s)
+        tokens = self._stored(cookies, secure=secure, now_s=now_s, revoked=revoked)
         return _chosen(tokens, now_s=now_s, revoked=revoked)
 
-    def _stored(self, cookies: str, *, secure: bool, now_s: float) -> list[Token]:
+    def _stored(
+        self, cookies: str, *, secure: bool, now_s: float, revoked: Container[VisitorId]
+    ) -> list[Token]:
         """The valid tokens in a `Cookie` field."""
         tokens = self._valid(self._patterns[secure].findall(cookies), now_s=now_s)
-        if not tokens and secure:
+        if secure and all(_has_ended(each, now_s, revoked) for each in tokens):
             # The place, or the session, of a visitor who came by http before. Any plain-text page
-            # can plant such a cookie, so it counts only where there is no other.
+            # can plant such a cookie, so it counts only where no other does.
             for pattern in self._other_patterns:
-                tokens = tokens or self._valid(pattern.findall(cookies), now_s=now_s)
+                others = self._valid(pattern.findall(cookies), now_s=now_s)
+                if others:
+                    return tokens + others
         return tokens
 
     def _valid(self, values: Iterable[str], *, now_s: float) -> list[Token]:
@@ -241,6 +245,10 @@ def _chosen(
         tickets.values(), key=lambda each: (not each.confirmed, each.arrival_us, each.visitor)
     )
     return PresentedToken(first, others=tuple(others), ended=passes)
+
+
+def _has_ended(token: Token, now_s: float, revoked: Container[VisitorId]) -> bool:
+    return isinstance(token, Pass) and not _counts(token, now_s=now_s, revoked=revoked)
 
 
 def _counts(pass_: Pass, *, now_s: float, revoked: Container[VisitorId]) -> bool:

@@ -165,6 +165,26 @@ EARLY, LATE, LAST = (
 EXPIRED = make_pass(ROOM, now_s=NOW_S, ago_s=2000, expires_in_s=-1)
 
 
+@pytest.mark.parametrize("other", [TICKET, PASS])
+@pytest.mark.parametrize("prefix", ["", "__Secure-"])
+@pytest.mark.parametrize("is_revoked", [True, False])
+def test_session_that_ended_over_tls_hides_no_later_one(
+    other: Token, prefix: str, is_revoked: bool
+) -> None:
+    """A visitor whose session ended, and who came by http again, goes on over TLS."""
+    ended = make_pass(ROOM, now_s=NOW_S) if is_revoked else EXPIRED
+    revoked = frozenset({ended.visitor} if is_revoked else ())
+    pairs = [
+        f"{prefix}gatekeeper-sale={TOKENS.mint(other)}",
+        f"__Host-gatekeeper-sale={TOKENS.mint(ended)}",
+    ]
+    for cookies in map("; ".join, permutations(pairs)):
+        found = credentials().read(facts(cookies), now_s=NOW_S, revoked=revoked)
+        assert found.token == other
+    alone = credentials().read(facts(pairs[1]), now_s=NOW_S, revoked=revoked)
+    assert alone == PresentedToken(ended)
+
+
 def cookies_of(*tokens: Token) -> str:
     return "; ".join(f"gatekeeper-sale={TOKENS.mint(token)}" for token in tokens)
 
