@@ -1,5 +1,6 @@
 """Gatekeeper: a virtual waiting room that runs as a reverse proxy in front of a web site.
 
+- `__main__`: `python -m gatekeeper`
 - `cli`: the command line
 - `demo`: the sample shop and the show
 - `simulate`: simulated visitors, and the verdict on what a gate promised

@@ -144,7 +144,7 @@ def test_installed_wheel_finds_its_data_files(site: Path, tmp_path: Path) -> Non
 
 
 def test_command_runs_from_the_wheel(wheel: Path, site: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "gatekeeper.cli"]
+    command = [sys.executable, "-m", "gatekeeper"]
     output = _run([*command, "--version"], cwd=tmp_path, python_path=str(site))
     assert wheel.name.split("-")[1] in output
     assert "ok: " in _run([*command, "check"], cwd=tmp_path, python_path=str(site))
