@@ -70,5 +70,7 @@ def _tick_interval_s(view: ReplicaView, rules: Rules) -> float:
     )
     if state is None:
         return pause_s
-    change_s = state.window.until_us / 1_000_000 - view.now_s()  # an event begins or ends
-    return min(pause_s, change_s + _AFTER_CHANGE_S) if change_s > 0 else pause_s
+    # An event begins or ends. A call that came just before left the state of before: the next one
+    # is due as well, for a tick at most.
+    change_s = state.window.until_us / 1_000_000 - view.now_s()
+    return min(pause_s, max(change_s, 0) + _AFTER_CHANGE_S) if change_s > -IDLE_TICK_S else pause_s
