@@ -108,7 +108,10 @@ def _override(
     label: str,
     problems: list[str],
 ) -> bool:
-    """Set one key: a text key to `text` itself, any other to the TOML value that `text` spells."""
+    """Set one key: a text key to `text` itself, any other to the TOML value that `text` spells.
+
+    A list may also be its members between commas, and a list of secrets one secret.
+    """
     if section not in _TABLES:
         problems.append(f"{label}: {unknown_section(section, _TABLES)}")
         return False
@@ -117,7 +120,10 @@ def _override(
         return False  # reported when the section is checked
     field = _TABLES[section].model_fields.get(key)
     is_text = field is None or isinstance(field.default, str | float)
-    table[key] = text if is_text else toml_value(text)
+    value = text if is_text else toml_value(text)
+    if isinstance(value, str) and field is not None and field.default == ():
+        value = [member.strip() for member in text.split(",")] if field.repr else [text]
+    table[key] = value
     return True
 
 
