@@ -100,8 +100,10 @@ class NatsEvents:
         try:
             async with asyncio.timeout(_ASK_TIMEOUT_S):
                 await self._up.wait()
-                body = self._signer.sign(subject, b"")
-                message = await self._client.request(subject, body, timeout=_ASK_TIMEOUT_S)
+                signed = self._signer.sign(subject, b"")
+                message = await self._client.request(
+                    subject, timeout=_ASK_TIMEOUT_S, headers=signed
+                )
         except nats.errors.NoRespondersError:
             return False
         except (nats.errors.Error, OSError, TimeoutError) as error:
@@ -234,7 +236,8 @@ class NatsEvents:
             return
         try:
             async with asyncio.timeout(_PUBLISH_TIMEOUT_S):
-                await self._client.publish(subject, self._signer.sign(subject, body))
+                signed = self._signer.sign(subject, body)
+                await self._client.publish(subject, body, headers=signed)
         except (nats.errors.Error, OSError, TimeoutError) as error:
             log.warning("event_not_published", subject=subject, error=str(error))
 
@@ -263,7 +266,8 @@ class NatsEvents:
         body = state.to_json(sent_at=now_s, replica=self._replica)
         with suppress(nats.errors.Error, OSError, TimeoutError):
             async with asyncio.timeout(_PUBLISH_TIMEOUT_S):
-                await self._client.publish(message.reply, self._signer.sign(message.subject, body))
+                signed = self._signer.sign(message.subject, body)
+                await self._client.publish(message.reply, body, headers=signed)
 
     async def _on_revoked(self, message: Msg) -> None:
         try:
@@ -286,7 +290,8 @@ class NatsEvents:
     def _verified(self, message: Msg) -> bytes:
         if len(message.data) > _MOST_BYTES:
             raise ValueError(f"expected at most {_MOST_BYTES} bytes, got {len(message.data)}")
-        return self._signer.verify(message.subject, message.data)
+        self._signer.verify(message.subject, message.data, message.headers)
+        return message.data
 
     def _drop(self, message: Msg, error: Exception) -> None:
         now_s = asyncio.get_running_loop().time()

@@ -1,12 +1,14 @@
 """One connection to NATS per replica, and a log that pairs each outage with its recovery."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import nats
 import pytest
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
@@ -17,7 +19,7 @@ from gatekeeper.policy.tokens import VisitorId, new_visitor_id
 from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.events import NatsEvents
 from gatekeeper.room.state import RoomState
-from tests.builders import SECRET
+from tests.builders import SECRET, room_state
 from tests.servers import EventsServer, eventually
 
 ROOM = RoomName("events-connection")
@@ -94,6 +96,29 @@ async def test_connected_client_is_kept_by_later_calls(
             await eventually(lambda: events._connecting is None)
     assert len(opened_clients) == 1
     assert logs == []
+
+
+async def test_messages_are_json_that_other_tools_can_read(events_url: str) -> None:
+    """The subjects, the whole state with its version, and the signature beside it."""
+    state = replace(room_state(), version=7)
+    other = await nats.connect(events_url)
+    subscription = await other.subscribe(f"gatekeeper.{ROOM}.*")
+    await other.flush()
+    async with running_events(events_url) as events:
+        await events.listen(ROOM, RecordingListener())
+        await eventually(events.connected)
+        await events.publish_state(ROOM, state, sent_at_s=1.5)
+        await events.publish_revoked(ROOM, [VisitorId("v" * 22)], count=3)
+        messages = [await subscription.next_msg(timeout=10) for _ in range(2)]
+    await other.close()
+    assert [each.subject for each in messages] == [
+        f"gatekeeper.{ROOM}.state",
+        f"gatekeeper.{ROOM}.revoked",
+    ]
+    sent, revoked = [json.loads(each.data) for each in messages]
+    assert (sent["version"], sent["mode"], sent["rate_per_minute"]) == (7, "auto", 500)
+    assert revoked == {"visitors": ["v" * 22], "revocations": 3}
+    assert all(each.headers for each in messages)
 
 
 async def test_replica_is_connected_once_it_is_subscribed(

@@ -35,7 +35,7 @@ OUTAGES = {"killed": EventsServer.kill, "paused": EventsServer.pause}
 
 
 class SignerOfAnotherRoom(EventSigner):
-    def sign(self, subject: str, body: bytes) -> bytes:
+    def sign(self, subject: str, body: bytes) -> dict[str, str]:
         return super().sign(f"another.{subject}", body)
 
 
@@ -366,7 +366,8 @@ async def publish(
     subject = f"gatekeeper.{room}.{subject}"
     try:
         for body in bodies:
-            await client.publish(subject, signer.sign(subject, body) if signer else body)
+            headers = signer.sign(subject, body) if signer else None
+            await client.publish(subject, body, headers=headers)
         await client.flush(timeout=5)
     finally:
         await client.close()
