@@ -58,7 +58,7 @@ class Observer:
         self.unreadable_tokens = 0
         self.places_lost = self.places_moved = self.sent_back = 0
         self.visits = 0
-        self.reported_rate_per_minute = 0.0
+        self.reported_rate_per_minute: float | None = None  # the highest
         self.waits_s = array("d")  # these two exclude the delay of the crowd itself
         self.eta_errors_s = array("d")  # admission minus first estimate, returners left out
         self.polls = array("l")  # polls of each visitor admitted from the queue …
@@ -123,7 +123,7 @@ class Observer:
                 self.response_times_s.append(now_s - began_s)
         if response.rate_per_minute is not None:
             self.reported_rate_per_minute = max(
-                self.reported_rate_per_minute, response.rate_per_minute
+                self.reported_rate_per_minute or 0.0, response.rate_per_minute
             )
         self._record_violation(visitor, self.bots.received(visitor, response), now_s=now_s)
         match visitor.next_action:
@@ -389,7 +389,7 @@ class Observer:
             failed=self.failures.total(),
             inversions=self.order.inversions,
             rate_per_minute=rates.admissions_per_minute,
-            reported_rate_per_minute=self.reported_rate_per_minute,
+            reported_rate_per_minute=self.reported_rate_per_minute or 0.0,
             requests_per_s=rates.requests_per_s,
             room=self.room,
             starts_in_s=self._starts_in_s(now_s),

@@ -92,7 +92,8 @@ def verdict_of(
     observer: Observer, plan: CrowdPlan, *, problems: Sequence[str], elapsed_s: float
 ) -> Verdict:
     """The verdict on a finished run."""
-    rate = _rate_per_minute(observer, plan)
+    known_rate = _rate_per_minute(observer, plan)
+    rate = known_rate or 0.0
     found = list(problems)
     if observer.arrived == 0:
         found.append("no visitor arrived")
@@ -104,7 +105,7 @@ def verdict_of(
         promises=(
             _order_promise(observer),
             _release_delay_promise(observer),
-            _rate_promise(observer, plan, rate_per_minute=rate),
+            _rate_promise(observer, plan, rate_per_minute=known_rate),
             _max_active_promise(observer),
             _watermark_promise(observer),
             _places_promise(observer),
@@ -126,12 +127,14 @@ def verdict_of(
     )
 
 
-def _rate_per_minute(observer: Observer, plan: CrowdPlan) -> float:
-    """The rate of the plan, or the highest rate that the gate reported."""
+def _rate_per_minute(observer: Observer, plan: CrowdPlan) -> float | None:
+    """The rate of the plan, or the highest rate that the gate reported, if it reported any."""
     if plan.rate_per_minute is not None:
         return plan.rate_per_minute
     reported = [sample.rate_per_minute for sample in observer.samples]
-    return max([observer.reported_rate_per_minute, *reported])
+    if observer.reported_rate_per_minute is not None:
+        reported.append(observer.reported_rate_per_minute)
+    return max(reported, default=None)
 
 
 def _crowd_late_s(observer: Observer) -> float:
@@ -185,10 +188,12 @@ def _release_delay_promise(observer: Observer) -> Promise:
     )
 
 
-def _rate_promise(observer: Observer, plan: CrowdPlan, *, rate_per_minute: float) -> Promise:
+def _rate_promise(observer: Observer, plan: CrowdPlan, *, rate_per_minute: float | None) -> Promise:
     allowed = plan.burst + plan.granted
     if not observer.admitted_ended_s and len(observer.samples) < 2:
         return Promise(RATE, None, "no visitor was admitted")
+    if rate_per_minute is None:
+        return Promise(RATE, None, "no visitor waited and read it; needs --rate or --admin")
     excess, has_counts = _max_above_rate(observer, rate_per_minute=rate_per_minute)
     in_a_minute = _max_in_a_minute(observer)
     allowed += _max_returned(observer) > 0  # the bucket may hold a fraction more than the burst

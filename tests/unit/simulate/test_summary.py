@@ -13,7 +13,7 @@ from gatekeeper.simulate.plan import CrowdPlan
 from gatekeeper.simulate.plot import svg_of
 from gatekeeper.simulate.release_delays import MAX_RELEASE_DELAY_S
 from gatekeeper.simulate.summary import LiveReport, text_of
-from gatekeeper.simulate.verdict import RELEASE_DELAY, Verdict, verdict_of
+from gatekeeper.simulate.verdict import RATE, RELEASE_DELAY, Verdict, verdict_of
 from gatekeeper.simulate.visitor import Action, Visitor, VisitorKind
 
 PROGRESS = Progress(
@@ -59,6 +59,17 @@ def test_verdict_one_broken_promise_is_not_ok(empty: Verdict) -> None:
 
     assert replace(empty, problems=(), promises=(held, unknown)).ok
     assert not replace(empty, problems=(), promises=(held, unknown, broken)).ok
+
+
+@pytest.mark.parametrize(("reported", "held"), [(None, None), (0.0, False), (600.0, True)])
+def test_rate_is_judged_only_where_it_is_known(reported: float | None, held: bool | None) -> None:
+    """A crowd that went straight through has read no rate."""
+    observer = Observer()
+    observer.admitted_began_s.extend(range(15))
+    observer.admitted_ended_s.extend(range(15))
+    observer.reported_rate_per_minute = reported
+    verdict = verdict_of(observer, CrowdPlan(("http://127.0.0.1:1",)), problems=[], elapsed_s=20)
+    assert [each.held for each in verdict.promises if each.name == RATE] == [held]
 
 
 @pytest.mark.parametrize(
