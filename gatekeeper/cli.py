@@ -182,7 +182,8 @@ def preview(
     from gatekeeper.web.preview import preview as show
 
     set_up_logging(process="preview")
-    show(load_file(config), room=room, query=wanted, out=out, port=port, say=_say)
+    write = partial(print, flush=True)
+    show(load_file(config), room=room, query=wanted, out=out, port=port, say=_say, write=write)
 
 
 @app.command()

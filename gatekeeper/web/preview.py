@@ -182,8 +182,9 @@ def preview(
     out: Path | None,
     port: int | None,
     say: Callable[[str], None],
+    write: Callable[[str], None],
 ) -> None:
-    """Write a page to `out`, print it with `say`, or serve it at `port` until interrupted.
+    """Write a page to `out`, or with `write`, or serve it at `port` until interrupted.
     Raises ConfigError for an unknown room or query, StartError when nothing can listen there."""
     rooms = {str(each.name): each for each in config.rooms}
     if room not in rooms:
@@ -198,7 +199,7 @@ def preview(
     elif out is not None:
         out.write_bytes(shown.page(requested).body)
     else:
-        say(shown.page(requested).body.decode())
+        write(shown.page(requested).body.decode())
 
 
 def _from_now(event: EventView, now_s: float) -> EventView:

@@ -19,11 +19,12 @@ async def test_preview_writes_state_to_file_or_stdout(tmp_path: Path) -> None:
     assert output.stderr == ""
     assert '<html lang="de" dir="ltr" data-state="held"' in output.stdout
     assert '<strong id="position">1.234</strong>' in output.stdout
-    written = await quick_command(
-        "preview", "--state", "left", "--out", "left.html", folder=tmp_path
-    )
+    left = ("preview", "--state", "left")
+    written = await quick_command(*left, "--out", "left.html", folder=tmp_path)
     assert (written.returncode, written.stdout) == (0, "")
-    assert "You have left the line" in (tmp_path / "left.html").read_text()
+    page = (tmp_path / "left.html").read_text()
+    assert "You have left the line" in page
+    assert (await quick_command(*left, folder=tmp_path)).stdout == page + "\n"
 
 
 async def test_preview_uses_configured_templates_and_rooms(tmp_path: Path) -> None:
