@@ -260,11 +260,11 @@ def test_script_leaves_mode_and_phase_to_the_gate(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_script_head_names_arguments_reply_and_guarantee(name: str) -> None:
+def test_script_head_names_keys_arguments_reply_and_guarantee(name: str) -> None:
     text = ((files("gatekeeper.room") / "scripts") / f"{name}.lua").read_text()
     head = text[: text.index("\nlocal ")] if "\nlocal " in text else text
     assert text.startswith(f"-- {name}: ")
-    for word in ("ARGV", "Reply", "Guarantee."):
+    for word in ("KEYS", "ARGV", "Reply", "Guarantee."):
         assert f"-- {word}" in head
 
 

@@ -1,5 +1,6 @@
 -- admit: an operator releases one visitor of the queue, whatever the rate.
 --
+-- KEYS  those of the room, as in `_room.lua`
 -- ARGV  1 claim_timeout, microseconds   2 the visitor
 -- Reply the state, then a string: 'released' (now), 'held' (the visitor has a slot already),
 --       'closed' (the room admits no visitor now), 'unknown' (not in the queue); 'behind' when the

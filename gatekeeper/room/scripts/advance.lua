@@ -1,6 +1,7 @@
 -- advance: sweeps visitors whose deadline has passed, and releases what is due from the head of the
 -- queue.
 --
+-- KEYS  those of the room, as in `_room.lua`
 -- ARGV  1 replica ('' for an operator)   2 claim_timeout, microseconds   3 how long a spent ticket is
 --       remembered   4 the life of a ticket   5 most releases   6 most swept   7 how long a replica is
 --       remembered   8 the epoch that the report of this replica is about (0: no report)   9 the epoch

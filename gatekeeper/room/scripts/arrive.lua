@@ -1,6 +1,7 @@
 -- arrive: newcomers receive a free slot at once, or a turn and no place yet; requests that create no
 -- place take one admission.
 --
+-- KEYS  those of the room, as in `_room.lua`
 -- ARGV  1 unconfirmed slot, microseconds   2 how long a spent ticket is remembered   3 queue_limit
 --       (0: none)   4 one letter for each visitor: 'n' (a newcomer), 'w' (a newcomer who confirms
 --       first and receives no slot), 'i' (the same, by an invitation) or 'o' (one request, whose

@@ -1,6 +1,7 @@
 -- control: the operator sets the rate, the mode, the message to waiting visitors or other settings,
 -- or grants admissions; 'look' reads the state.
 --
+-- KEYS  those of the room, as in `_room.lua`
 -- ARGV  1 'allow' and 2 how many, 'rate' and 2 per minute, 'mode' and 2 the mode, 'message' and 2 the
 --       text ('': none), or 'look' and 2 '', 'no_shows', or 'lanes' and 3 how many; or 'settings' and 2 the overrides that
 --       the caller has read, 3 those to store instead, 4 a rate or '', 5 '1' and 6 a message, and where the

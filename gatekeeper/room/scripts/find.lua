@@ -1,5 +1,6 @@
 -- find: where visitors stand; changes nothing.
 --
+-- KEYS  those of the room, as in `_room.lua`
 -- ARGV  1… visitors
 -- Reply the state, then a string for each visitor: 'waiting ahead turn', 'released until',
 --       'admitted until end' (of the slot, and the absolute end of the session or 0),

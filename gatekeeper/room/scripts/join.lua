@@ -1,5 +1,6 @@
 -- join: a replica starts, or found the store empty or older than what it knows.
 --
+-- KEYS  those of the room, as in `_room.lua`
 -- ARGV  1 configured rate, per minute   2 recovery window, microseconds   3 'start' when this call is
 --       a replica's start, 'first' when no other replica has a state of the room either, else ''   4 configured message   5 configured events and 6 their windows,
 --       for a store that is born   then the state that the caller knows, if any: 7 mode  8 rate

@@ -1,5 +1,6 @@
 -- leave: visitors give back their place or slot, or an operator takes it.
 --
+-- KEYS  those of the room, as in `_room.lua`
 -- ARGV  1 how long a pass of theirs could still be valid, microseconds   2 the same for a ticket,
 --       when they hold one; 0: they may hold a pass   3 the number of visitors   4… visitors   and
 --       then the device of each ticket ('': none), only for visitors with tickets

@@ -1,5 +1,6 @@
 -- move: the place of a visitor in line becomes that of another device, by a code that was made for it.
 --
+-- KEYS  those of the room, as in `_room.lua`
 -- ARGV  1 the longest life of a ticket, microseconds   2 the visitor   3 the device that the code was
 --       made on ('': of none)   4 the new device   5 when the code was made, microseconds
 -- Reply the state, then a string: 'moved moment' (the place is the new device's since then), 'used' (it

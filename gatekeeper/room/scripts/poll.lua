@@ -1,5 +1,6 @@
 -- poll: visitors with a token ask where they stand. The heartbeat, the return, and the claim.
 --
+-- KEYS  those of the room, as in `_room.lua`
 -- ARGV  1 heartbeat_timeout, microseconds   2 life of a claimed slot   3 session_absolute_timeout
 --       4 recovery window   5 one letter for each visitor: 't' (holds a ticket), 'r' (one that says when
 --       they have returned to a turn that had passed), 'e' (holds a pass that expired before its end),

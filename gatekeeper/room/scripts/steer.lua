@@ -1,5 +1,6 @@
 -- steer: the replica that received the end of a period sets the rate that follows from it.
 --
+-- KEYS  those of the room, as in `_room.lua`
 -- ARGV  1 the begin of the running period, as `advance` replied   2 the overrides, 3 the events and 4 the
 --       rate in force that the caller decided by   5 the room's rate instead, or '' where it stays
 --       6 `steering` and 7 `steering_memory` instead   and where the rate is that of an event, 8 the

@@ -1,5 +1,6 @@
 -- touch: passes were used and renewed; their slots last as long as they do.
 --
+-- KEYS  those of the room, as in `_room.lua`
 -- ARGV  visitor, expiry and absolute end of the pass in microseconds, visitor, expiry, end …; the end
 --       is '0' of a visitor who was admitted without the store and has yet to use the pass, and '-1'
 --       of a visitor that has a stream, and may have used the pass since it began
