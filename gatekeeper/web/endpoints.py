@@ -195,7 +195,8 @@ class Endpoints:
                 return self._responses.place(visit.waiting_status(outcome), headers=headers)
             case Admit(pass_=Pass() as pass_, changed=changed):
                 headers = visit.headers(pass_) if changed else ()
-                return self._responses.json(admitted_json(pass_), state="admitted", headers=headers)
+                body = admitted_json(pass_, visit.drawn_number())
+                return self._responses.json(body, state="admitted", headers=headers)
             case WaitWithoutPlace(reason="reconnecting"):
                 return self._responses.place(visit.unknown_status())
             case WaitWithoutPlace(reason="other_device" | "invitation" as reason):

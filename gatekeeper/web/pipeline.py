@@ -25,7 +25,7 @@ from gatekeeper import metrics
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import N_
-from gatekeeper.pages.event_view import renewal_s, retry_s
+from gatekeeper.pages.event_view import DrawNumber, renewal_s, retry_s
 from gatekeeper.pages.waiting_view import reload_seconds
 from gatekeeper.policy.decision import DeniedReason, WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
@@ -169,6 +169,14 @@ class Visit(NamedTuple):
             challenge=challenge,
             about_ahead=about_ahead,
         )
+
+    def drawn_number(self) -> DrawNumber | None:
+        """What the ticket held drew. The poll that claims it may be the first after the draw."""
+        view, ticket = self.admission.room.view, self.held.token
+        if not isinstance(ticket, Ticket):
+            return None
+        event = event_view_of(view.state, now_s=view.now_s(), ticket=ticket)
+        return None if event is None else event.draw
 
     def unknown_status(self) -> WaitingStatus:
         """The status of a visitor with an expired pass, of whose slot only the store knows, or of a

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from gatekeeper.config.types import RoomName
-from gatekeeper.pages.event_view import EventView
+from gatekeeper.pages.event_view import DrawNumber, EventView
 from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.pacing import eta_s, poll_interval_before_draw_s, poll_interval_s
 from gatekeeper.policy.phase import Phase, Reason, is_full
@@ -100,9 +100,11 @@ def event_json(event: EventView | None) -> dict[str, object]:
     }
     if event.commitment:
         shown["commitment"] = event.commitment
-    if event.draw is not None:
-        shown["draw"] = {"id_hash": event.draw.id_hash, "turn": event.draw.turn}
-    return shown
+    return shown | _draw_json(event.draw)
+
+
+def _draw_json(draw: DrawNumber | None) -> dict[str, object]:
+    return {} if draw is None else {"draw": {"id_hash": draw.id_hash, "turn": draw.turn}}
 
 
 def _encoded_event(event: EventView) -> str:
@@ -209,12 +211,13 @@ def room_reason(state: RoomState, *, rules: Rules) -> Reason:
     return reason
 
 
-def admitted_json(pass_: Pass) -> dict[str, object]:
-    """What `GET status` reports to the holder of a pass."""
+def admitted_json(pass_: Pass, draw: DrawNumber | None = None) -> dict[str, object]:
+    """What `GET status` reports to the holder of a pass; `draw`: of the ticket that it claimed."""
     return {
         "state": "admitted",
         "expires_at": rfc3339(pass_.expires_at_s),
         "ends_at": rfc3339(pass_.ends_at_s),
+        **_draw_json(draw),
     }
 
 

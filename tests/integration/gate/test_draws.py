@@ -154,6 +154,28 @@ async def test_draw_can_be_checked_by_anyone(
     assert any(line.endswith(f"place {place} of 2501") for line in findings.remarks)
 
 
+async def test_poll_that_claims_shows_what_the_ticket_drew(
+    start_gate: GateStarter, room_name: RoomName
+) -> None:
+    """The first in line have no other poll between the draw and their admission."""
+    gate = await start_gate(event_toml(room_name), rate="6000/min", burst=100)
+    browser, late = gate.visitor(), gate.visitor()
+    await browser.join()
+    event = await open_now(gate)
+    record = await drawn(late)
+
+    async def admitted_status() -> Any:
+        status = await browser.status()
+        return status if status["state"] == "admitted" else None
+
+    status = await eventually(admitted_status)
+    assert record.seed is not None
+    id_hash = bytes.fromhex(status["draw"]["id_hash"])
+    turn_us = hashed_turn_us(record.seed, id_hash, start_us=event.start_us, span_us=event.span_us)
+    assert status["draw"]["turn"] == turn_us
+    assert "draw" not in await browser.status()
+
+
 UNKNOWN = [
     "/.gatekeeper/draw/",
     "/.gatekeeper/draw/other",
