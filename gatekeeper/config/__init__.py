@@ -11,6 +11,7 @@
 - `challenge_keys`: the keys of `challenge*`
 - `autotune_keys`: the keys of `autotune*`
 - `lane_schema`: the keys of [[lane]]
+- `files`: reading the files that the operator names
 - `patterns`: globs, regular expressions and sets of networks
 - `types`: the spelling of single values: durations, rates, addresses, names
 - `rate_text`: rates as a file spells them

@@ -16,6 +16,7 @@ from typing import Any
 from gatekeeper.config.autotune_keys import NOTHING_TO_MEASURE
 from gatekeeper.config.edge_schema import EdgeConfig
 from gatekeeper.config.event_schema import EventConfig, overlaps
+from gatekeeper.config.files import read_file
 from gatekeeper.config.lane_schema import LaneConfig, lane_problems
 from gatekeeper.config.problems import (
     not_a_table,
@@ -91,8 +92,7 @@ _TABLES: dict[str, type[Section]] = _SECTIONS | {"admission": RoomKeys, "waiting
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        return tomllib.loads(read_file(path).decode())
     except OSError as error:
         raise ConfigError([unreadable(error)], source=str(path)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:

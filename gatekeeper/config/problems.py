@@ -74,7 +74,9 @@ def message(detail: ErrorDetails, *, section: str, known: Iterable[str] = ()) ->
         case "bool_type":
             return f"{value} is not a boolean; expected true or false"
         case "int_type":
-            return f"{value} is not a whole number; expected e.g. 10"
+            given = detail["input"]
+            spelled = repr(given) if isinstance(given, float) else value  # "1000.0", of 1e3
+            return f"{spelled} is not a whole number; expected e.g. 10"
         case "string_type":  # the value may be a secret without its quotes
             return 'not a text; expected a text in quotes, e.g. "…"'
         case "tuple_type":

@@ -15,13 +15,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr
 
+from gatekeeper.config.files import read_file
 from gatekeeper.config.patterns import Network, network_of, regex_matcher
 from gatekeeper.config.problems import shown
 from gatekeeper.config.section import Conflict, Section
 from gatekeeper.config.types import Hosts, Parameters, RoomName, text_or_list
 
 _FILE = "file:"
-_MAX_FILE_BYTES = 4 << 20
 _MAX_NETWORKS = 100_000
 _MAX_REGEX = 1000
 _FIELD_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}"  # RFC 9110 section 5.6.2
@@ -160,12 +160,10 @@ def networks_in(path: Path) -> list[Network]:
     publish of their crawlers (`{"prefixes": [{"ipv4Prefix": …}, {"ipv6Prefix": …}]}`). Raises
     ValueError."""
     try:
-        data = path.open("rb").read(_MAX_FILE_BYTES + 1)
+        data = read_file(path)
     except OSError as error:
         reason = error.strerror or "cannot be read"
         raise ValueError(f"{shown(str(path))}: {reason}; expected a list of networks") from None
-    if len(data) > _MAX_FILE_BYTES:
-        raise ValueError(f"{shown(str(path))} is larger than 4 MiB; expected a list of networks")
     text = data.decode("utf-8", "replace")
     texts = _published(text, path) if text.lstrip().startswith("{") else _lines(text)
     networks = []

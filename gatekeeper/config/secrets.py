@@ -11,6 +11,7 @@ import secrets
 import stat
 from pathlib import Path
 
+from gatekeeper.config.files import read_file
 from gatekeeper.config.problems import unreadable
 from gatekeeper.config.schema import Config
 from gatekeeper.config.types import RoomName, check_secret
@@ -68,7 +69,7 @@ def read_secrets(path: Path, *, remedy: str = "") -> tuple[bytes, ...]:
     empty file."""
     check_not_writable(path)
     try:
-        lines = [line.strip() for line in path.read_bytes().splitlines() if line.strip()]
+        lines = [line.strip() for line in read_file(path).splitlines() if line.strip()]
     except OSError as error:
         raise ConfigError([unreadable(error)], source=str(path)) from error
     if not any(line.strip(b"\0") for line in lines):  # a crash leaves an empty file, or zeros

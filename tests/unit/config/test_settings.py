@@ -123,6 +123,7 @@ def test_empty_message_is_a_message_and_none_is_that_of_the_file() -> None:
         ("max_active", "300", 'max_active: "300" is not a whole number; expected e.g. 10'),
         ("max_active", -1, "max_active: -1 is too small; expected at least 0"),
         ("max_active", True, "max_active: true is not a whole number; expected e.g. 10"),
+        ("max_active", 1e3, "max_active: 1000.0 is not a whole number; expected e.g. 10"),
         ("burst", 0, "burst: 0 is too small; expected at least 1"),
         ("place_ttl", "0", 'place_ttl: "0" is too short; expected at least "2s": a ticket is'),
         ("claim_timeout", "1ms", 'claim_timeout: "1ms" is too short; expected at least "2s"'),

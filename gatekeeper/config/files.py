@@ -1,0 +1,34 @@
+"""Files that the operator names, read whole.
+
+Rules. Only regular files, up to a limit. Opening a named pipe waits for its writer, and a device
+has no end: a reload, and the end of the gate behind it, would wait as well. Besides, a reload reads
+each file again, and a pipe gives its contents once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+MOST_BYTES: Final = 4 << 20
+
+
+def read_file(path: Path) -> bytes:
+    """The contents. Raises OSError, also for what is not a regular file, and for a larger one."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "Not a regular file", str(path))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(MOST_BYTES + 1)
+    finally:
+        os.close(descriptor)
+    if len(data) > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"Larger than {MOST_BYTES >> 20} MiB", str(path))
+    return data
