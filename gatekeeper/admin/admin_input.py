@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import NoReturn
+from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 
@@ -44,7 +45,11 @@ async def json_object(request: web.Request, *, example: str) -> dict[str, object
 
 
 def check_query(request: web.Request) -> None:
-    """Raises BadRequest for a query parameter that is given twice."""
+    """Raises BadRequest for a query parameter that is given twice, and for one that is no text."""
+    try:
+        unquote_to_bytes(request.rel_url.raw_query_string).decode()
+    except UnicodeDecodeError:
+        raise BadRequest("query: not UTF-8; expected percent-encoded UTF-8") from None
     for name in request.query:
         if len(request.query.getall(name)) > 1:
             raise BadRequest(f"{_name(name)}: given twice in the query; expected it once")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler
 
 from gatekeeper.admin.actions import AdminActions
@@ -87,24 +87,23 @@ class Admin:
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._errors, self._authenticate])
-        app.add_routes(
-            [
-                web.get("/", self._page),
-                web.get(STATIC_PREFIX + "{name}", self._asset),
-                web.get("/healthz", self._healthz),
-                web.get("/readyz", self._readyz),
-                web.get("/metrics", self._metrics),
-                web.get("/admin/status", self._status),
-                web.get("/admin/overview", self._overview.response),
-                web.get("/admin/audit", self._audit_entries),
-                web.get("/admin/rules", self._rules_in_force),
-                web.get("/admin/report", self._report.response),
-                *self._actions.routes(),
-                *self._configuration.routes(),
-                *self._events.routes(),
-                *self._support.routes(),
-            ]
+        routes = (
+            web.get("/", self._page),
+            web.get(STATIC_PREFIX + "{name}", self._asset),
+            web.get("/healthz", self._healthz),
+            web.get("/readyz", self._readyz),
+            web.get("/metrics", self._metrics),
+            web.get("/admin/status", self._status),
+            web.get("/admin/overview", self._overview.response),
+            web.get("/admin/audit", self._audit_entries),
+            web.get("/admin/rules", self._rules_in_force),
+            web.get("/admin/report", self._report.response),
+            *self._actions.routes(),
+            *self._configuration.routes(),
+            *self._events.routes(),
+            *self._support.routes(),
         )
+        app.add_routes(_with_expect(route) for route in routes)
         app.on_response_prepare.append(_add_security_headers)
         return app
 
@@ -242,8 +241,24 @@ async def _nothing_to_reload() -> Config:
     )
 
 
+def _with_expect(route: web.RouteDef) -> web.RouteDef:
+    kwargs = {**route.kwargs, "expect_handler": _expect}
+    return web.RouteDef(route.method, route.path, route.handler, kwargs)
+
+
+async def _expect(request: web.Request) -> web.Response | None:
+    """The response to `Expect`, if it is not 100-continue (RFC 9110 section 10.1.1)."""
+    if request.headers.getall("Expect")[0].lower() != "100-continue":
+        return _error(417, "Expect must be 100-continue")
+    if request.version == HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # no response has begun
+    return None
+
+
 async def _add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:
     """Responses are for the operator alone: not for caches, frames or other sites."""
+    response.headers["Server"] = "gatekeeper"  # else aiohttp names itself and its version
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers.setdefault(
         "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"

@@ -337,6 +337,7 @@ async def test_every_response_has_the_security_headers(store_url: str, room_name
     async with running_admin(store_url, room_name) as operator:
         for target in ("/", "/healthz", "/metrics", "/admin/overview", "/admin/audit", "/nothing"):
             headers = (await operator.request("GET", target)).headers
+            assert headers["Server"] == "gatekeeper"  # and not a library with its version
             assert headers["Cache-Control"] == "no-store"
             assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
             assert headers["X-Frame-Options"] == "DENY"
@@ -344,6 +345,18 @@ async def test_every_response_has_the_security_headers(store_url: str, room_name
             assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
             assert headers["Referrer-Policy"] == "no-referrer"
             assert "Access-Control-Allow-Origin" not in headers
+
+
+async def test_unknown_expectation_is_refused_in_the_gates_words(
+    store_url: str, room_name: RoomName
+) -> None:
+    path = f"/admin/settings?room={room_name}"
+    async with running_admin(store_url, room_name) as operator:
+        unknown = await operator.request("POST", path, headers={"Expect": "foo"}, data=b"{}")
+        assert unknown.status == 417
+        assert unknown.json == {"error": "Expect must be 100-continue"}
+        known = await operator.request("POST", path, expect100=True, data=b'{"burst": 3}')
+        assert known.status == 200
 
 
 async def test_unreachable_store_makes_controls_503(

@@ -110,6 +110,7 @@ async def test_bad_body_changes_nothing(
         ),
         ("rate?rate=9/min&room={room}&room={room}", "room: given twice in the query; expected it"),
         ("message?text=a&te%78t=b&room={room}", "text: given twice in the query; expected it once"),
+        ("message?text=%ff&room={room}", "query: not UTF-8; expected percent-encoded UTF-8"),
     ],
 )
 async def test_repeated_query_parameter_changes_nothing(
