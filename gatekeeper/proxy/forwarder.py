@@ -31,13 +31,12 @@ from gatekeeper.proxy.headers import (
     wants_upgrade,
 )
 from gatekeeper.proxy.pool import FRESH_IDLE_S, MAX_IDLE_S, OriginPool, authority_of
-from gatekeeper.proxy.response import ResponseHead, body_of
+from gatekeeper.proxy.response import UNREQUESTED_PROTOCOL, ResponseHead, body_of
 from gatekeeper.proxy.tunnel import Tunnel
 from gatekeeper.proxy.upstream import OriginConnection, OriginDisconnect
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 _SWITCHING_PROTOCOLS = 101
-_FIRST_FINAL = 200
 
 
 class Forwarder:
@@ -76,6 +75,7 @@ class Forwarder:
                 request,
                 client,
                 connection,
+                own=context.strip_cookies,
                 on_head=on_head,
                 meter=meter,
                 session_end=session_end,
@@ -100,7 +100,7 @@ class _Exchange:
     """One request and its response on one origin connection."""
 
     __slots__ = (
-        *("_client", "_connection", "_meter", "_on_head"),
+        *("_client", "_connection", "_meter", "_on_head", "_own"),
         *("_request", "_sending", "_sent_s", "_session_end"),
     )
 
@@ -110,6 +110,7 @@ class _Exchange:
         client: Downstream,
         connection: OriginConnection,
         *,
+        own: frozenset[str],
         on_head: OnHead | None,
         meter: OriginMeter | None,
         session_end: asyncio.Future[None] | None,
@@ -117,6 +118,7 @@ class _Exchange:
         self._request = request
         self._client = client
         self._connection = connection
+        self._own = own
         self._on_head = on_head
         self._meter = meter
         self._sending: asyncio.Task[None] | None = None
@@ -175,8 +177,8 @@ class _Exchange:
 
     async def _final_head(self) -> ResponseHead:
         while True:
-            response = await self._connection.next_head()
-            if response.status >= _FIRST_FINAL or response.status == _SWITCHING_PROTOCOLS:
+            response = await self._connection.next_head(self._own)
+            if not response.is_interim or response.status == _SWITCHING_PROTOCOLS:
                 return response
             if self._client.http11:
                 self._client.write(interim_head(response))
@@ -239,9 +241,7 @@ class _Exchange:
 
     async def _switch(self, response: ResponseHead, proxied: ProxiedResponse) -> None:
         if not wants_upgrade(self._request) or response.tokens(b"upgrade") != (b"websocket",):
-            raise OriginProtocolError(
-                "the origin switched to a protocol that the client did not request"
-            )
+            raise OriginProtocolError(UNREQUESTED_PROTOCOL)
         proxied.keep_alive = False
         head = switching_head(response, added=self._added(response))
         self._measure(response)

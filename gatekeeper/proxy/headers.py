@@ -38,9 +38,7 @@ _SET_BY_GATE = frozenset(
         b"x-forwarded-for",
         b"x-forwarded-host",
         b"x-forwarded-proto",
-        b"x-gatekeeper-room",
         b"x-gatekeeper-visitor",
-        b"x-queue-ticket",
         b"x-queue-token",
     }
 )
@@ -69,7 +67,22 @@ _REMOVED = _HOP_BY_HOP | _SET_BY_GATE | {b"host"}
 _CLEAR_SITE_DATA = re.compile(rb"\r\nclear-site-data:[^\r]*", re.IGNORECASE)
 # `Connection` cannot remove the field that frames the message.
 _NOT_REMOVABLE = frozenset({b"content-length"})
+_LIMITED_METHODS = frozenset({"TRACE", "OPTIONS"})
+_IS_NUMBER = re.compile(r"[0-9]+").fullmatch
+_MOST_FORWARDS = 999_999_999
 _OPTIONS_WITHOUT_FIELD = frozenset({b"close", b"keep-alive"})
+
+
+def forwards_left(request: BaseRequest) -> int | None:
+    """How often the request may still be forwarded: `Max-Forwards` of TRACE and OPTIONS (RFC 9110
+    section 7.6.2). None: without a limit."""
+    if request.method not in _LIMITED_METHODS:
+        return None
+    value = request.headers.get("Max-Forwards", "")
+    if not _IS_NUMBER(value):
+        return None
+    digits = value.lstrip("0")[:10]  # Python refuses to read 4300 of them
+    return min(int(digits or "0"), _MOST_FORWARDS)
 
 
 def wants_upgrade(request: BaseRequest) -> bool:
@@ -100,6 +113,7 @@ def request_head(
     client_host = client.host.encode("ascii")
     http11_client = request.version == HttpVersion11
     options = _connection_options(request)
+    left = forwards_left(request)
     removed = _REMOVED
     if not http11_client:
         removed |= {b"expect"}  # RFC 9110 section 10.1.1
@@ -121,6 +135,8 @@ def request_head(
             value = _without(value, context.strip_cookies)
             if not value:
                 continue
+        elif canonical == b"max-forwards" and left is not None:
+            value = b"%d" % (left - 1)
         parts.append(name + b": " + value)
     if "Transfer-Encoding" in request.headers:
         parts.append(b"Transfer-Encoding: chunked")
@@ -266,11 +282,13 @@ def _without(cookie: bytes, names: frozenset[str]) -> bytes:
 @lru_cache(maxsize=1024)  # clients use few names; a hostile client only causes misses
 def _canonical(name: bytes) -> bytes:
     """The name in lower case; the gate's name for each that a CGI-like origin reads as that one,
-    and one for all X-Queue-*."""
+    and one for all X-Queue-* and one for all X-Gatekeeper-*."""
     lower = name.lower()
     dashed = lower.replace(b"_", b"-")
     if dashed.startswith(b"x-queue-"):
         return b"x-queue-token"
+    if dashed.startswith(b"x-gatekeeper-"):
+        return b"x-gatekeeper-visitor"
     return dashed if dashed in _KNOWN or dashed.startswith(_FORWARDED) else lower
 
 

@@ -64,7 +64,7 @@ _SINGLE = frozenset(
         b"user-agent",
     }
 )
-_QUEUE_FIELD = b"x-queue-"
+_FIELDS_OF_GATE = (b"x-queue-", b"x-gatekeeper-")
 _SPECIAL = _NOT_PLAIN | _DROPPED | _FORWARDED | _ONCE | _SINGLE
 _CONNECTION_OPTIONS = {b"": True, b"keep-alive": True, b"close": False}
 
@@ -115,7 +115,7 @@ def parse_plain_head(head: bytes) -> PlainRequest | None:
         name, _, value = line.partition(b": ")
         name = name.lower()
         if name not in _SPECIAL:
-            if name[:8] == _QUEUE_FIELD:  # none of them is forwarded
+            if name[:2] == b"x-" and name.startswith(_FIELDS_OF_GATE):  # none is forwarded
                 return None
             fields.append(line)
         elif name in _NOT_PLAIN or name in once:

@@ -16,6 +16,7 @@ from gatekeeper.errors import OriginProtocolError
 from gatekeeper.proxy.framing import Body, ChunkedBody, CloseDelimitedBody, LengthBody
 
 MAX_HEAD_BYTES = 64 * 1024
+UNREQUESTED_PROTOCOL = "the origin switched to a protocol that the client did not request"
 
 # Linear in the size of the head: nothing backtracks. Character classes repeat possessively. Groups
 # repeat in an atomic group: before Python 3.11.5 a possessive group is broken (cpython#106052).
@@ -28,22 +29,27 @@ _MAX_CONTROL_FIELDS = 1000  # bounds work that is quadratic in their number
 _MAX_LENGTH_DIGITS = 18  # every 64-bit parser reads as many alike
 
 # The control fields: those of this connection (RFC 9110 section 7.6.1), the command to the gate,
-# and Content-Length and Clear-Site-Data, which are evaluated and forwarded. Splits lines into kept
-# lines, name, value, kept lines, and so on.
+# and those that are evaluated and forwarded. Splits lines into kept lines, name, value, kept lines,
+# and so on.
 _CONTROL_FIELD = re.compile(
-    rb"\r\n(?=[cgkptu])"
+    rb"\r\n(?=[cgkpstux])"
     rb"(c(?:on(?:nection|tent-length)|lear-site-data|f-waiting-room-command)"
-    rb"|t(?:ransfer-encoding|railer|e)|keep-alive|gatekeeper-command|proxy-connection|upgrade)"
+    rb"|t(?:ransfer-encoding|railer|e)|keep-alive|gatekeeper-command|proxy-connection|upgrade"
+    rb"|set-cookie|x-(?:queue-token|gatekeeper-state))"
     rb":([^\r]*+)",
     re.IGNORECASE,
 )
 _CONNECTION, _LENGTH = b"connection", b"content-length"
 _SITE_DATA = b"clear-site-data"
+_SET_COOKIE = b"set-cookie"
+_OF_GATE = frozenset({b"x-queue-token", b"x-gatekeeper-state"})  # only the gate sends them
+_KEPT = frozenset({_LENGTH, _SITE_DATA, _SET_COOKIE, *_OF_GATE})
 _COMMANDS = (b"gatekeeper-command", b"cf-waiting-room-command")
 _FOR_GATE = frozenset({_SITE_DATA, *_COMMANDS})
 # Members of `Connection` that remove no field: two options, and the field that frames the message.
 _NOT_REMOVABLE = frozenset({b"close", b"keep-alive", _LENGTH})
 _WITHOUT_BODY = frozenset({204, 304})
+_FIRST_FINAL = 200
 
 
 @dataclass(slots=True)  # not frozen: a frozen one takes three times as long to create
@@ -77,6 +83,14 @@ class ResponseHead:
         """The value of `Clear-Site-Data`, or ""."""
         return b", ".join(self.control.get(_SITE_DATA, ())).decode("latin-1")
 
+    @property
+    def is_interim(self) -> bool:
+        return self.status < _FIRST_FINAL
+
+    @property
+    def sets_cookie(self) -> bool:
+        return _SET_COOKIE in self.control
+
     def tokens(self, name: bytes) -> tuple[bytes, ...]:
         """The comma-separated members of a control field, in lower case."""
         values = self.control.get(name)
@@ -90,10 +104,12 @@ def tokens(values: tuple[bytes, ...]) -> tuple[bytes, ...]:
     return tuple(member for member in members if member)
 
 
-def parse_response_head(data: bytes) -> ResponseHead | None:
+def parse_response_head(data: bytes, own: frozenset[str] | None = None) -> ResponseHead | None:
     """The head at the beginning of `data`, or None if its end has not arrived.
 
-    Raises `OriginProtocolError` for a head that is malformed or longer than `MAX_HEAD_BYTES`.
+    `own` has the names of the gate's cookies: an origin may not replace or delete a token at the
+    client, nor name the gate's state. None: the head is the gate's, and keeps everything. Raises
+    `OriginProtocolError` for a head that is malformed or longer than `MAX_HEAD_BYTES`.
     """
     match = _HEAD.match(data)
     if match is None:
@@ -129,8 +145,12 @@ def parse_response_head(data: bytes) -> ResponseHead | None:
         persistent = persistent and not closes
     if status == b"204" or status < b"200":  # RFC 9110 section 8.6
         removed |= {_LENGTH}
+    if own is not None and not _OF_GATE.isdisjoint(control):
+        removed |= _OF_GATE
     if removed:
         kept = _without(kept, removed)
+    if own is not None and _SET_COOKIE in control:
+        kept = _without_cookies(kept, own)
     return ResponseHead(
         int(status), reason or b"", minor == b"1", kept, control, concerns_gate, persistent, size
     )
@@ -140,7 +160,7 @@ def parse_response_head(data: bytes) -> ResponseHead | None:
 def _control_name(spelled: bytes) -> tuple[bytes, bool, bool]:
     """The name in lower case; whether its field is forwarded, and whether it is for the gate."""
     name = spelled.lower()
-    return name, name in {_LENGTH, _SITE_DATA}, name in _FOR_GATE
+    return name, name in _KEPT, name in _FOR_GATE
 
 
 @lru_cache(maxsize=256)
@@ -153,6 +173,17 @@ def _read_connection(values: tuple[bytes, ...]) -> tuple[frozenset[bytes], bool]
 def _without(lines: bytes, names: frozenset[bytes]) -> bytes:
     kept = lines.split(b"\r\n")[1:]
     return b"".join(b"\r\n" + line for line in kept if line.partition(b":")[0].lower() not in names)
+
+
+def _without_cookies(lines: bytes, names: frozenset[str]) -> bytes:
+    """The lines without the Set-Cookie of these names, read as browsers do (RFC 6265bis 5.6)."""
+    kept = []
+    for line in lines.split(b"\r\n")[1:]:
+        field, _, value = line.partition(b":")
+        cookie = value.partition(b"=")[0].strip(b" \t").decode("latin-1")
+        if cookie not in names or field.lower() != _SET_COOKIE:
+            kept.append(b"\r\n" + line)
+    return b"".join(kept)
 
 
 def body_of(head: ResponseHead, *, method: str, http11_client: bool) -> Body:

@@ -88,9 +88,9 @@ class OriginConnection(asyncio.Protocol):
         if not (self.ended or self._transport.is_closing()):
             self._transport.write(data)
 
-    async def next_head(self) -> ResponseHead:
-        """The next response head, interim or final."""
-        while (head := parse_response_head(self._buffer)) is None:
+    async def next_head(self, own: frozenset[str]) -> ResponseHead:
+        """The next response head, interim or final; `own`: see `parse_response_head`."""
+        while (head := parse_response_head(self._buffer, own)) is None:
             if self.ended:
                 raise OriginDisconnect("the origin closed without a response") from self.broken
             await self.changed()

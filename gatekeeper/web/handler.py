@@ -18,7 +18,7 @@ from gatekeeper import metrics
 from gatekeeper.errors import N_, BadRequest, OriginError, OriginTimeout, OriginUnreachable
 from gatekeeper.policy.decision import WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
-from gatekeeper.policy.routing import UNKNOWN_HOST, Rejected
+from gatekeeper.policy.routing import UNKNOWN_HOST, Blocked, Rejected
 from gatekeeper.proxy import ForwardContext, Forwarder, ProxiedResponse, check_request
 from gatekeeper.proxy.context import Fields
 from gatekeeper.proxy.downstream import reset
@@ -29,7 +29,7 @@ from gatekeeper.proxy.handled_request import (
     take_known,
     watch_input,
 )
-from gatekeeper.proxy.headers import wants_upgrade
+from gatekeeper.proxy.headers import forwards_left, wants_upgrade
 from gatekeeper.proxy.own_response import OwnResponse, StreamedResponse
 from gatekeeper.proxy.response import ResponseHead
 from gatekeeper.web.added_fields import added_fields
@@ -174,6 +174,8 @@ class GateHandler:
     async def _exit_of(
         self, request: BaseRequest, visit: Visit, known: Outcome | None
     ) -> GateResponse | ProxiedResponse:
+        if forwards_left(request) == 0 and not isinstance(visit.route, Blocked | Rejected):
+            return self._end_here(visit.facts)
         outcome = await admit(visit) if known is None else known
         match outcome:
             case Admit():
@@ -186,6 +188,17 @@ class GateHandler:
                 return self._deny(visit, outcome)
             case _:
                 assert_never(outcome)
+
+    def _end_here(self, facts: RequestFacts) -> GateResponse:
+        """A request that may not be forwarded any further ends at the gate (RFC 9110 section
+        7.6.2). TRACE would return what a proxy in front has added, perhaps a secret of the two."""
+        if facts.method == "OPTIONS":
+            metrics.requests.labels("", "own").inc()
+            return self._responses.no_content(())
+        metrics.requests.labels("", "refused").inc()
+        reason = _MALFORMED if facts.accepts_html else "TRACE ends here, and is not supported"
+        allow = [("Allow", "OPTIONS")]
+        return self._responses.problem(facts, reason, status=405, headers=allow, close=True)
 
     def _deny(self, visit: Visit, deny: Deny) -> GateResponse:
         visit.count_rule()

@@ -133,6 +133,7 @@ class Plan:
     keep_alive = True
     may_add = False
     counted = None
+    own_cookies = frozenset({"gatekeeper"})
 
     def on_response(self, status: int, *, seconds: float) -> None:
         """Count nothing."""

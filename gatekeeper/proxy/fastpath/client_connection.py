@@ -53,13 +53,12 @@ from gatekeeper.proxy.framing import Body, ChunkedBody, LengthBody
 from gatekeeper.proxy.headers import interim_head, response_head
 from gatekeeper.proxy.plain_head import MAX_PLAIN_BYTES, may_be_plain
 from gatekeeper.proxy.pool import MAX_IDLE_S
-from gatekeeper.proxy.response import body_of, parse_response_head
+from gatekeeper.proxy.response import UNREQUESTED_PROTOCOL, body_of, parse_response_head
 from gatekeeper.proxy.upstream import OriginConnection, OriginDisconnect
 from gatekeeper.proxy.write_deadline import WRITE_TIMEOUT_S
 from gatekeeper.stepper import step
 
 _HEAD_END = b"\r\n\r\n"
-_FIRST_FINAL = 200
 _H = ord("H")  # a plain request is a GET or a HEAD
 _LINE_END, _CLOSE = b"\r\n", b"Connection: close\r\n\r\n"
 _BETWEEN_REQUESTS, _BEFORE_RESPONSE = (HEAD, NEXT), (CONNECTING, RESPONSE)
@@ -339,14 +338,13 @@ class ClientConnection(TimedConnection):
         self, data: bytes, plan: ForwardPlan, origin: OriginConnection, looked_up: LookedUp | None
     ) -> bytes:
         """As `_take_head`, of a head that is not known; `looked_up`: it can be kept."""
-        while (response := parse_response_head(data)) is None or response.status < _FIRST_FINAL:
+        own = plan.own_cookies
+        while (response := parse_response_head(data, own)) is None or response.is_interim:
             if response is None:
                 self._partial_head = data
                 return b""
             if response.status == 101:  # no upgrade was requested
-                raise OriginProtocolError(
-                    "the origin switched to a protocol that the client did not request"
-                )
+                raise OriginProtocolError(UNREQUESTED_PROTOCOL)
             self._transport.write(interim_head(response))
             data = data[response.size :]
             looked_up = None

@@ -59,6 +59,11 @@ class ForwardPlan(Protocol):
         """Whether `added` has to see every response head, not only one with a command."""
         ...
 
+    @property
+    def own_cookies(self) -> frozenset[str]:
+        """The names of the gate's cookies, which no origin may set."""
+        ...
+
     def added(self, response: ResponseHead) -> Fields | None:
         """The fields to add to the response head (`context.OnHead`). Runs its command."""
         ...

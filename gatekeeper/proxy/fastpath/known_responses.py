@@ -3,7 +3,7 @@
 Rules. A busy origin sends the same heads again and again: those of a file differ in `Date` alone.
 So the outcome of a head is kept under its bytes without the value of that field, whose form is
 checked each time. The same bytes have the same outcome, as long as they are the first response to
-a GET and have no field that concerns the gate.
+a GET, have no field that concerns the gate, and set no cookie.
 
 An origin whose heads are all different would pay for nothing. So a head is kept when it comes a
 second time; and hits and misses are weighed: a look costs a third of a parse, so while fewer than
@@ -106,7 +106,7 @@ class KnownResponses:
                 length = -1
             case _:
                 return
-        if response.concerns_gate:
+        if response.concerns_gate or response.sets_cookie:  # the gate's names can change
             return
         _, key, date = missed
         head = response_head(response, body, http11_client=True, keep_alive=True, added=None)

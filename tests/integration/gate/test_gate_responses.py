@@ -178,3 +178,35 @@ async def test_response_that_sets_a_token_is_not_cacheable(start_gate: GateStart
         third = await visitor.request("GET", "/")
         assert "Set-Cookie" not in third.headers
         assert {name: third.headers[name] for name in CACHE_FIELDS} == CACHE_FIELDS
+
+
+async def test_request_that_may_not_be_forwarded_ends_here(start_gate: GateStarter) -> None:
+    """`Max-Forwards: 0` (RFC 9110 section 7.6.2), whoever asks. TRACE returns nothing of what a
+    proxy in front has added."""
+    gate = await start_gate(rate="0")
+    admitted = gate.visitor()
+    await admitted.get()
+    await gate.allow(1)
+    assert (await admitted.get())[0] == 200
+    gate.origin.requests.clear()
+    for visitor in (gate.visitor(), admitted):
+        for value in ("0", "000"):
+            limit = {"Max-Forwards": value, "X-Secret": "of the proxy"}
+            options = await visitor.request("OPTIONS", "/a", headers=limit)
+            assert (options.status, options.text) == (204, "")
+            trace = await visitor.request("TRACE", "/a", headers=limit)
+            assert (trace.status, trace.headers["Allow"]) == (405, "OPTIONS")
+            assert "of the proxy" not in trace.text
+            for response in (options, trace):
+                assert "Set-Cookie" not in response.headers
+    assert gate.origin.requests == []
+    limit = {"Max-Forwards": "1"}
+    assert (await admitted.request("OPTIONS", "/a", headers=limit)).status == 200
+    assert (await gate.visitor().request("OPTIONS", "/a", headers=limit)).status == 503
+
+
+async def test_blocked_request_is_blocked_wherever_it_ends(start_gate: GateStarter) -> None:
+    rule = '[[rule]]\nname = "no"\naction = "block"\npath = "/no/**"\n'
+    gate = await start_gate(rule, rate="0")
+    response = await gate.visitor().request("OPTIONS", "/no/a", headers={"Max-Forwards": "0"})
+    assert response.status == 403

@@ -272,3 +272,29 @@ async def test_renewed_token_returns_by_header_or_cookie_as_sent(
     by_cookie = await visitor.request("GET", headers={"Cookie": f"gatekeeper-{room_name}={raw}"})
     assert "X-Queue-Token" not in by_cookie.headers
     assert by_cookie.headers["Set-Cookie"].startswith(f"gatekeeper-{room_name}=")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"], ids=["fast path", "aiohttp"])
+async def test_origin_does_not_overwrite_the_token(
+    room_name: RoomName, method: str, start_gate: GateStarter
+) -> None:
+    """An application with a cookie of the same name would throw its own visitors out."""
+    gate = await start_gate(rate="0")
+    visitor = gate.visitor()
+    await visitor.get()
+    await gate.allow(1)
+    assert (await visitor.get())[0] == 200
+    gate.origin.headers = CIMultiDict(
+        [
+            ("Set-Cookie", f"gatekeeper-{room_name}=of-the-origin; Path=/"),
+            ("Set-Cookie", "basket=1; Path=/"),
+            ("X-Queue-Token", "of-the-origin"),
+            ("X-Gatekeeper-State", "waiting"),
+        ]
+    )
+    response = await visitor.request(method, "/")
+    assert response.status == 200
+    assert "X-Queue-Token" not in response.headers
+    assert "X-Gatekeeper-State" not in response.headers
+    assert response.headers.getall("Set-Cookie") == ["basket=1; Path=/"]
+    assert (await visitor.get())[0] == 200

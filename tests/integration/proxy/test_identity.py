@@ -53,6 +53,8 @@ async def test_without_preserve_host_origin_receives_own_name() -> None:
         "x-gatekeeper-room: 9.9.9.9",
         "X_Gatekeeper_Visitor: 9.9.9.9",
         "X-Gatekeeper_Room: 9.9.9.9",
+        "X-Gatekeeper-State: 9.9.9.9",
+        "x_gatekeeper_anything: 9.9.9.9",
         "X-Queue-Token: 9.9.9.9",
         "X_Queue-Token: 9.9.9.9",
         "X-Queue-Invitation: 9.9.9.9",

@@ -33,6 +33,37 @@ async def test_every_method_is_forwarded(method: str) -> None:
     assert origin.requests[0].first_line == f"{method} /x HTTP/1.1".encode()
 
 
+@pytest.mark.parametrize("method", ["TRACE", "OPTIONS"])
+@pytest.mark.parametrize(
+    ("value", "seen"),
+    [
+        ("1", b"0"),
+        ("10", b"9"),
+        ("007", b"6"),
+        ("999999999", b"999999998"),
+        ("1000000000", b"999999998"),  # the gate's own limit, minus one
+        ("9" * 5000, b"999999998"),
+        ("-1", b"-1"),
+        ("x", b"x"),
+        ("1, 1", b"1, 1"),
+        ("\u0663".encode().decode("latin-1"), "\u0663".encode()),
+    ],
+)
+async def test_max_forwards_is_decremented(method: str, value: str, seen: bytes) -> None:
+    """RFC 9110 section 7.6.2. What is no number stays as it is."""
+    request = get("/x", "Max-Forwards: MARK", method=method)
+    async with proxying(answering(OK)) as (origin, gate):
+        await gate.ask(request.replace(b"MARK", value.encode("latin-1")))
+    assert origin.requests[0].one("Max-Forwards") == seen
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "options", "TRACK"])
+async def test_max_forwards_of_another_method_is_kept(method: str) -> None:
+    async with proxying(answering(OK)) as (origin, gate):
+        await gate.ask(get("/x", "Max-Forwards: 5", method=method))
+    assert origin.requests[0].one("Max-Forwards") == b"5"
+
+
 @pytest.mark.parametrize(
     "target",
     [

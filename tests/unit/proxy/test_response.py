@@ -37,6 +37,53 @@ def test_control_fields_are_removed_at_any_position(name: str) -> None:
     ).encode("ascii")
 
 
+OWN = frozenset({"gatekeeper", "gatekeeper-vip"})
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "Set-Cookie: gatekeeper=x; Path=/",
+        "SET-COOKIE:gatekeeper-vip=; Max-Age=0",
+        "set-cookie: \t gatekeeper\t =x",
+        "Set-Cookie: gatekeeper",
+        "X-Queue-Token: x",
+        "x-queue-token:",
+        "X-Gatekeeper-State: admitted",
+    ],
+)
+@pytest.mark.parametrize("status", ["200 OK", "103 Early Hints", "101 Switching Protocols"])
+def test_origin_sets_no_field_of_the_gate(field: str, status: str) -> None:
+    """It would replace or delete the token that the visitor keeps, or call its response the
+    gate's."""
+    for fields in ([field], [field, "A: 1", field], ["Set-Cookie: a=gatekeeper=x", field]):
+        response = parse_response_head(head(*fields, status=status), OWN)
+        assert response is not None
+        kept = "".join(f"\r\n{each}" for each in fields if each != field)
+        assert response.lines == kept.encode()
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "Set-Cookie: session=gatekeeper=x",
+        "Set-Cookie: gatekeeper-another=x",
+        "Set-Cookie: GATEKEEPER=x",
+        "Set-Cookie: =gatekeeper=x",
+        "Set-Cookie: xgatekeeper=x",
+        "Set-Cookie2: gatekeeper=x",
+        "X-Set-Cookie: gatekeeper=x",
+        "gatekeeper: x",
+        "X-Queue-Token-Of: x",
+        "X-Gatekeeper-Stated: x",
+    ],
+)
+def test_similar_fields_of_the_origin_are_kept(field: str) -> None:
+    response = parse_response_head(head("A: 1", field), OWN)
+    assert response is not None
+    assert response.lines == f"\r\nA: 1\r\n{field}".encode()
+
+
 def test_head_is_parsed_only_when_complete() -> None:
     whole = head("Content-Length: 2")
     response = parse_response_head(whole + b"ok")
