@@ -1,8 +1,8 @@
 """Files that the operator names, read whole.
 
 Rules. Only regular files, up to a limit. Opening a named pipe waits for its writer, and a device
-has no end: a reload, and the end of the gate behind it, would wait as well. Besides, a reload reads
-each file again, and a pipe gives its contents once.
+has no end: a reload, and the end of the gate behind it, would wait as well. A reload reads each
+file again, and a pipe gives its contents once.
 """
 
 from __future__ import annotations

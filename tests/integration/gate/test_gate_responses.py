@@ -181,7 +181,7 @@ async def test_response_that_sets_a_token_is_not_cacheable(start_gate: GateStart
 
 
 async def test_request_that_may_not_be_forwarded_ends_here(start_gate: GateStarter) -> None:
-    """`Max-Forwards: 0` (RFC 9110 section 7.6.2), whoever asks. TRACE returns nothing of what a
+    """`Max-Forwards: 0` (RFC 9110 section 7.6.2), for every client. TRACE returns nothing of what a
     proxy in front has added."""
     gate = await start_gate(rate="0")
     admitted = gate.visitor()

@@ -15,7 +15,7 @@ from gatekeeper.errors import ConfigError
 
 @pytest.fixture
 def pipe(tmp_path: Path) -> Path:
-    """A named pipe that nobody writes to: opening it as a file waits for ever."""
+    """A named pipe that nobody writes to: opening it as a file waits without limit."""
     os.mkfifo(tmp_path / "pipe", 0o600)
     return tmp_path / "pipe"
 
