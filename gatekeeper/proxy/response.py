@@ -42,8 +42,9 @@ _CONTROL_FIELD = re.compile(
 _CONNECTION, _LENGTH = b"connection", b"content-length"
 _SITE_DATA = b"clear-site-data"
 _SET_COOKIE = b"set-cookie"
-_OF_GATE = frozenset({b"x-queue-token", b"x-gatekeeper-state"})  # only the gate sends them
-_KEPT = frozenset({_LENGTH, _SITE_DATA, _SET_COOKIE, *_OF_GATE})
+# Only the gate sends them to a client, of Set-Cookie those of its own cookies.
+_OF_GATE = frozenset({b"x-queue-token", b"x-gatekeeper-state", _SET_COOKIE})
+_KEPT = frozenset({_LENGTH, _SITE_DATA, *_OF_GATE})
 _COMMANDS = (b"gatekeeper-command", b"cf-waiting-room-command")
 _FOR_GATE = frozenset({_SITE_DATA, *_COMMANDS})
 # Members of `Connection` that remove no field: two options, and the field that frames the message.
@@ -131,7 +132,7 @@ def parse_response_head(data: bytes, own: frozenset[str] | None = None) -> Respo
     for at in range(1, len(parts), 3):
         value = parts[at + 1]
         name, is_kept, is_for_gate = _control_name(parts[at])
-        if is_kept:
+        if is_kept and not (name in _OF_GATE and _is_of_gate(name, value, own)):
             kept = b"%b\r\n%b:%b%b" % (kept, parts[at], value, parts[at + 2])
         else:
             kept += parts[at + 2]
@@ -145,12 +146,8 @@ def parse_response_head(data: bytes, own: frozenset[str] | None = None) -> Respo
         persistent = persistent and not closes
     if status == b"204" or status < b"200":  # RFC 9110 section 8.6
         removed |= {_LENGTH}
-    if own is not None and not _OF_GATE.isdisjoint(control):
-        removed |= _OF_GATE
     if removed:
         kept = _without(kept, removed)
-    if own is not None and _SET_COOKIE in control:
-        kept = _without_cookies(kept, own)
     return ResponseHead(
         int(status), reason or b"", minor == b"1", kept, control, concerns_gate, persistent, size
     )
@@ -163,6 +160,14 @@ def _control_name(spelled: bytes) -> tuple[bytes, bool, bool]:
     return name, name in _KEPT, name in _FOR_GATE
 
 
+def _is_of_gate(name: bytes, value: bytes, own: frozenset[str] | None) -> bool:
+    """Whether only the gate sends this field; the name of a cookie is read as browsers do
+    (RFC 6265bis section 5.6)."""
+    if own is None:
+        return False
+    return name != _SET_COOKIE or value.partition(b"=")[0].strip(b" \t").decode("latin-1") in own
+
+
 @lru_cache(maxsize=256)
 def _read_connection(values: tuple[bytes, ...]) -> tuple[frozenset[bytes], bool]:
     """The fields that `Connection` names for removal, and whether it names `close`."""
@@ -173,17 +178,6 @@ def _read_connection(values: tuple[bytes, ...]) -> tuple[frozenset[bytes], bool]
 def _without(lines: bytes, names: frozenset[bytes]) -> bytes:
     kept = lines.split(b"\r\n")[1:]
     return b"".join(b"\r\n" + line for line in kept if line.partition(b":")[0].lower() not in names)
-
-
-def _without_cookies(lines: bytes, names: frozenset[str]) -> bytes:
-    """The lines without the Set-Cookie of these names, read as browsers do (RFC 6265bis 5.6)."""
-    kept = []
-    for line in lines.split(b"\r\n")[1:]:
-        field, _, value = line.partition(b":")
-        cookie = value.partition(b"=")[0].strip(b" \t").decode("latin-1")
-        if cookie not in names or field.lower() != _SET_COOKIE:
-            kept.append(b"\r\n" + line)
-    return b"".join(kept)
 
 
 def body_of(head: ResponseHead, *, method: str, http11_client: bool) -> Body:
