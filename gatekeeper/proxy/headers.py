@@ -45,7 +45,7 @@ _SET_BY_GATE = frozenset(
 # What proxies and CDNs report of a request. Sent by a client itself, they could name another
 # address, scheme or port, or lead an origin to another path than the one that was matched.
 _FORWARDED = b"x-forwarded-"  # Port, Prefix, Ssl, Uri … for the gate sets none of them
-_PROXY_CLAIMS = frozenset(
+PROXY_CLAIMS = frozenset(
     {
         b"cf-connecting-ip",
         b"client-ip",
@@ -62,7 +62,7 @@ _PROXY_CLAIMS = frozenset(
         b"x-rewrite-url",
     }
 )
-_KNOWN = _SET_BY_GATE | _PROXY_CLAIMS
+_KNOWN = _SET_BY_GATE | PROXY_CLAIMS
 _REMOVED = _HOP_BY_HOP | _SET_BY_GATE | {b"host"}
 _CLEAR_SITE_DATA = re.compile(rb"\r\nclear-site-data:[^\r]*", re.IGNORECASE)
 # `Connection` cannot remove the field that frames the message.
@@ -178,7 +178,7 @@ def plain_head(
 @lru_cache(maxsize=1024)
 def _is_proxy_claim(name: bytes) -> bool:
     canonical = _canonical(name)
-    return canonical in _PROXY_CLAIMS or canonical.startswith(_FORWARDED)
+    return canonical in PROXY_CLAIMS or canonical.startswith(_FORWARDED)
 
 
 def _gate_fields(context: ForwardContext) -> bytes:

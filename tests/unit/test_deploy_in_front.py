@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from gatekeeper.proxy.aiohttp_server import SERVER_OPTIONS
-from gatekeeper.proxy.headers import _PROXY_CLAIMS
+from gatekeeper.proxy.headers import PROXY_CLAIMS
 
 ROOT = Path(__file__).parents[2]
 IN_FRONT = ROOT / "deploy" / "in-front"
@@ -50,13 +50,14 @@ def test_gateway_redirects_http_and_replaces_what_clients_send() -> None:
     modifier = rule["filters"][0]["requestHeaderModifier"]
     assert modifier["set"] == [{"name": "X-Forwarded-Proto", "value": "https"}]
     removed = {name.lower().encode() for name in modifier["remove"]}
-    assert removed == {b"x-forwarded-host", b"forwarded"} | _PROXY_CLAIMS
+    assert removed == {b"x-forwarded-host", b"forwarded"} | PROXY_CLAIMS
     assert rule["timeouts"]["request"] == "0s"
 
 
 def test_ingress_matches_the_strict_schema() -> None:
-    [ingress] = manifests("ingress-nginx.yaml")
-    kubernetes_validate.validate(ingress, kubernetes_validate.latest_version(), strict=True)
+    ingress, claims = manifests("ingress-nginx.yaml")
+    for manifest in (ingress, claims):
+        kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
     annotations = ingress["metadata"]["annotations"]
     prefix = "nginx.ingress.kubernetes.io/"
     assert all(key.startswith(prefix) for key in annotations)

@@ -10,15 +10,14 @@ from __future__ import annotations
 import re
 import shutil
 import sysconfig
-from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection
-from itertools import product
 from pathlib import Path
 
 import pytest
 
+from tests.client_claims import CLAIMS, spellings
 from tests.ports import free_port
 from tests.servers import Server
 
@@ -27,28 +26,16 @@ _PATH = f"{sysconfig.get_path('scripts')}:/usr/sbin:/usr/local/sbin:/usr/local/b
 
 Replacement = tuple[str, str]
 
-# What a client may say of another address or path, also as names that many sites read alike.
-_NAMES = (
-    "Forwarded",
-    "X-Real-IP",
-    "True-Client-IP",
-    "CF-Connecting-IP",
-    "X-Client-IP",
-    "X-Original-URL",
-    "X-Rewrite-URL",
-)
-
-
-def _spellings(name: str) -> Iterator[str]:
-    """The name with "_" for some of its "-"."""
-    first, *words = name.split("-")
-    for marks in product("-_", repeat=len(words)):
-        if "_" in marks:
-            yield first + "".join(map("".join, zip(marks, words, strict=True)))
-
-
-CLAIMS = dict.fromkeys(_NAMES, "/claim")
-CLAIMS_ = dict.fromkeys((each for name in _NAMES for each in _spellings(name)), "/claim")
+# Some proxies refuse a request with more than a hundred fields.
+_MOST_FIELDS = 30
+_SPELLED = tuple(each for name in CLAIMS for each in spellings(name))
+CLAIMING_FIELDS = [
+    dict.fromkeys(names, "/claim")
+    for names in (
+        CLAIMS,
+        *(_SPELLED[at : at + _MOST_FIELDS] for at in range(0, len(_SPELLED), _MOST_FIELDS)),
+    )
+]
 
 
 @dataclass(frozen=True)

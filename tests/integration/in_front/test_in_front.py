@@ -20,7 +20,7 @@ from tests.gates import Gate
 from tests.gates.gate import running_gate
 from tests.gates.http_visitor import HTML, TIMEOUT, OneMachine
 from tests.gates.origin import Origin
-from tests.integration.forward_auth.proxies import CLAIMS, CLAIMS_, Proxy
+from tests.integration.forward_auth.proxies import CLAIMING_FIELDS, Proxy
 from tests.integration.in_front.front_proxies import FRONTS, HOST, FrontServer
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(90)]
@@ -105,7 +105,7 @@ async def test_visitor_is_served_over_http2(front: Front) -> None:
     assert received["Host"] == f"{HOST}:{front.server.tls_port}"
 
 
-@pytest.mark.parametrize("claims", [CLAIMS, CLAIMS_], ids=["-", "_"])
+@pytest.mark.parametrize("claims", CLAIMING_FIELDS, ids=lambda fields: next(iter(fields)))
 async def test_claims_of_a_client_do_not_reach_the_site(
     front: Front, claims: Mapping[str, str]
 ) -> None:
