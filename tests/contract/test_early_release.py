@@ -154,10 +154,30 @@ async def test_second_loss_waits_for_the_whole_line(line: Line) -> None:
     assert await line.pass_time(6) == 0
 
 
-async def test_rolled_back_store_waits_for_the_whole_line(line: Line) -> None:
+async def test_rolled_back_store_releases_up_to_who_may_be_missing(line: Line) -> None:
+    """A fail-over to a copy that lacks the last moment, in which the sixth visitor came."""
+    names = list(line.waiting)
     contents = await line.ground.read()
+    del contents["queue"][names[5]]
+    line.tell(line.rooms[1], {names[1]: 1, names[5]: 20})
     await line.rooms[0].allow(1)
     await line.rooms[0].released()
+    await line.ground.write(contents)
+    await line.ground.attend()
+    await line.poll(*[name for name in names if name != names[5]])
+    assert await line.pass_time(2) == 0
+    assert await line.pass_time(6) > 0
+    state = await line.rooms[0].look()
+    assert state.recovering_until_us > state.now_us
+    assert state.watermark_us == line.waiting[names[4]].turn_us
+
+
+async def test_copy_from_within_a_recovery_waits_for_the_whole_line(line: Line) -> None:
+    await line.lose_store()
+    await line.pass_time(1)
+    contents = await line.ground.read()
+    await line.rooms[0].allow(1)
+    await line.pass_time(1)
     await line.ground.write(contents)
     await line.ground.attend()
     await line.poll()

@@ -16,7 +16,7 @@
 -- and totals never fall; of the rest the newest wins, except for what an operator has set since.
 -- Visitors who returned while the store did not know of a draw take part in it. While the recovery
 -- window runs no visitor is released but by the reports of replicas (`advance`), and none by these in a
--- store that was rolled back, or that lost the line again before it had recovered. A rate or message set at run time outlives
+-- store that lost the line again before it had recovered. A rate or message set at run time outlives
 -- restarts until the configured one itself changes. Calling it twice has the effect of calling it once.
 
 local configured, window, kind = ARGV[1], number(ARGV[2]), ARGV[3]
@@ -72,7 +72,7 @@ local is_newest = newer_than(s.origin_epoch, s.origin_version)
 local NEVER = -1  -- in place of the number of replicas
 if newer_than(s.epoch, s.version) then
   s.epoch = math.max(now, known_epoch + 1 + now % 1000000)
-  s.to_report, s.reports = NEVER, ''
+  s.to_report, s.reports = now < s.recovering_until and NEVER or 0, ''
 end
 if known_epoch > 0 and known_epoch < s.epoch then
   local known = { watermark = 9, last = 10, arrived = 12, released = 13, admitted = 14,
