@@ -7,15 +7,14 @@
 (() => {
   "use strict";
 
-  const { makeChart, duration, number, second } = window.gatekeeperChart;
-  const { MODES, confirmation, result, sentence } = window.gatekeeperActions;
+  const { makeChart } = window.gatekeeperChart;
+  const { confirmation, result } = window.gatekeeperActions;
   const POLL_INTERVAL_S = 1;
   const MAX_BACKOFF_S = 10;
   const TIMEOUT_S = 5;
   const SLOW_TIMEOUT_S = 60; // a reload: every worker reads templates, and starts new rooms; a report
   const STUCK_S = 30;        // an older request was lost while the machine slept
   const MAX_SAMPLES = 1500;  // whatever the gate sends
-  const ENTRIES = 50;
   const TOKEN = "gatekeeper:admin-token";
   const ROOM_CHARTS = [
     {
@@ -48,17 +47,12 @@
   ];
 
   const byId = (id) => document.getElementById(id);
-  const integer = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-  const decimal = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
   const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 
   const cards = new Map();     // room → card
-  const rows = new Map();      // replica → its row of the table
   const siteCharts = SITE_CHARTS.map(makeChart);
   let samples = [];            // { at, rooms, replicas }, from old to new
   let latest = null;           // the newest overview
-  let entries = [];            // of the audit log, newest first
-  let auditMark = null;
   let range = 3600;
   let drawnKey = "";           // what the charts show; they are drawn again when it changes
   let timer = 0;
@@ -114,7 +108,7 @@
       failures = 0;
       connection("live", "Live");
       show(overview);
-      if (overview.audit_mark !== auditMark) await readAudit(overview.audit_mark);
+      if (await auditLog.follow(overview.audit_mark)) showChanges();
     } catch (error) {
       if (ownNumber !== pollNumber) return;
       failures += 1;
@@ -175,7 +169,7 @@
     document.documentElement.dataset.role = overview.you.role;
     showSituation(overview.situation);
     showRooms(overview);
-    showReplicas(overview);
+    replicas.show(overview);
     passes.show(overview);
     edge.show(overview);
     draw();
@@ -235,7 +229,9 @@
       const card = cards.get(room.room);
       card.room = room;
       const row = overview.now && overview.now.rooms[room.room];
-      showFacts(card, room, row ? named(overview.room_fields, row) : {});
+      facts.show(card, room, row ? named(overview.room_fields, row) : {});
+      events.show(card, room.event);
+      autotune.show(card, room);
     });
   }
 
@@ -268,98 +264,6 @@
     return card;
   }
 
-  function showFacts(card, room, now) {
-    const set = (name, figure, unit) => {
-      const fact = card.find("[data-fact=" + name + "]");
-      const words = figure + (unit ? " " + unit : "");
-      if (fact.textContent === words) return;
-      const small = document.createElement("small");
-      small.textContent = unit;
-      fact.replaceChildren(figure, unit ? " " : "", small);
-    };
-    const flow = (value) => (value === null || value === undefined ? ["–", ""] : [number(value), "/min"]);
-    const storeLost = now.queue === null; // the other values are the last known
-    card.element.dataset.modeNow = storeLost ? "lost" : room.mode;
-    text(card.find("[data-mode-words]"), storeLost ? "Store unreachable: last known values" : MODES[room.mode] || room.mode);
-    card.element.querySelectorAll("[data-mode]").forEach((button) => {
-      const pressed = String(button.dataset.mode === room.mode);
-      if (button.getAttribute("aria-pressed") !== pressed) button.setAttribute("aria-pressed", pressed);
-    });
-    card.find("[data-message]").hidden = !room.message;
-    text(card.find("[data-message]"), room.message ? "Message on the waiting page: “" + room.message + "”" : "");
-    events.show(card, room.event);
-    autotune.show(card, room);
-    set("queue", integer.format(room.queue_length), room.queue_limit ? "of " + integer.format(room.queue_limit) : "");
-    set("active", integer.format(room.active), room.max_active ? "of " + integer.format(room.max_active) : "");
-    set("arrived", ...flow(now.arrived));
-    const admitted = flow(now.admitted);
-    set("admitted", admitted[0], room.mode === "open" ? admitted[1] : admitted[1] + " of " + decimal.format(room.rate_per_minute));
-    set("abandoned", ...flow(now.abandoned));
-    set("wait", ...(storeLost ? ["–", ""] : newcomerWait(room)));
-    const quantiles = (name, p50, p99) => {
-      if (typeof p50 === "number") set(name, duration(p50), "· " + duration(p99));
-      else set(name, "–", "");
-    };
-    quantiles("waited", now.wait_p50, now.wait_p99);
-    quantiles("origin", now.origin_p50, now.origin_p99);
-    set("failed", ...(typeof now.failed === "number" ? [number(now.failed), "/s"] : ["–", ""]));
-    card.element.dataset.failing = String(now.failed > 0);
-    const lanes = Object.entries(room.lanes || {}).map(([lane, count]) => integer.format(count) + " " + lane);
-    text(card.find("[data-totals]"), (lanes.length ? "In line: " + lanes.join(", ") + ". " : "") + "Totals: " + integer.format(room.arrived_total) + " arrived, " +
-      integer.format(room.released_total) + " released, " + integer.format(room.admitted_total) +
-      " admitted, " + integer.format(room.abandoned_total) + " left or no-show.");
-  }
-
-  function newcomerWait(room) {
-    if (room.mode === "hold" || room.mode === "ended") return [room.mode === "hold" ? "held" : "ended", ""];
-    if (room.queue_length === 0 || room.mode === "open") return ["none", ""];
-    if (room.rate_per_minute === 0) return ["held", ""];
-    return split(duration(room.queue_length / room.rate_per_minute * 60));
-  }
-
-  const split = (words) => [words.split(" ")[0], words.split(" ").slice(1).join(" ")];
-
-  // --- replicas ---------------------------------------------------------------------------------
-
-  function showReplicas(overview) {
-    const names = overview.replicas.map((each) => each.replica);
-    rows.forEach((row, name) => {
-      if (names.includes(name)) return;
-      row.element.remove();
-      row.option.remove();
-      rows.delete(name);
-    });
-    overview.replicas.forEach((each) => {
-      if (!rows.has(each.replica)) rows.set(each.replica, makeRow(each.replica));
-      const { element, cells } = rows.get(each.replica);
-      const row = overview.now && overview.now.replicas[each.replica];
-      const now = row ? named(overview.replica_fields, row) : {};
-      const silent = each.quiet_s >= overview.silent_after_s;
-      const rate = (value, unit) => (typeof value === "number" ? number(value) + unit : "–");
-      element.dataset.silent = String(silent);
-      text(cells[0], silent ? "not reporting for " + duration(Math.round(each.quiet_s)) : "up");
-      text(cells[1], rate(now.forwarded, "/s"));
-      text(cells[2], rate(now.waiting, "/s"));
-      text(cells[3], rate(now.failed, "/s"));
-      text(cells[4], typeof now.origin_p50 === "number" ? duration(now.origin_p50) + " · " + duration(now.origin_p99) : "–");
-      text(cells[5], rate(now.admitted, "/min"));
-      text(cells[6], rate(now.connections, ""));
-    });
-  }
-
-  function makeRow(name) {
-    const element = document.createElement("tr");
-    const head = document.createElement("th");
-    head.scope = "row";
-    head.textContent = name;
-    const cells = Array.from({ length: 7 }, () => document.createElement("td"));
-    element.append(head, ...cells);
-    byId("replicas").append(element);
-    const option = new Option(name, "replicas " + name);
-    byId("of-replicas").append(option);
-    return { element, cells, option };
-  }
-
   // --- charts -----------------------------------------------------------------------------------
 
   /* Draws the charts when a sample, the audit log or the selection changed. */
@@ -367,60 +271,27 @@
     if (!latest || !latest.now) return;
     const [kind, chosen] = byId("of").value.split(" ");
     const last = samples.length ? samples[samples.length - 1].at : 0;
-    const wantedKey = [last, range, kind, chosen, [...cards.keys()].join(), entries.length && entries[0].at].join(" ");
+    const wantedKey = [last, range, kind, chosen, [...cards.keys()].join(), auditLog.newest()].join(" ");
     if (wantedKey === drawnKey) return;
     drawnKey = wantedKey;
     const axis = { now: latest.now.at, first: samples.length ? samples[0].at : latest.now.at, range };
     cards.forEach((card) => {
       const shown = samples.filter((each) => each.rooms[card.name])
         .map((each) => [each.at, each.rooms[card.name]]);
-      const marks = marksOf((entry) => entry.room === card.name);
+      const marks = auditLog.marksOf((entry) => entry.room === card.name);
       card.charts.forEach((chart) => chart.show(shown, { ...axis, marks }));
     });
     const shown = samples.filter((each) => each[kind][chosen]).map((each) => [each.at, each[kind][chosen]]);
-    siteCharts.forEach((chart) => chart.show(shown, { ...axis, marks: marksOf(() => true) }));
+    siteCharts.forEach((chart) => chart.show(shown, { ...axis, marks: auditLog.marksOf(() => true) }));
   }
 
-  function marksOf(matches) {
-    return entries.filter((entry) => entry.outcome === "done" && matches(entry))
-      .map((entry) => ({ at: Date.parse(entry.at) / 1000, words: entry.who + " " + sentence(entry) }));
-  }
+  // --- changes ------------------------------------------------------------------
 
-  // --- the audit log ----------------------------------------------------------------------------
-
-  async function readAudit(mark) {
-    const log = await call("GET", "/admin/audit?limit=" + ENTRIES);
-    auditMark = mark;
-    entries = log.entries;
-    byId("entries").replaceChildren(...entries.map(entryItem));
-    byId("no-entries").hidden = entries.length > 0;
+  function showChanges() {
     draw();
     cards.forEach(configuration.refresh); // another operator may have changed them
     cards.forEach(events.refresh);
   }
-
-  function entryItem(entry) {
-    const item = document.createElement("li");
-    item.dataset.outcome = entry.outcome;
-    const part = (name, words) => {
-      const element = document.createElement(name);
-      element.textContent = words;
-      return element;
-    };
-    const time = part("time", when(Date.parse(entry.at)));
-    time.dateTime = entry.at;
-    const attempt = { refused: "refused: " + entry.what, failed: "failed: " + sentence(entry) };
-    const note = entry.note ? " (" + entry.note + ")" : "";
-    item.append(time, part("b", entry.who), part("span", (attempt[entry.outcome] || sentence(entry)) + note), part("small", entry.address));
-    return item;
-  }
-
-  function when(ms) {
-    const today = new Date(ms).toDateString() === new Date().toDateString();
-    return today ? second.format(ms) : new Date(ms).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
-  }
-
-  // --- changes ------------------------------------------------------------------
 
   /* Confirms a change, then sends it. */
   function confirmChange(card, action, values, button) {
@@ -467,6 +338,9 @@
     line.hidden = false;
   }
 
+  const auditLog = window.gatekeeperAuditLog({ call });
+  const replicas = window.gatekeeperReplicas({ named, text });
+  const facts = window.gatekeeperRoomFacts({ text });
   const configuration = window.gatekeeperConfiguration({ call, ask, wake });
   window.gatekeeperReport({ call });
   const events = window.gatekeeperEvents({ call, ask, wake });
