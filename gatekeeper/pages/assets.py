@@ -3,7 +3,9 @@
 Rules: everything is in memory after the start, so a request never touches the disk and a name
 cannot leave its folder. A served name contains a hash of the content: it may be cached forever,
 and two replicas in mid-upgrade never serve one name with two contents. The operator's folder
-overrides built-in files one by one and may add files.
+overrides built-in files one by one and may add files. A built-in script with a folder of its name
+is the scripts of that folder, by name, and then itself: one file to pages and visitors. Its parts
+share one scope; outside functions, a part uses nothing of a later one.
 """
 
 import hashlib
@@ -25,9 +27,9 @@ _TYPES = {
     ".woff2": "font/woff2",
 }
 _COMMENT = re.compile(r"^[ \t]*/\*.*?\*/[ \t]*\n", re.MULTILINE | re.DOTALL)
-# Also indents and empty lines. In built-in files alone: two spaces before // are the house style of
-# a comment beside code.
-_SIDE_COMMENT = re.compile(r"[ \t]{2,}// [^\n]*$|^[ \t]+|^\n", re.MULTILINE)
+# Also lines of comments, indents and empty lines. In built-in files alone: two spaces before // are
+# the house style of a comment beside code.
+_SIDE_COMMENT = re.compile(r"^[ \t]*// [^\n]*\n|[ \t]{2,}// [^\n]*$|^[ \t]+|^\n", re.MULTILINE)
 # Blanks around these mean nothing in CSS outside of strings, and no string of a built-in file has
 # one of them.
 _CSS_BLANKS = re.compile(r"\s*([{};,])\s*")
@@ -56,7 +58,7 @@ class Assets:
             self._overridden.update(own)
             files |= own
         for name, path in files.items():
-            body = _read(path)
+            body = _read(path) if name in self._overridden else _with_parts(path)
             self._served_names[name] = served = _served_name(path, body)
             self._by_served_name[served] = Asset(
                 body=body, gzip=compress(body, mtime=0), content_type=_content_type(path)
@@ -112,6 +114,14 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ConfigError([error.strerror or "cannot be read"], source=str(path)) from error
+
+
+def _with_parts(path: Path) -> bytes:
+    folder = path.with_suffix("")
+    if path.suffix != ".js" or not folder.is_dir():
+        return _read(path)
+    parts = map(_read, [*_files(folder), path])
+    return b"".join([b'(() => {\n"use strict";\n', *parts, b"})();\n"])
 
 
 def _served_name(path: Path, body: bytes) -> str:

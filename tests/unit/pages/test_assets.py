@@ -4,7 +4,9 @@ import re
 from gzip import decompress
 from pathlib import Path
 
-from gatekeeper.pages.assets import Assets
+import pytest
+
+from gatekeeper.pages.assets import Assets, built_in
 from gatekeeper.pages.renderer import Pages
 from tests.repository import ROOT, text_of
 from tests.unit.pages.page_reader import VIEW, Reader, write
@@ -26,6 +28,29 @@ def test_changed_asset_has_another_name(pages: Pages, tmp_path: Path) -> None:
     other = Pages(static=static)
     assert other.asset_url("waiting.css") != pages.asset_url("waiting.css")
     assert other.asset_url("waiting.js") == pages.asset_url("waiting.js")
+
+
+def test_script_of_parts_is_one_file_and_one_scope(pages: Pages) -> None:
+    asset = pages.asset(pages.asset_url("waiting.js").rpartition("/")[2])
+    assert asset is not None
+    embedded = pages.waiting(VIEW).body.decode()
+    names = [path.name for path in (built_in("static") / "waiting").iterdir()]
+    assert len(names) >= 6
+    for text in (asset.body.decode(), embedded):
+        # `page.js`, `words.js` and `waiting.js` itself
+        order = [text.index(f"const {name} = ") for name in ("rows", "numbers", "MAX_BACKOFF_S")]
+        assert order == sorted(order)
+        assert text.rindex("(() => {", 0, order[0]) < order[0] < text.index("})();", order[-1])
+    for name in names:
+        with pytest.raises(KeyError):
+            pages.asset_url(name)
+
+
+def test_operators_script_replaces_all_parts(pages: Pages, tmp_path: Path) -> None:
+    static = write(tmp_path, "waiting.js", 'console.log("of the shop")\n')
+    embedded = Pages(static=static).waiting(VIEW).body.decode()
+    assert '<script>console.log("of the shop")\n</script>' in embedded
+    assert "MAX_BACKOFF_S" not in embedded
 
 
 def test_files_of_the_operator_are_served_too(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from gatekeeper.pages.assets import built_in
+from gatekeeper.pages.assets import Assets, built_in
 from gatekeeper.pages.page_state import PageState
 from gatekeeper.pages.problem_states import problem_state
 from gatekeeper.pages.renderer import Pages
@@ -130,7 +130,7 @@ def test_script_receives_the_rows_of_the_table(state: WaitingState, pages: Pages
 def test_template_and_script_decide_by_rows_not_by_names() -> None:
     """Neither compares the current state with a name."""
     template = Path(built_in("templates"), "waiting.html").read_text("utf-8")
-    script = Path(built_in("static"), "waiting.js").read_text("utf-8")
+    script = Assets(overrides=None, prefix="/").text("waiting.js")
     names = "|".join(STATE_ROWS)
     assert re.findall(rf"\bstate\b\s*(?:==|!=|in)\s*\S*(?:{names})\b", template) == []
     assert re.findall(rf"\bstate\s*[!=]==\s*\"(?:{names})\"", script) == []
