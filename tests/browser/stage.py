@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from tests.browser.scripted_gate import VIEW
 
@@ -70,8 +70,15 @@ async def poll(page: Page, *, within_s: float = MAX_DELAY_S) -> None:
 
 @asynccontextmanager
 async def poll_without_a_response(page: Page) -> AsyncIterator[None]:
-    """One poll that the gate does not respond to, nor to others until the end."""
-    await page.route("**/.gatekeeper/status?*", lambda _: None)
+    """One poll that the gate does not respond to; it responds to others."""
+    held: list[Route] = []
+
+    async def hold_first(route: Route) -> None:
+        held.append(route)
+        if len(held) > 1:
+            await route.continue_()
+
+    await page.route("**/.gatekeeper/status?*", hold_first)
     async with page.expect_request("**/.gatekeeper/status?*"):
         await pass_time(page, MAX_DELAY_S)
     yield

@@ -131,10 +131,10 @@ async def test_poll_that_a_freeze_cut_off_is_repeated_at_once(gate: FakeGate, vi
     page = await visit()
     async with poll_without_a_response(page):
         await pass_time(page, 3)
-    gate.wait_at(400)
-    await resume(page)
-    await expect(position(page)).to_have_text("400")
-    await expect(visible_text(page, "Reconnecting, your place is kept")).to_have_count(0)
+        gate.wait_at(400)
+        await resume(page)
+        await expect(position(page)).to_have_text("400")
+        await expect(visible_text(page, "Reconnecting, your place is kept")).to_have_count(0)
 
 
 async def test_poll_that_just_began_is_not_repeated_by_a_resume(
