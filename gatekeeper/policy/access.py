@@ -294,12 +294,14 @@ def _values_of(facts: RequestFacts, name: str, dashed: str, *, every: bool) -> S
 
 def _conditions(rule: RuleConfig) -> Iterable[Condition | None]:
     methods, is_strict = frozenset(rule.method), rule.action == "bypass"
-    yield MethodCondition(methods, or_override=not is_strict) if methods else None
+    yield MethodCondition(methods) if methods and is_strict else None
     yield HostCondition(rule.host) if rule.host else None
     yield PathCondition(rule.path) if rule.path else None
     yield PathCondition(regexes=[rule.path_regex]) if rule.path_regex else None
     yield QueryCondition(tuple(map(NamedValue.of, rule.query))) if rule.query else None
     yield ClientCondition(NetworkSet(rule.networks)) if rule.client else None
+    # It reads fields too: a route that no such rule looked at so far is shared by visitors.
+    yield MethodCondition(methods, or_override=True) if methods and not is_strict else None
     yield FieldCondition(_named(rule.header)) if rule.header else None
     agents = (NamedValue("User-Agent", rule.user_agent),)
     yield FieldCondition(agents) if rule.user_agent else None

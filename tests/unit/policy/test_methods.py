@@ -99,6 +99,8 @@ def test_routes_declare_what_they_read_of_other_methods() -> None:
         reads = Router([ROOM], [rule(action, "POST")]).route(facts("GET")).reads
         assert reads & Fact.FIELDS
         assert reads & Fact.TARGET
+    writes = Router([ROOM], [rule("queue", "POST", path="/wp-json/**")])
+    assert not writes.route(facts("GET", "/x")).reads & Fact.FIELDS
     exempt = Router([ROOM], [rule("bypass", "GET", path="/wp-json/**")])
     assert exempt.route(facts("GET")).reads & Fact.FIELDS
     assert not exempt.route(facts("GET", "/x")).reads & Fact.FIELDS
