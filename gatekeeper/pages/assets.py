@@ -30,9 +30,9 @@ _COMMENT = re.compile(r"^[ \t]*/\*.*?\*/[ \t]*\n", re.MULTILINE | re.DOTALL)
 # Also lines of comments, indents and empty lines. In built-in files alone: two spaces before // are
 # the house style of a comment beside code.
 _SIDE_COMMENT = re.compile(r"^[ \t]*// [^\n]*\n|[ \t]{2,}// [^\n]*$|^[ \t]+|^\n", re.MULTILINE)
-# Blanks around these mean nothing in CSS outside of strings, and no string of a built-in file has
-# one of them.
-_CSS_BLANKS = re.compile(r"\s*([{};,])\s*")
+# Blanks after these, and before "{", mean nothing in CSS outside of strings, and no string of a
+# built-in file has one of them.
+_CSS_BLANKS = re.compile(r"([{};,])\s+")
 _ENDS_ELEMENT = re.compile(r"</(script|style)|<!--", re.IGNORECASE)  # HTML 4.12.1.3
 
 
@@ -82,7 +82,8 @@ class Assets:
         text = _COMMENT.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
         if name not in self._overridden:
             text = _SIDE_COMMENT.sub("", text)
-            text = _CSS_BLANKS.sub(r"\1", text) if name.endswith(".css") else text
+            if name.endswith(".css"):
+                text = _CSS_BLANKS.sub(r"\1", text).replace(" {", "{")
         if _ENDS_ELEMENT.search(text):
             raise ConfigError(["contains </script, </style or <!--; remove it"], source=name)
         self._texts[name] = text
