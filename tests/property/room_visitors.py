@@ -111,17 +111,19 @@ class VisitorRules(RoomCalls):
         ]
         if ran == "before":
             self.call("arrive", at, names)
+        order = self.model.order()
+        turns_us = [turn_of(ticket, order) % PROVISIONAL_US for ticket in tickets]
         add_stamped = [
-            PollRequest(ticket.visitor, ticket.arrival_us, has_pass=False, by_proxy=True)
-            for ticket in tickets
+            PollRequest(ticket.visitor, turn_us, has_pass=False, by_proxy=True)
+            for ticket, turn_us in zip(tickets, turns_us, strict=True)
         ]
         self.call("poll", at, add_stamped)
         if ran == "after":
             self.call("arrive", at, names)
-        for ticket in tickets:
+        for ticket, asked_us in zip(tickets, turns_us, strict=True):
             match self.model.visitor_states[ticket.visitor]:
                 case WaitingState(turn_us=turn_us):
-                    assert turn_us % PROVISIONAL_US == ticket.arrival_us, "two places"
+                    assert turn_us % PROVISIONAL_US == asked_us, "two places"
                 case visitor_state:
                     assert isinstance(visitor_state, ActiveState | UnconfirmedSlot)
             self.visitors.append(Visitor(ticket.visitor, ticket, ticket))
