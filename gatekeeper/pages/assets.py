@@ -29,7 +29,9 @@ _TYPES = {
 _COMMENT = re.compile(r"^[ \t]*/\*.*?\*/[ \t]*\n", re.MULTILINE | re.DOTALL)
 # Also lines of comments, indents and empty lines. In built-in files alone: two spaces before // are
 # the house style of a comment beside code.
-_SIDE_COMMENT = re.compile(r"^[ \t]*// [^\n]*\n|[ \t]{2,}// [^\n]*$|^[ \t]+|^\n", re.MULTILINE)
+_SIDE_COMMENT = re.compile(
+    r"^[ \t]*// [^\n]*\n|(?<![ \t])[ \t]{2,}// [^\n]*$|^[ \t]+|^\n", re.MULTILINE
+)
 # Blanks after these, and before "{", mean nothing in CSS outside of strings, and no string of a
 # built-in file has one of them.
 _CSS_BLANKS = re.compile(r"([{};,])\s+")
