@@ -1,6 +1,19 @@
-"""`python -m gatekeeper`: the command line, where the command `gatekeeper` is not on PATH."""
+"""The command `gatekeeper`, also as `python -m gatekeeper` where it is not on PATH.
 
-from gatekeeper.cli import main
+Rules. Nothing is imported before SIGHUP is held back. It would end a gate that starts, which takes
+a second or two: a service manager counts it as running by then, and may already reload it.
+"""
+
+import signal
+
+
+def main() -> None:
+    """The entry point. A SIGHUP from here on is kept until the gate serves."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    from gatekeeper.cli import main as command_line
+
+    command_line()
+
 
 if __name__ == "__main__":
     main()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import secrets as random_secrets
+import signal
 import sys
 import time
 from functools import partial
@@ -53,8 +54,11 @@ from gatekeeper.simulate.draw_command import verify_draw
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="gatekeeper")
-def app() -> None:
+@click.pass_context
+def app(context: click.Context) -> None:
     """Virtual waiting room: admits visitors in order, at the rate your site can take."""
+    if context.invoked_subcommand != "serve":  # it ends with its terminal, see `__main__`
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 @app.command()

@@ -79,6 +79,7 @@ async def serve(
         supervisor = Supervisor(config, stack, load=load or (lambda: config))
         loop.add_signal_handler(signal.SIGHUP, supervisor.reload_soon)
         await supervisor.start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # see `gatekeeper.__main__`
         on_ready(supervisor.serving)
         await stop.wait()
         log.info("shutting_down")
@@ -190,7 +191,7 @@ class Supervisor:
         await asyncio.gather(*(worker.stop() for worker in self._workers))
 
     def reload_soon(self) -> None:
-        """Reload in the background. Before the gate serves, it has just read the file."""
+        """Reload in the background, once the gate serves."""
         if self._control is not None:
             task = asyncio.create_task(self._control.reload_by_signal(), name="reload")
             self._reloads.add(task)

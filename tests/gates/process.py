@@ -21,7 +21,7 @@ import pytest
 
 from gatekeeper import cli
 
-_GATEKEEPER = [sys.executable, "-m", "gatekeeper.cli"]
+_GATEKEEPER = [sys.executable, "-m", "gatekeeper"]
 # Longer than the gate's own limits, 60 s for a worker and 10 s for each embedded server: a failed
 # test shows the gate's error. A start takes 2 s of CPU time; one that fails ends the process.
 _START_TIMEOUT_S = 100.0

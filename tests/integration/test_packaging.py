@@ -129,7 +129,7 @@ def test_wheel_metadata_has_command_license_dependencies(wheel: Path) -> None:
         entries = archive.read(f"{info}/entry_points.txt").decode()
         metadata = archive.read(f"{info}/METADATA").decode()
         assert archive.read(f"{info}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
-    assert "gatekeeper = gatekeeper.cli:main" in entries
+    assert "gatekeeper = gatekeeper.__main__:main" in entries
     assert "License-Expression: Apache-2.0" in metadata
     assert "Requires-Dist: aiohttp" in metadata
     assert "hypothesis" not in metadata

@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -368,3 +369,21 @@ async def test_restarted_worker_serves_the_newest_configuration(served: Reloaded
     await eventually(is_ready)
     for _ in range(4):
         assert "Revision 51" in await served.get("/page")
+
+
+def _holds_back_sighup(pid: int) -> bool:
+    [mask] = re.findall(r"^SigBlk:\t(.*)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return bool(int(mask, 16) >> (signal.SIGHUP - 1) & 1)
+
+
+async def test_sighup_during_the_start_reloads_once_the_gate_serves() -> None:
+    """A service manager takes the process for a running service from its first moment."""
+    async with Origin.running() as origin, aiohttp.ClientSession() as session:
+        with GateProcess(revision(1, origin_url=origin.url)) as process:
+            await eventually(lambda: _holds_back_sighup(process.process.pid))
+            process.process.send_signal(signal.SIGHUP)
+            await process.wait_until_serving()
+            await eventually(lambda: '"reloaded"' in process.errors())
+            async with session.get(process.url + "/page", headers=HTML) as page:
+                assert "Revision 1" in await page.text()
+            assert not _holds_back_sighup(process.process.pid)
