@@ -5,8 +5,9 @@ Rules. Used passes and returned tickets: a bounded number of each. A newcomer wh
 meanwhile is confirmed once they have returned it; before that nothing is written. A newcomer who
 was given a pass holds an unconfirmed slot until they use it. Revoked visitors: all that the view
 knows. It takes a pass or an operator to be one of them, except for a bounded number that left the
-queue (`leaving`). A write may happen twice (a call that timed out may have run), and every
-operation here is idempotent.
+queue (`leaving`). After a loss of the store these may be hundreds of thousands, so a call writes
+some: no release waits for them, since every replica refuses their tokens itself. A write may happen
+twice (a call that timed out may have run), and every operation here is idempotent.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from gatekeeper.room.visitor_calls import PollRequest
 
 _MOST = 200_000  # used passes, and as many returned tickets; together 70 MB
 _PORTION = 8 * BATCH_LIMIT  # sent at once
+_MOST_REVOKED_AT_ONCE = 2000  # 50 ms of a tick; replicas have to call each second in a recovery
 
 ReportRevoked = Callable[[Sequence[VisitorId], int], Awaitable[None]]
 
@@ -64,14 +66,21 @@ class PendingWrites:
     def remove_revoked(self, visitors: Iterable[VisitorId]) -> None:
         self._revoked.difference_update(visitors)
 
+    @property
+    def has_revocations(self) -> bool:
+        return bool(self._revoked)
+
     async def write(self) -> None:
+        """Write them, of revocations `_MOST_REVOKED_AT_ONCE`."""
         await self._write_revoked()
         await self._write_touched()
         await self._write_returned()
 
     async def _write_revoked(self) -> None:
-        while self._revoked:
+        for _ in range(0, _MOST_REVOKED_AT_ONCE, BATCH_LIMIT):
             visitors = list(islice(self._revoked, BATCH_LIMIT))
+            if not visitors:
+                return
             state, _ = await self._queue.leave(visitors)
             self.remove_revoked(visitors)
             await self._on_revoked(visitors, state.revocations)

@@ -2,11 +2,11 @@
 
 Rules. A store outage ends here: it becomes `view.store_up = False`, an input of the decision, and
 `None` to the caller. From then on only the pacer calls the store, so that no timeouts pile up; the
-store is up again once all pending writes are written. A replica that starts meanwhile joins when
-the store recovers; until then it knows the newest state that the others publish. The pacer calls at
-every tick, so that a replica without events is right within a tick. There is no leader: a call
-releases what is due at that instant, and finds nothing left if another was first
-(`tick_schedule`).
+store is up again once all pending writes but revocations are written. A replica that starts
+meanwhile joins when the store recovers; until then it knows the newest state that the others
+publish. The pacer calls at every tick, so that a replica without events is right within a tick.
+There is no leader: a call releases what is due at that instant, and finds nothing left if another
+was first (`tick_schedule`).
 """
 
 from __future__ import annotations
@@ -297,17 +297,19 @@ class RoomReplica:
         held = self.view.state
         if not self._has_joined:
             await self._join()
-        await self._write_pending()
+        has_space = await self._write_pending()
         state = await self.autotune.advance()
         await self._openings.step(state)
         self.view.settle(held)
         if not self.view.store_up:
-            await self._write_pending()  # also what was added since this tick began
+            has_space = await self._write_pending()  # also what was added since this tick began
             if self._is_late or self._recovered_at_s:
                 log.info("store_recovered", room=self.rules.room)
             self.view.regain_store()
             self._recovered_at_s = self.view.now_s()
-        if self.view.store_state is not None:
+        if has_space and self._pending.has_revocations:
+            self.wake()
+        elif self.view.store_state is not None:
             count = self.view.store_state.revocations
             await learn_revocations(self.queue, self.view, count, on_revoked=self.on_revoked)
         self.view.forget_expired()
@@ -331,11 +333,14 @@ class RoomReplica:
             return False
         return not await self._events.is_known_elsewhere(self.rules.room)
 
-    async def _write_pending(self) -> None:
+    async def _write_pending(self) -> bool:
+        """Whether the store has space for them."""
         try:
             await self._pending.write()
         except StoreFull as error:
             self._lost(error)
+            return False
+        return True
 
     async def _publish(self) -> None:
         if self.view.store_state is not None:

@@ -14,8 +14,9 @@ without any it has only the clock of this machine.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice, takewhile
 from operator import itemgetter
 from typing import Final
 
@@ -30,6 +31,7 @@ from gatekeeper.room.state import RoomState
 _DRIFT = 0.001  # NTP turns a clock by half of that at most
 _LATEST_S = 5.0  # no reply is that late
 MOST_REVOKED: Final = 1_100_000  # visitors; 275 MB
+_MOST_FORGOTTEN: Final = 20_000  # at a tick: after a loss of the store all expire in one moment
 
 NO_STORE_YET = RoomView(
     phase=Phase.RUNNING, watermark_us=0, revoked=frozenset(), store_up=False, knows_clock=False
@@ -220,15 +222,18 @@ class ReplicaView:
     def _forget_excess(self) -> None:
         """The oldest ones. The store remembers them, and refuses their passes at the next
         renewal."""
-        while len(self._revoked) > MOST_REVOKED:
-            del self._revoked[next(iter(self._revoked))]
+        excess = max(len(self._revoked) - MOST_REVOKED, 0)
+        self._forget(list(islice(self._revoked, excess)))
+
+    def _forget(self, oldest: Sequence[VisitorId]) -> None:
+        """The first ones, found in one pass: a new look for each would step over all that were
+        deleted before, which took ten seconds for 120,000."""
+        for visitor in oldest:
+            del self._revoked[visitor]
 
     def forget_expired(self) -> None:
         """Oldest first, up to the first that still counts: looking at all of them at every tick
         would cost more than the tick. A revocation out of order is forgotten later."""
         now_s = self.now_s()
-        while self._revoked:
-            visitor, until_s = next(iter(self._revoked.items()))
-            if until_s > now_s:
-                return
-            del self._revoked[visitor]
+        oldest = islice(self._revoked.items(), _MOST_FORGOTTEN)
+        self._forget([each for each, _ in takewhile(lambda each: each[1] <= now_s, oldest)])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.pending_writes import PendingWrites
 from gatekeeper.room.queue import UNCONFIRMED, Queue
+from gatekeeper.room.state import RoomState
+from tests.builders import room_state
 
 ANN, BOB = VisitorId("ann"), VisitorId("bob")
 
@@ -16,7 +20,12 @@ class RecordingQueue:
 
     def __init__(self, *revoked: VisitorId) -> None:
         self.touches: list[tuple[VisitorId, int, int]] = []
+        self.left: list[VisitorId] = []
         self._revoked = revoked
+
+    async def leave(self, visitors: Sequence[VisitorId]) -> tuple[RoomState, list[object]]:
+        self.left += visitors
+        return replace(room_state(), revocations=len(self.left)), []
 
     async def touch(self, visitor: VisitorId, *, until_us: int, ends_us: int) -> bool:
         self.touches.append((visitor, until_us, ends_us))
@@ -53,3 +62,19 @@ async def test_guess_becomes_a_session_by_the_first_use() -> None:
     writes.add_touched(BOB, until_us=50, ends_us=UNCONFIRMED)
     await writes.write()
     assert queue.touches == [(ANN, 70, 100), (BOB, 50, UNCONFIRMED)]
+
+
+async def test_revocations_are_written_in_portions() -> None:
+    """After a loss of the store, in which replicas have to call each second, there may be a million
+    of them."""
+    queue = RecordingQueue()
+    writes = pending(queue, [])
+    revoked = [VisitorId(str(number)) for number in range(10_000)]
+    writes.add_revoked(revoked)
+    writes.add_touched(ANN, until_us=1, ends_us=2)
+    await writes.write()
+    assert len(queue.left) <= 2000
+    assert queue.touches
+    while writes.has_revocations:
+        await writes.write()
+    assert sorted(queue.left) == sorted(revoked)

@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from gatekeeper.policy.phase import Mode, Phase
+from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.view import ReplicaView
 from tests.builders import room_state
+from tests.linear_time import assert_linear
 from tests.unit.clock import Clock
 
 START_S = 1_700_000_000.0
@@ -138,3 +140,24 @@ def test_store_s_clock_is_known_by_the_store_or_by_a_replica(view: ReplicaView) 
     view.lose_store()
     known.append(view.decisive.knows_clock)
     assert known == [False, False, True, True]
+
+
+def test_revocations_of_one_moment_are_forgotten_in_linear_time() -> None:
+    """As all are that were written again after a loss of the store."""
+
+    def forget(visitors: bytes) -> None:
+        view = ReplicaView(monotonic_s=lambda: STARTED_S)
+        names = [VisitorId(str(number)) for number in range(len(visitors))]
+        view.revoke(names, until_s=view.now_s() - 1, count=len(names))
+        while view.revoked():
+            view.forget_expired()
+
+    assert_linear(forget, bytes, largest=16_000)
+
+
+def test_revocation_that_still_counts_is_kept(view: ReplicaView) -> None:
+    old, current = VisitorId("old"), VisitorId("current")
+    view.revoke([old], until_s=view.now_s() - 1, count=1)
+    view.revoke([current], until_s=view.now_s() + 1, count=2)
+    view.forget_expired()
+    assert list(view.revoked()) == [current]
