@@ -11,11 +11,20 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import re2
 
+from gatekeeper.config.problems import shown
+
 Network = IPv4Network | IPv6Network
 Matcher = Callable[[str], bool]
 
 _IPV4_MAPPED = IPv6Network("::ffff:0:0/96")  # RFC 4291 section 2.5.5.2
 _MOST_MEMORY = 8 << 20  # bytes for one pattern; RE2's own default
+
+
+def with_single_slashes(path: str) -> str:
+    """The path of a room or rule. The paths of requests are matched with single slashes."""
+    if "//" in path:
+        raise ValueError(f'{shown(path)} has "//", which matches no path; expected a single "/"')
+    return path
 
 
 def glob_matcher(glob: str, *, separator: str = "", literal: Callable[[str], str] = str) -> Matcher:

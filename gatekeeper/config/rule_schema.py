@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PrivateAttr
 
 from gatekeeper.config.files import read_file
-from gatekeeper.config.patterns import Network, network_of, regex_matcher
+from gatekeeper.config.patterns import Network, network_of, regex_matcher, with_single_slashes
 from gatekeeper.config.problems import shown
 from gatekeeper.config.section import Conflict, Section
 from gatekeeper.config.types import Hosts, Parameters, RoomName, text_or_list
@@ -57,7 +57,7 @@ def _path_glob(value: object) -> str:
         raise ValueError(
             f'{shown(value)} is not a path; expected e.g. "/webhooks/**", without "?" or "#"'
         )
-    return text
+    return with_single_slashes(text)
 
 
 def _regex(value: object) -> str:

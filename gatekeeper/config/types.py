@@ -17,7 +17,7 @@ from jwt.exceptions import InvalidKeyError
 from pydantic import AfterValidator, BeforeValidator, Field
 from yarl import URL
 
-from gatekeeper.config.patterns import network_of
+from gatekeeper.config.patterns import network_of, with_single_slashes
 from gatekeeper.config.problems import in_ascii, shown
 from gatekeeper.config.sentinel_url import parse_sentinel_url
 
@@ -249,7 +249,7 @@ def _path_prefix(value: object) -> str:
         raise ValueError(
             f'{shown(value)} is not a path prefix; expected e.g. "/checkout/", without "?" or "#"'
         )
-    return text
+    return with_single_slashes(text)
 
 
 def _file(path: str) -> str:

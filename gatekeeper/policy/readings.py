@@ -129,6 +129,20 @@ def _decoded_once(undecoded: Iterable[str], seen: Container[str], *, most: int) 
     return list(found)
 
 
+def queries_in_path(target: str) -> list[str]:
+    """The queries that an origin finds which decodes the path before it looks for `?`, or a proxy
+    before it that writes a decoded path into its own request."""
+    path, found = path_of(target), list[str]()
+    for _ in range(_DECODE_ROUNDS):
+        if "%" not in path:
+            break
+        data, _ = percent_decoded(_bytes_of(path))
+        path = data.decode("utf-8", "surrogateescape")
+        if "?" in path:
+            found.append(path.partition("?")[2])
+    return list(dict.fromkeys(found))
+
+
 def beyond_authority(target: str) -> str | None:
     """The path as a library reads it that takes `//host/path` for a URL without its scheme; None:
     it does not begin so."""

@@ -8,7 +8,13 @@ from __future__ import annotations
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.parameters import parameter_values
-from gatekeeper.policy.readings import PathReadings, beyond_authority, host_labels, path_readings
+from gatekeeper.policy.readings import (
+    PathReadings,
+    beyond_authority,
+    host_labels,
+    path_readings,
+    queries_in_path,
+)
 
 
 class RequestReadings:
@@ -18,7 +24,17 @@ class RequestReadings:
     connection's earlier request.
     """
 
-    __slots__ = ("_beyond", "_labels", "_readings", "_values", "facts", "method", "rooms", "target")
+    __slots__ = (
+        "_beyond",
+        "_labels",
+        "_readings",
+        "_texts",
+        "_values",
+        "facts",
+        "method",
+        "rooms",
+        "target",
+    )
 
     def __init__(
         self, facts: RequestFacts, *, method: str | None = None, target: str | None = None
@@ -29,6 +45,7 @@ class RequestReadings:
         self._readings: PathReadings | None = None
         self._beyond: tuple[str, ...] | None = None
         self._labels: tuple[str, ...] | None = None
+        self._texts: tuple[str, ...] | None = None
         self.rooms: set[RoomName | None] | None = None  # of the router, once it has looked
         self._values: dict[tuple[str, bool], tuple[str, ...]] = {}
 
@@ -62,10 +79,22 @@ class RequestReadings:
     def values(self, parameter: str, *, every: bool) -> tuple[str, ...]:
         """The values of a parameter of the query, in every reading of its name and value; with
         `every` none unless the plain reading has it. Raises TooManyValues."""
-        query = self.target.partition("?")[2].partition("#")[0]
-        if not query:
+        if "?" not in self.target and "%" not in self.target:
             return ()
         key = (parameter, every)
         if key not in self._values:
-            self._values[key] = parameter_values(query, parameter, every=every)
+            query, *others = self._queries
+            values = parameter_values(query, parameter, every=every)
+            if values or not every:
+                for other in others:
+                    values += parameter_values(other, parameter, every=False)
+            self._values[key] = values
         return self._values[key]
+
+    @property
+    def _queries(self) -> tuple[str, ...]:
+        """The query as it came, then those that an origin may find in the path."""
+        if self._texts is None:
+            query = self.target.partition("?")[2].partition("#")[0]
+            self._texts = (query, *queries_in_path(self.target))
+        return self._texts

@@ -1,6 +1,7 @@
 """Parameters and cookies: names and values in every reading, with linear and bounded work."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from urllib.parse import parse_qsl
 
 import pytest
@@ -112,6 +113,24 @@ def test_value_in_another_letter_case_only_tightens() -> None:
             assert AccessRule("r", action, (named,)).evaluate(RequestReadings(facts))[0]
         bypass = AccessRule("r", "bypass", (named,))
         assert bypass.evaluate(RequestReadings(facts))[0] is is_exact
+
+
+@pytest.mark.parametrize("target", ["/%3fs=1", "/x%3Fa=b&s=1?c=d", "/%253fs=1", "/%3f%73=1"])
+def test_query_that_is_encoded_in_the_path_only_tightens(target: str) -> None:
+    """A proxy that writes the decoded path into its own request ends it at the `?`."""
+    facts = RequestFacts(Client("1.2.3.4", "https", "h"), "GET", target)
+    named = (QueryCondition((NamedValue("s", ("1",)),)),)
+    assert Router([CHECKOUT, SITE]).route(facts) == InRoom(CHECKOUT.name)
+    assert AccessRule("r", "block", named).evaluate(RequestReadings(facts))[0]
+    assert not AccessRule("r", "bypass", named).evaluate(RequestReadings(facts))[0]
+
+
+@pytest.mark.parametrize("target", ["/%3fs=2?s=1", "/%253fs=2?s=1"])
+def test_query_in_the_path_counts_against_a_bypass(target: str) -> None:
+    facts = RequestFacts(Client("1.2.3.4", "https", "h"), "GET", target)
+    bypass = AccessRule("r", "bypass", (QueryCondition((NamedValue("s", ("1",)),)),))
+    assert not bypass.evaluate(RequestReadings(facts))[0]
+    assert bypass.evaluate(RequestReadings(replace(facts, target="/%3fa?s=1")))[0]
 
 
 def test_form_is_decoded_as_browsers_encode_it() -> None:
