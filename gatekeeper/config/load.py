@@ -312,6 +312,9 @@ def checked_event(
             problems.append(f"{dotted(path, [key])}: missing; expected {key} = {example}")
     settings = {key: value for key, value in table.items() if key in LIVE_KEYS}
     own = {key: value for key, value in table.items() if key not in LIVE_KEYS}
+    for old, problem in renamed_keys(table, path=path).items():
+        problems.append(f"{dotted(path, [old])}: {problem}")
+        del own[old]
     for key in own.keys() - EventConfig.model_fields.keys() | own.keys() & {"settings"}:
         known = [*LIVE_KEYS, *(EventConfig.model_fields.keys() - {"settings"})]
         reason = unknown_key(key, section=path, known=known, elsewhere={})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# Old key of [admission], [waiting] or [[room]] to the section and the name of today.
+# Old key of [admission], [waiting], [[room]] or [[event]] to the section and the name of today.
 RENAMED_KEYS = {
     "session": ("admission", "session_idle_timeout"),
     "session_limit": ("admission", "session_absolute_timeout"),
@@ -30,7 +30,7 @@ def renamed_keys(table: Mapping[str, Any], *, path: str) -> dict[str, str]:
     problems: dict[str, str] = {}
     for old in table.keys() & RENAMED_KEYS.keys():
         section, new = RENAMED_KEYS[old]
-        within = path if path.startswith("room[") else section
+        within = path if path.startswith(("room[", "event[")) else section
         use = f"{within}.{new}"
         if value := _renamed_value(new, table[old]):
             use += f' = "{value}"'

@@ -23,6 +23,7 @@ from gatekeeper.config.autotune_keys import steered_rate_problem
 from gatekeeper.config.event_schema import Spelled
 from gatekeeper.config.load import toml_value
 from gatekeeper.config.rate_text import spell_rate
+from gatekeeper.config.renamed import RENAMED_KEYS
 from gatekeeper.config.schema import LIVE_KEYS, RoomConfig, RoomKeys
 from gatekeeper.config.types import parse_duration_s, parse_rate_per_minute, spell_duration
 from gatekeeper.config.validation import invalid_keys
@@ -234,6 +235,8 @@ def _spell(field: FieldInfo, value: Any) -> Spelled:
 
 
 def _unknown(key: str) -> str:
+    if key in RENAMED_KEYS:
+        return f"renamed; use {RENAMED_KEYS[key][1]}"
     if key in RoomConfig.model_fields:
         return "cannot be changed here; expected a change of the file, then `gatekeeper reload`"
     if close := get_close_matches(key, LIVE_KEYS, n=1):

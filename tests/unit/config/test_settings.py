@@ -133,6 +133,8 @@ def test_empty_message_is_a_message_and_none_is_that_of_the_file() -> None:
         ("status", 200, "status: cannot be changed here; expected a change of the file"),
         ("name", "x", "name: cannot be changed here; expected a change of the file"),
         ("max_actve", 3, "max_actve: unknown setting; expected max_active"),
+        ("keep_place", "1h", "keep_place: renamed; use place_ttl"),
+        ("prove_within", None, "prove_within: renamed; use confirm_timeout"),
         ("__class__", 3, "__class__: unknown setting; expected one of rate, burst"),
         ("autotune", "yes", 'autotune: "yes" is not a boolean; expected true or false'),
         ("autotune", 1, "autotune: 1 is not a boolean; expected true or false"),
