@@ -7,10 +7,11 @@ with its field, problem and expectation. A record has one of two states:
     committed  null    null, or its URL without round  null
     drawn      hex     null, or URL with round         their number
 
-`note` says why a drawn record has no round although the event has a beacon. `lanes` is there only
-where the draw had lanes: the turns of each. Participants are listed beside the record:
-SHA-256(visitor id) in lower-case hex, ascending, one a line, each once; in a lane a space and the
-lane follow. The list may be long: it is verified line by line, in constant memory.
+`note` says why a drawn record has no round although the event has a beacon, or that its list was
+lost, and is left out otherwise. `lanes` is there only where the draw had lanes: the turns of each.
+Participants are listed beside the record: SHA-256(visitor id) in lower-case hex, ascending, one a
+line, each once; in a lane a space and the lane follow. The list may be long: it is verified line by
+line, in constant memory.
 """
 
 from __future__ import annotations
@@ -94,8 +95,9 @@ class DrawRecord:
             "start_us": self.start_us,
             "span_us": self.span_us,
             "participants": self.participants,
-            "note": self.note,
-        } | ({"lanes": lanes} if lanes else {})
+            **({"note": self.note} if self.note else {}),
+            **({"lanes": lanes} if lanes else {}),
+        }
 
 
 def record_of(
