@@ -94,7 +94,7 @@ bench-million: $(READY)  ## a million in one room: bytes, heartbeats, releases, 
 SECONDS ?= 60
 fuzz: $(READY)  ## each target, coverage-guided (make fuzz SECONDS=60); properties with 20 times the examples
 	$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet 'atheris>=3,<4'
-	for target in plain answer chunks token; do $(BIN)/python -m tests.fuzz.fuzz $$target $(SECONDS) || exit 1; done
+	for target in plain response chunks token; do $(BIN)/python -m tests.fuzz.fuzz $$target $(SECONDS) || exit 1; done
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest --numprocesses auto --dist worksteal --timeout 3600 \
 		-m hypothesis tests/unit tests/property tests/contract tests/conformance $(ARGS)
 

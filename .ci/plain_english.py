@@ -34,6 +34,8 @@ class WordList:
     def __init__(self, path: Path) -> None:
         read = tomllib.loads(path.read_text("utf-8"))
         self.skip = frozenset(read["skip"])
+        self.records: str = read["records"]
+        self.kept = frozenset(read["kept"])
         self.words: dict[str, str] = read["words"]
         self.types: dict[str, list[str]] = read["types"]
         spelled = (re.escape(word).replace(r"\ ", r"\s+") for word in self.words)
@@ -96,6 +98,8 @@ def problems(path: str, text: str, listed: WordList) -> list[Problem]:
     for began, said in prose(path, text):
         for match in listed.pattern.finditer(said):
             word = " ".join(match[0].split())
+            if path.startswith(listed.records) and word.lower() in listed.kept:
+                continue
             line = began + said.count("\n", 0, match.start())
             found.append((line, word, listed.words[word.lower()]))
         for match in _WHO.finditer(said):

@@ -200,7 +200,7 @@ async def poll(room: Room, line: dict[VisitorId, int], *, thread: Thread, bounds
 
 def rank(store: Redis, line: dict[VisitorId, int], *, thread: Thread) -> float:
     """CPU of the store for each plain ZRANK of as many, without a script: what no heartbeat that
-    tells an exact place can be cheaper than here and now."""
+    shows an exact place can be cheaper than here and now."""
     queue = room_keys(RoomName(ROOM))[0]
     sample = random.Random(8).sample(list(line), min(POLLS, len(line)))
     thread.spent_us = 0.0

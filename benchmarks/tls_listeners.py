@@ -3,7 +3,7 @@
 Rules. As in `proxy.py`: one core for the proxies, the other for load and origin, medians over
 rounds that take turns. The certificate is ECDSA P-256, as Let's Encrypt issues them by default, and
 each proxy must negotiate TLS 1.3 with the load: TLS 1.2 resumes a session without a key exchange.
-New connections come from `openssl s_time`, which tells full handshakes from resumed ones; wrk
+New connections come from `openssl s_time`, which counts full and resumed handshakes apart; wrk
 resumes sessions by itself and does not say so.
 """
 

@@ -127,7 +127,7 @@ def _print_traceback(output: TextIO, exc_info: structlog.typing.ExcInfo) -> None
 
 
 def set_up_logging(*, process: str, level: int = logging.INFO) -> None:
-    """Configure this process's logs; `process` tells workers and supervisor apart."""
+    """Configure this process's logs; `process` distinguishes workers and supervisor."""
     on_terminal = sys.stderr.isatty()
     structlog.contextvars.bind_contextvars(process=process)
     shared: list[structlog.typing.Processor] = [

@@ -3,7 +3,7 @@
    Rules: the challenge comes with the status (static/waiting.js). A worker computes, so the page
    stays awake, also in a hidden tab. What was tried is kept for this tab, so that a reload continues.
    A proof that cannot be sent is sent again, and one that is refused leads to another challenge:
-   nobody is told of that, and nobody has to hurry. A widget of a provider brings its own proof. */
+   the page does not show it, and no visitor has to hurry. A widget of a provider brings its own proof. */
 (() => {
   "use strict";
 

@@ -322,7 +322,7 @@ function offerCopy() {
 
 // --- start ------------------------------------------------------------------------------------
 
-/* Tells a visitor that had another place before why it is gone. */
+/* Shows a visitor that had another place before why it is gone. */
 function explainNewPlace() {
   const before = recall("place");
   if (!before || before.arrivedAt === arrivedAt) return;

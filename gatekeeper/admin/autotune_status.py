@@ -17,7 +17,7 @@ REASONS: dict[str, str] = {
     Reason.AT_MAX: "the rate is at autotune_max",
     Reason.AT_MIN: "the rate is at autotune_min",
     Reason.NO_DEMAND: "nobody waits for the rate",
-    Reason.TOO_FEW_SAMPLES: "too few responses to tell",
+    Reason.TOO_FEW_SAMPLES: "too few responses to judge by",
 }
 
 

@@ -69,7 +69,7 @@ def quality_of(minutes: Sequence[Minute], schedule: Schedule) -> EstimateQuality
 
 
 def estimates(minutes: Sequence[Minute]) -> Iterator[Estimate]:
-    """Of the visitors who came while the page told newcomers a wait."""
+    """Of the visitors who came while the page showed newcomers a wait."""
     line = _Line(minutes)
     for minute in minutes:
         told = [point for point in minute.points if point.told_s is not None]

@@ -17,7 +17,7 @@ beacon     a public randomness beacon: addresses, rounds, strict parsing
 pacing     estimated waits, poll intervals, the pacer's tick, the local share of the rate
 autotune   the control law that steers the rate by what the origin does
 autotune_memory  what that law measures and remembers: periods, and a model of the load
-visitor_groups  groups by which that law tells one visitor from many
+visitor_groups  groups by which that law distinguishes one visitor from many
 rules      a room's limits and time spans as numbers, derived from its configuration
 facts      what is known of a request
 original_request  the request that a check of forward auth is about

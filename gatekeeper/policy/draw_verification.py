@@ -32,7 +32,7 @@ class VisitorPlace:
 class DrawVerification:
     """Verifies a drawn record: `line` for each line of participants, then `problems`.
 
-    `visitor` is a visitor id or its hash; `turn_us` is the turn that the visitor was told.
+    `visitor` is a visitor id or its hash; `turn_us` is the turn that the visitor was shown.
     `commitment` is the one that was published before the start, as the caller noted it. Without a
     list (`has_list`), participants are not verified.
     """
@@ -55,7 +55,7 @@ class DrawVerification:
         self._count = 0
         self._before = ""
         self._spans: dict[str, LaneSpan] = {each.lane: each for each in record.lanes}
-        # The visitor's turn in each lane that it may be of, which its line in the list tells, and
+        # The visitor's turn in each lane that it may be of, as its line in the list says, and
         # how many participants have an earlier turn.
         lanes = ("", *self._spans) if self._visitor else ()
         self._own_us = {lane: self._turn_of(self._visitor, lane) for lane in lanes}
@@ -121,7 +121,7 @@ class DrawVerification:
         return VisitorPlace(self._visitor, self._own_us[lane], lane, place)
 
     def _own_lane(self) -> str:
-        """As listed; without a list, the lane to which the turn that the visitor was told belongs,
+        """As listed; without a list, the lane to which the turn that the visitor was shown belongs,
         if any."""
         if self._lane is not None:
             return self._lane

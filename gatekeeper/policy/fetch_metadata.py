@@ -6,7 +6,7 @@ preflights, prefetches, and an `EventSource`, which connects again whenever its 
 WebSocket creates none, since its script cannot read a waiting response; Chromium sends it without
 any Sec-Fetch-*, and every handshake has `Upgrade` (RFC 6455 section 4.1). Browsers send no metadata
 to a plain-text site (Fetch Metadata section 2), and Safari before 16.4 to none: there `Accept`
-tells pictures and style sheets, whose values every browser sends (Fetch standard section 4.1), and
+marks pictures and style sheets, whose values every browser sends (Fetch standard section 4.1), and
 `Service-Worker` the script of one, which browsers also look at by themselves (Service Workers
 section 6).
 Neither does a request that changes something, since a waiting page cannot keep its body. Every case

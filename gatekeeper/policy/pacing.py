@@ -12,7 +12,7 @@ _UNKNOWN_S = 10.0
 _SPREAD, _SPREAD_STEPS = 0.1, 997
 _TICK_FLOOR_S = 0.02
 _TICK_CEILING_S = 0.25
-RETURN_MARGIN = 1.25  # pages poll up to 15 % later than they were told
+RETURN_MARGIN = 1.25  # pages poll up to 15 % later than the interval
 OPENING_SPREAD = 2.0
 IDLE_TICK_S = 1.0  # with an empty queue: newcomers take their own admissions
 
@@ -99,7 +99,7 @@ def return_s(
     """By when a line of that length has polled again, seconds.
 
     A quarter longer than the longest poll interval of any of them. That may be two intervals when
-    they were told before a draw when to poll after it (`is_opening`).
+    they learned before a draw when to poll after it (`is_opening`).
     """
     longest_s = poll_interval_s(max(waiting - 1, 0), rate_per_minute=rate_per_minute, rules=rules)
     return longest_s * RETURN_MARGIN * (OPENING_SPREAD if is_opening else 1)

@@ -169,7 +169,7 @@ def _unescaped(value: str) -> str:
 
 
 def underscored_values(fields: Iterable[tuple[str, str]], name: str) -> list[str]:
-    """The values of fields that CGI does not tell from `name`: with `_` for `-` (RFC 3875 section
+    """The values of fields that CGI takes for those of `name`: with `_` for `-` (RFC 3875 section
     4.1.18)."""
     wanted = name.lower()
     dashed = wanted.replace("_", "-")

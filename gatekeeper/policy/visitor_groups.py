@@ -1,4 +1,4 @@
-"""Groups of visitors, by which the law of autotune tells one visitor from many. Pure.
+"""Groups of visitors, by which the law of autotune knows one visitor from many. Pure.
 
 Rules. A visitor is in one group, on every replica. A figure of one group counts no further than
 three times the median group and a small number. An origin that is slow is slow for all groups. One

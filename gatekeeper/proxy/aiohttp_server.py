@@ -377,7 +377,7 @@ class _LastResponse(_NoResponse):
 
 
 def _refusal(exc: BaseException | None, status: int) -> tuple[int, str]:
-    """The status and the reason for what a client is told of this failure."""
+    """The status and the reason that a client receives for this failure."""
     match exc:
         case GatekeeperError():
             return status, exc.public

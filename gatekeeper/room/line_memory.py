@@ -1,5 +1,5 @@
-"""What a replica keeps of its waiting visitors, for the time after a loss of the store: what they
-were told last (`told_intervals`), and where they stood (`line_places`)."""
+"""What a replica keeps of its waiting visitors, for the time after a loss of the store: what
+was sent to them last (`told_intervals`), and where they stood (`line_places`)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LineMemory:
         state: RoomState | None,
         ordering: Ordering,
     ) -> None:
-        """A response tells this visitor to poll again after `interval_s`. `position`: as the store
+        """A response asks this visitor to poll again after `interval_s`. `position`: as the store
         has just given it; None: it did not respond."""
         turn_us = turn_of(ticket, ordering) if position is None else position.turn_us
         if state is None or not _knows_turn(turn_us, state):

@@ -1,7 +1,7 @@
 """Where visitors stood in line, for the time when the store cannot say: it is unreachable, or has
 lost the line and knows only the visitors that have returned.
 
-Rules. Each poll tells of one place: a turn and how many visitors were ahead. For every length of
+Rules. Each poll reports one place: a turn and how many visitors were ahead. For every length of
 the line, in steps of an eighth of an octave, the newest is kept, unless it is much older than the
 newest of all; turns between two of them are interpolated. Releases since then are subtracted;
 visitors that left the line are not. An estimate moves no visitor: it sets the poll interval, and

@@ -5,7 +5,7 @@ heads of their responses. The time is that from the request to the head, as a sh
 `autotune_latency` (`LATENCY_BOUNDS`). A client that disconnects later than the target waited for a
 slow response; visitors of an overloaded origin reload its pages. One that disconnects earlier
 counts nothing. Each visitor is counted in one of a few groups, the same on every replica, so that
-the law can tell one visitor from many (`policy.visitor_groups`). Counting costs one addition: no
+the law knows one visitor from many (`policy.visitor_groups`). Counting costs one addition: no
 lock, no store.
 """
 

@@ -1,6 +1,6 @@
 """How long a store that lost the line waits for its visitors to return.
 
-Rules. A visitor returns by the poll interval that the gate told them last. That was told by the
+Rules. A visitor returns by the poll interval that the gate sent them last. That was sent by the
 line and the rate of that moment: both may have changed since, and after a loss the store knows only
 the visitors that have returned so far. So a replica keeps until when the visitors of every state
 that it received poll again. Pure: instants are of the store's clock, as the states have them.
@@ -21,7 +21,7 @@ class ReturnWindow:
         self._line = self._released = 0  # the line when all of it was known, and the releases then
 
     def note(self, state: RoomState, *, rules: Rules) -> None:
-        """Visitors were told poll intervals by this state, or in a recovery by the estimated place
+        """Visitors received poll intervals by this state, or in a recovery by the estimated place
         in the line of before it."""
         waiting = state.queue_length
         if state.recovering_until_us > state.now_us:
@@ -53,6 +53,6 @@ class ReturnWindow:
 
 
 def is_opening(state: RoomState, rules: Rules) -> bool:
-    """Whether visitors may have been told before a draw when to poll after it."""
+    """Whether visitors may have received before a draw when to poll after it."""
     spread_us = round(2 * rules.longest_poll_interval_s * 1_000_000)
     return state.schedule.is_opening(state.now_us, spread_us=spread_us)

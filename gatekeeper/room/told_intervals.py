@@ -2,7 +2,7 @@
 
 Rules. After a loss the store knows only the visitors that have polled since. A visitor may be
 released as soon as every visitor with an earlier turn had the time to poll, and that time follows
-from what each of them was told last, by whatever place, rate or estimate: so a replica keeps what
+from what each of them received last, by whatever place, rate or estimate: so a replica keeps what
 it sent. Each replica reports up to which turn none of its visitors is due any more, and the store
 releases no further than the least of these reports (`advance`).
 
@@ -65,7 +65,7 @@ class ToldIntervals:
         self._paused_until_s = -math.inf
 
     def note(self, turn_us: int, interval_s: float, *, in_store: bool) -> None:
-        """A visitor of that turn is told to poll again after `interval_s`. `in_store`: the store
+        """A visitor of that turn is to poll again after `interval_s`. `in_store`: the store
         has just given the place. A turn of 0 stands for one that is not known yet."""
         now_s = self._monotonic_s()
         until_s = now_s + interval_s * RETURN_MARGIN + GRACE_S

@@ -3,7 +3,7 @@ visitors, and the store's clock.
 
 Rules. States from the store and states from other replicas are kept apart. One that another replica
 published counts for decisions until the next reply of the store; one of another epoch is ignored.
-Only where the store has lost what it told this replica itself, a later state of the same epoch is
+Only where the store has lost what it sent this replica itself, a later state of the same epoch is
 written back instead: it names releases that this replica had yet to learn from the store. Both
 only get newer, and the watermark only rises. Time is the store's: its last time plus what a
 monotonic clock measured since, so that a replica whose own clock is wrong agrees with the others. A
@@ -111,7 +111,7 @@ class ReplicaView:
         self._offset_s, self._read_at_s = kept_s, read_at_s
 
     def note_told(self, ticket: Ticket, position: QueuePosition | None, interval_s: float) -> None:
-        """A response tells this waiting visitor to poll again after `interval_s`. `position`: as
+        """A response asks this waiting visitor to poll again after `interval_s`. `position`: as
         the store has just given it; None: it did not respond."""
         state, ordering = self.state, self.decisive.ordering
         self.line.note_told(ticket, position, interval_s, state=state, ordering=ordering)

@@ -11,7 +11,7 @@ turn was released before:
 
 In the prequeue of a draw the turn is the arrival, and after it not before the prequeue: there the
 order of the draw is judged instead. A member that confirms after others were released may be moved
-behind them, once. If it enters by that very poll, nothing tells the crowd the turn it was moved to:
+behind them, once. If it enters by that very poll, nothing shows the crowd the turn it was moved to:
 so many turns may be unknown.
 """
 

@@ -246,7 +246,7 @@ def _add(counts: list[int], *, at_s: float, count: int = 1, adds: bool = True) -
 
 
 def early_admissions(record: OpeningRecord) -> int | None:
-    """How many visitors were certainly admitted before the start; None: no visitor can tell."""
+    """How many visitors were certainly admitted before the start; None: no visitor knows."""
     bounds = record.clock.bounds_s
     if bounds is None or not record.participants:
         return None

@@ -1,6 +1,6 @@
 """Reads tokens without their key, and builds forged tokens from them.
 
-Rules. No I/O. Nothing here can tell a genuine token from a forged one: only the gate can, and it
+Rules. No I/O. Nothing here knows a genuine token from a forged one: only the gate can, and it
 must refuse every token that `forgeries` makes.
 """
 

@@ -1,6 +1,6 @@
 """Confirms the pass of a visitor whose next request is not in its room.
 
-Rules. The origin may answer the first request in a room by a redirect out of it (`/checkout` to
+Rules. The origin may respond to the first request in a room by a redirect out of it (`/checkout` to
 `/login`), so the pass that walked straight in is shown again, but not where it counts. Any request
 that carries it shows that its client keeps cookies: the store counts the visitor from then on. The
 cookie stays as it is; when it has expired, the store is asked for its slot. Looked at once for each

@@ -3,7 +3,7 @@
 Rules. No such address reaches the origin: the invitation is redeemed, and one redirect leads to the
 same address without it, with the ticket as the ordinary cookie. That is so in every room and
 outside of them, also where no invitation counts, and for every method. A person whose invitation is
-refused is redirected to a page of the gate's own, which tells why; a program gets that at once.
+refused is redirected to a page of the gate's own, which shows why; a program gets that at once.
 Only a request that gets no place for now, before an opening or where the line is full, has its
 response at the address itself, so that its page can try again; nothing that the page loads learns
 the address.
@@ -76,7 +76,7 @@ async def redirected(responses: Responses, visit: Visit, found: FoundInvitation)
 
 
 def _to_reason(responses: Responses, visit: Visit, reason: DeniedReason) -> GateResponse:
-    """The redirect to the page that tells why an invitation was refused."""
+    """The redirect to the page that shows why an invitation was refused."""
     query = urlencode({"reason": reason, "room": visit.admission.config.name})
     response = responses.redirect(
         f"/.gatekeeper/{REFUSED}?{query}", headers=denied_headers(visit, reason), state="none"

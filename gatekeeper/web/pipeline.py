@@ -139,7 +139,7 @@ class Visit(NamedTuple):
         return self.gate.admission.room.autotune.tally.of(admit.pass_.visitor)
 
     def waiting_status(self, wait: Wait, *, on_page: bool = False) -> WaitingStatus:
-        """The place of a waiting visitor as it is now. The visitor is told it, `on_page` by a page,
+        """The place of a waiting visitor as it is now. The visitor reads it, `on_page` on a page,
         which may be without script."""
         status = self._status_of(wait)
         again_s = status.refresh_seconds

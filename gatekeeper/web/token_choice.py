@@ -4,7 +4,7 @@ Rules. A request carries several tickets, or passes that expired, after tabs wer
 a sibling host planted cookies. The first expired pass whose slot is held counts: its visitor is
 inside. Then the first ticket that is not void. No number of void tokens hides a valid one: one
 store call asks for all expired passes, and one more, which claims nothing, looks at all tickets
-after the first. While the store is unreachable nothing tells void tokens from others: then no token
+after the first. While the store is unreachable nothing marks the void tokens: then no token
 is overwritten, and none is given up. Tickets that have yet to solve the challenge come last, the
 earliest arrival first.
 """

@@ -116,7 +116,7 @@ async def test_visitor_without_script_reads_what_happens(
         await expect(page.locator("#tried")).to_be_hidden()
 
 
-async def test_browser_without_the_worker_is_told_so(
+async def test_browser_without_the_worker_shows_it(
     store_url: str, room_name: RoomName, new_page: NewPage
 ) -> None:
     more = 'challenge_noscript = "refuse"\n'

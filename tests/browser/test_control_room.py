@@ -239,7 +239,7 @@ _HOURS = """
 (() => {
     const real = window.fetch.bind(window);
     let first = null, minute = 0;
-    window.answered = () => minute;
+    window.responses = () => minute;
     const vary = (rows) => Object.fromEntries(Object.entries(rows).map(([name, row]) =>
         [name, row.map((value) => typeof value === "number" ? value * (1 + minute % 7) : value)]));
     window.fetch = async (path, options) => {
@@ -297,7 +297,7 @@ async def test_page_open_for_a_day_does_not_leak(hour: tuple[Sale, str], new_pag
     await page.get_by_role("button", name="Last 10 minutes").click()  # so that this takes less long
 
     async def until(minutes: int) -> dict[str, float]:
-        while (passed := await page.evaluate("window.answered()")) < minutes:
+        while (passed := await page.evaluate("window.responses()")) < minutes:
             await page.clock.run_for(min(minutes - passed, 60) * 1000)
         return await weight(page)
 

@@ -206,7 +206,7 @@ async def test_restarted_gate_keeps_the_hour_of_the_page(
     control.sale.monitor.samples.clear()
     control.sale.monitor.readings.clear()
     anew = AuditLog(tmp_path, wall_s=lambda: 1.0)
-    for _ in range(8):  # as many as before: the number alone would not tell
+    for _ in range(8):  # as many as before: the number alone would not show it
         await anew.add("olga", "allow", address="::1", after=1)
     vars(control.audit).update(vars(anew))
     await control.sale.run(20)

@@ -99,7 +99,7 @@ VISITOR = "AAAAAAAAAAAAAAAAAAAAAA"
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "press", "says", "done", "told"),
+    ("field", "value", "press", "says", "done", "shown"),
     [
         (
             "Rate",
@@ -166,7 +166,7 @@ async def test_action_is_confirmed_in_numbers(
     press: str,
     says: str,
     done: str,
-    told: str,
+    shown: str,
     control: Control,
     visit_room: Visit,
 ) -> None:
@@ -184,7 +184,7 @@ async def test_action_is_confirmed_in_numbers(
     await page.locator("#ask-yes").click()
     await expect(card.locator(".outcome")).to_have_text(done)
     await second(page)
-    await expect(page.locator("#entries li").first).to_contain_text(told)
+    await expect(page.locator("#entries li").first).to_contain_text(shown)
 
 
 async def test_busiest_passes_are_listed_and_one_is_ended(

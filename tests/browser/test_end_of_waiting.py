@@ -53,7 +53,7 @@ async def test_admission_without_effect_stops_after_three_reloads(
     await expect(page.locator("h1")).to_have_text("Welcome to the shop")
 
 
-async def test_place_on_another_device_is_told_by_the_page_of_the_address(
+async def test_place_on_another_device_is_shown_at_the_address(
     gate: FakeGate, visit: Visit
 ) -> None:
     """At once, and without a word about a lost place."""
@@ -75,7 +75,7 @@ async def test_lost_place_is_explained_and_replaced(gate: FakeGate, visit: Visit
     await expect(position(page)).to_have_text("3,000")
 
 
-async def test_browser_without_cookies_is_told_and_stops_reloading(
+async def test_browser_without_cookies_shows_it_and_stops_reloading(
     gate: FakeGate, visit: Visit
 ) -> None:
     page = await visit()

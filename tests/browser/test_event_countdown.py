@@ -86,7 +86,7 @@ async def test_delay_of_the_event_is_followed_by_the_next_poll(
     await expect(position(page)).to_have_text("900")
 
 
-async def test_opening_is_told_in_the_visitors_own_zone(gate: FakeGate, new_page: NewPage) -> None:
+async def test_opening_is_shown_in_the_visitors_own_zone(gate: FakeGate, new_page: NewPage) -> None:
     gather(gate, 754.0)
     page = await new_page(locale="en-US", timezone_id="America/New_York")
     await page.goto(gate.url)

@@ -48,7 +48,7 @@ async def has_no_sideways_scrolling(page: Page) -> bool:
 async def test_place_moves_from_browser_to_browser(
     store_url: str, room_name: RoomName, new_page: NewPage
 ) -> None:
-    """On to a phone, and back to a browser without script; each old one is told."""
+    """On to a phone, and back to a browser without script; each old one shows it."""
     keys = 'rate = "0"\npoll_interval_max = "1s"\n'
     async with running_shop(room_name, keys, store_url=store_url) as (gate, _):
         laptop, phone = await new_page(), await new_page(**PHONE)

@@ -70,7 +70,7 @@ async def test_half_closed_client_receives_every_own_response(count: int, stage:
     ],
     ids=["byte", "line", "fields", "framing"],
 )
-async def test_half_closed_client_is_told_of_a_malformed_request(
+async def test_half_closed_client_receives_the_error_of_its_request(
     before: int, malformed: bytes, status: int, open_stage: StageOpener
 ) -> None:
     """After the responses to the requests before it."""
@@ -96,7 +96,7 @@ async def test_half_closed_client_is_told_of_a_malformed_request(
         await until(lambda: stage.fast_path_connections + stage.aiohttp_connections == 0)
 
 
-async def test_half_closed_client_is_told_of_an_origin_failure(open_stage: StageOpener) -> None:
+async def test_half_closed_client_receives_an_origin_failure(open_stage: StageOpener) -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)

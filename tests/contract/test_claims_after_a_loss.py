@@ -159,7 +159,7 @@ async def test_claims_are_bounded_through_a_second_loss(ground: Ground, open_roo
 
 
 async def test_claim_stays_open_beside_absent_visitors(ground: Ground, open_room: Open) -> None:
-    """An absent visitor passed just before the loss cannot be told from a released one. It takes
+    """An absent visitor passed just before the loss looks like a released one. It takes
     no claim from any: what it takes falls due later, and is a burst at most."""
     replica = await open_room(rate="60/min", burst=2, heartbeat_timeout="9s", confirm_timeout="9s")
     await replica.set_mode(Mode.HOLD)

@@ -119,7 +119,7 @@ async def test_replica_that_started_since_replaces_no_other(line: Line) -> None:
 
 
 async def test_visitors_of_a_replica_that_started_since_are_waited_for(line: Line) -> None:
-    """It may have told one to come back later, while the store was unreachable again."""
+    """It may have asked one to come back later, while the store was unreachable again."""
     names = list(line.waiting)
     await line.lose_store()
     await line.poll(*names[1:])

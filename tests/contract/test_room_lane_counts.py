@@ -79,7 +79,7 @@ async def test_counts_return_after_a_loss_of_the_store(ground: Ground, open_room
 
 
 async def test_another_device_changes_no_count(open_room: Open) -> None:
-    """The ticket of a device that does not hold the place, and the place that it is told of."""
+    """The ticket of a device that does not hold the place, and the place that it names."""
     replica, [members] = await lanes_of(open_room, MEMBERS)
     await members.join("m1")
     request = members.request("m1")._replace(device="phone-01", moved_us=1)

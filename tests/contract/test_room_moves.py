@@ -146,7 +146,7 @@ async def lose_everything(ground: Ground, ann: Mover) -> None:
     await ann.replica.look()
 
 
-async def test_old_device_is_told_after_a_loss_of_the_store(ground: Ground, ann: Mover) -> None:
+async def test_old_device_is_refused_after_a_loss_of_the_store(ground: Ground, ann: Mover) -> None:
     """As soon as the new one has polled, whichever of them polls first."""
     assert await ann.move(None, PHONE) == "moved"
     await lose_everything(ground, ann)

@@ -85,7 +85,7 @@ async def test_grants_are_not_spent_on_guesses(open_room: Open) -> None:
     assert (await replica.look()).pending_grants == 3
 
 
-async def test_state_tells_whether_there_is_room(ground: Ground, open_room: Open) -> None:
+async def test_state_has_whether_there_is_room(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate="6/min", burst=3, max_active=3)
     assert (await replica.look()).has_room
     await arrive(replica, ["ann", "cat"])

@@ -27,7 +27,7 @@ async def test_line_takes_no_more_than_its_limit(open_room: Open) -> None:
     after = await replica.look()
     assert (after.queue_length, after.arrived_total) == (3, 3)
     assert after.last_arrival_us == before.last_arrival_us, "no turn was given"
-    assert after.version == before.version, "nothing to tell other replicas"
+    assert after.version == before.version, "nothing to publish"
 
 
 async def test_one_call_gives_no_more_turns_than_are_free(open_room: Open) -> None:

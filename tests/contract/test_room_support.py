@@ -72,7 +72,7 @@ async def test_find_follows_a_visitor_through_the_room(ground: Ground, open_room
     assert (await where(replica, ANN)).state == "unknown"
 
 
-async def test_find_tells_a_guess_from_a_confirmed_visitor(open_room: Open) -> None:
+async def test_find_separates_guesses_from_confirmed_visitors(open_room: Open) -> None:
     replica = await open_room(burst=4)
     await arrive(replica, ["ann"])
     assert (await where(replica, ANN)).state == "unconfirmed"

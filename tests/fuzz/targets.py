@@ -97,7 +97,7 @@ def token(data: bytes) -> bool:
 
 
 TARGETS: Final[dict[str, Callable[[bytes], bool]]] = {
-    "answer": response_head_target,
+    "response": response_head_target,
     "chunks": chunks,
     "plain": plain_head,
     "token": token,

@@ -1,7 +1,7 @@
 """A line of honest visitors in virtual time: real scripts, replicas that lose stores, a check that
 no visitor is released past another who has yet to return, and the judge of the order of admissions.
 
-A visitor polls when told, up to 15 % earlier or later, at any replica, except in a silence. A poll
+A visitor polls when due, up to 15 % earlier or later, at any replica, except in a silence. A poll
 at a paused replica is read when it resumes; one at a store that hangs fails a second later; one at
 a replica that ended fails at once, and is repeated after twice the interval, as the page does.
 """
@@ -32,7 +32,7 @@ from tests.property.line_replicas import HonestVisitor, LineReplica, Release
 ROOM = RoomName("line")
 _TICK_S, _IDLE_TICK_S, _TIMEOUT_S = 0.25, 1.0, 1.0
 _TRIP_S = 0.2  # at most, of a request and of its response together
-# What visitors are told, in multiples of the interval for their place: the order may not depend on
+# What visitors receive, in multiples of the interval for their place: the order may not depend on
 # the intervals of a line that moves evenly.
 _STRETCHED = (1, 1, 1, 1, 3, 9)
 

@@ -42,6 +42,8 @@ def _found(path: str, text: str) -> list[tuple[int, str]]:
         ("a.py", "x = 1  # anew\n", 1),
         ("a.py", 'x = (\n    "for "\n    "ever"\n)\n', 2),
         ("a.py", "def test_one_who_waits_is_released() -> None: ...\n", 1),
+        ("a.md", "The store did not answer.\n", 1),
+        ("a.py", "# It tells the page.\n", 1),
         ("a.py", "# Who waits is ranked.\n", 1),
         ("a.py", "def test_who_waits_is_ranked() -> None: ...\n", 1),
     ],
@@ -56,6 +58,7 @@ def test_refused_words_are_found_on_their_line(path: str, text: str, line: int) 
         ("a.py", "anew = whoever\n"),  # code is not prose
         ("a.md", "Who may change the rate?\n"),
         ("a.md", "| Who | What |\n"),
+        ("docs/decisions/0001-a.md", "The gate tells the page.\n"),
         ("a.md", "heartbeat, renewed, forever, rehearse\n"),
         ("a.po", 'msgid "Read"\nmsgstr "anew"\n'),
         ("a.py", "class Rejected: ...\nclass Seed: ...\nclass ParsedHead: ...\n"),

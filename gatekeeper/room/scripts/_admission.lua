@@ -15,7 +15,7 @@
 -- long ago to claim; a visitor that has was released again only at or below `again_through`, and only if
 -- they came back before that, when fewer than `again_at` had been released in all. Until `admitted`
 -- is `claims_until` (0: nothing is owed) such a claim is paid; a visitor who was absent, and comes
--- within that span, cannot be told apart and takes one, so claims beyond are taken from the bucket in
+-- within that span, cannot be distinguished and takes one, so claims beyond are taken from the bucket in
 -- advance, at most a burst. `releases` keeps these bounds while a store is whole (`advance`).
 
 -- The letter of the window that the room is in and its own rate, each nil where there is none.

@@ -169,7 +169,7 @@ local function is_elsewhere(at, visitor, kind)
     end
     return false
   end
-  -- The store lost the move that the ticket tells of. A session that it knows is another device's.
+  -- The store lost the move that the ticket names. A session that it knows is another device's.
   if (moves[at] or 0) > (since or 0) and call('HEXISTS', SESSIONS, visitor) == 0 then
     hold_by_device(at, visitor, 'm')
     call('ZREM', QUEUE, visitor)  -- by another ticket, of a later turn perhaps: this one gives the place

@@ -108,7 +108,7 @@ class StatusExchange(GateExchange):
 
 class StreamExchange(GateExchange):
     """`GET status` as a stream of events, for a waiting visitor. Without a place, or when no stream
-    is free, 204: it tells an EventSource to stop, and the page to poll."""
+    is free, 204: it makes an EventSource stop, and the page poll."""
 
     __slots__ = ("_endpoints", "_responses", "_streams", "_visit")
 

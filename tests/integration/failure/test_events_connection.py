@@ -69,7 +69,7 @@ CALLS = (call_connect, call_listen, call_subscribe_figures)
 
 @pytest.fixture
 def opened_clients(monkeypatch: pytest.MonkeyPatch) -> list[Client]:
-    """Every client that was told to connect."""
+    """Every client that was asked to connect."""
     clients: list[Client] = []
     original = Client.connect
 

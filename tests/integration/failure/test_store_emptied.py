@@ -143,7 +143,7 @@ async def test_release_waits_until_visitors_could_return(
 async def test_front_is_released_before_the_whole_line_could_return(
     private_store: StoreServer, room_name: RoomName, start_room: RoomStarter
 ) -> None:
-    """The window is a minute. The last visitor was told half of it, and all others a second."""
+    """The window is a minute. The last visitor received half of it, and all others a second."""
     room = start_room(rate="600/min", burst=10, confirm_timeout="60s")
     first, second = await room.replicas(2)
     await eventually(lambda: first.state.replicas == second.state.replicas == 2)

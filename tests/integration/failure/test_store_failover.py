@@ -95,7 +95,7 @@ async def _fail_over(group: StoreGroup, gates: list[Gate], way: str) -> None:
     assert verdict.figures["still_waiting"] == 0, way
     assert verdict.figures["admitted"] == VISITORS, way
     known = next(count for at_s, count in counts if at_s >= failed_over_s)
-    # Requests that had been answered before may be counted up to a second later.
+    # Requests that had a response before may be counted up to a second later.
     later = [at_s for at_s, count in counts if at_s > failed_over_s + 2 and count > known]
     late_s = verdict.figures["crowd_late_s"]["p99"]  # of a busy machine
     assert later[0] - failed_over_s < MAX_PAUSE_S + late_s, way

@@ -64,7 +64,7 @@ async def test_state_is_named_for_scripts(start_gate: GateStarter) -> None:
     assert states == ["none", "waiting", "waiting", "admitted", "none", "error"]
 
 
-async def test_htmx_is_told_to_load_the_page_again(start_gate: GateStarter) -> None:
+async def test_htmx_is_made_to_load_the_page_again(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0")
     for visitor in (gate.visitor(), gate.visitor()):
         assert "HX-Refresh" not in (await visitor.request("GET", "/part")).headers

@@ -101,10 +101,10 @@ async def test_room_by_invitation_keeps_others_out(shop: Shop) -> None:
         ({"padding": "x" * 4000}, "invitation_invalid"),
     ],
 )
-async def test_wrong_invitation_is_told_and_gives_no_place(
+async def test_wrong_invitation_is_explained_and_gives_no_place(
     shop: Shop, claims: dict[str, Any], reason: str
 ) -> None:
-    """A browser is led to a page that tells why, whose address has nothing of the invitation."""
+    """A browser is led to a page that shows why, whose address has nothing of the invitation."""
     ann = shop.gate.visitor()
     raw = shop.invitation("ann", **claims)
     first = await ann.request("GET", f"/checkout?item=7&gk_invitation={raw}", headers=HTML)
@@ -156,7 +156,7 @@ async def test_forged_and_repeated_invitations_give_no_place(shop: Shop) -> None
     assert (await shop.follow(ann, f"{good}&gk_invitation={good}")).status == 303
 
 
-async def test_second_device_is_told_once_the_first_has_claimed(shop: Shop) -> None:
+async def test_second_device_is_refused_once_the_first_has_claimed(shop: Shop) -> None:
     phone, laptop, bob = (shop.gate.visitor() for _ in range(3))
     first = await shop.join(phone, "ann")
     await shop.join(bob, "bob")

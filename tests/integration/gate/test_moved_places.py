@@ -56,7 +56,7 @@ def assert_refused(response: Response, *, text: str = "This link does not work a
     assert "Set-Cookie" not in response.headers
 
 
-async def test_place_moves_and_the_old_browser_is_told(gate: Gate) -> None:
+async def test_place_moves_and_the_old_browser_shows_it(gate: Gate) -> None:
     first, laptop, phone = gate.visitor(), gate.visitor(), gate.visitor()
     await first.join()
     await laptop.join()
@@ -272,7 +272,7 @@ async def test_code_of_one_room_opens_no_other(
 
 
 async def test_unreachable_store_loses_nothing(gate: Gate) -> None:
-    """Both devices are told to try again, and the same code works afterwards."""
+    """Both devices are asked to try again, and the same code works afterwards."""
     laptop, phone = gate.visitor(), gate.visitor()
     await laptop.join()
     target = await offer(laptop)
@@ -297,7 +297,7 @@ async def test_unreachable_store_loses_nothing(gate: Gate) -> None:
 
 
 async def test_loss_of_the_store_moves_nothing_again(gate: Gate, store_url: str) -> None:
-    """A used code stays used, and the old browser is told as soon as the new one has polled."""
+    """A used code stays used, and the old browser shows it as soon as the new one has polled."""
     laptop, phone = gate.visitor(), gate.visitor()
     await laptop.join()
     target = await offer(laptop)

@@ -2,7 +2,7 @@
 
 The origin says `nonce nonce nonce …` for `/nonce/count`, chunked when `count` is odd, and can be
 cut off from everybody and come back. Its clients hold keep-alive connections and count what they
-got. Rules: an answer that is whole is right, or it is a fault; when the origin is away the gate may
+got. Rules: a whole response is right, or it is a fault; when the origin is away the gate may
 say so (502, 504) or break a connection, and nothing else.
 """
 
@@ -116,7 +116,7 @@ async def client(port: int, *, cookie: str, tally: Tally, until: asyncio.Event) 
         except (ConnectionError, asyncio.IncompleteReadError):
             tally.cut += 1
         except TimeoutError:
-            tally.faults.append("no answer in time")
+            tally.faults.append("no response in time")
         finally:
             writer.transport.abort()
 

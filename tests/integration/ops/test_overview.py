@@ -1,4 +1,4 @@
-"""What the control room is told: by one process group of itself, and of the others."""
+"""What the control room receives: by one process group of itself, and of the others."""
 
 import asyncio
 import os

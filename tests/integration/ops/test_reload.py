@@ -26,7 +26,7 @@ HTML = {"Accept": "text/html"}
 
 
 def revision(number: int, *, origin_url: str, server: str = "", more: str = "") -> str:
-    """A configuration whose every response tells its number: by title, status and message."""
+    """A configuration whose every response has its number: by title, status and message."""
     return settings(
         origin_url,
         server=f"workers = 2\n{server}",

@@ -112,9 +112,9 @@ async def test_large_body_is_forwarded_over_tls(authority: trustme.CA, tls_ca: s
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("is_announced", [True, False])
 async def test_close_delimited_tls_response_needs_closure_alert(
-    authority: trustme.CA, tls_ca: str, *, version: str, told: bool
+    authority: trustme.CA, tls_ca: str, *, version: str, is_announced: bool
 ) -> None:
     """Any hop can close TCP; only the origin sends the TLS closure alert (RFC 9112 section 9.8)."""
 
@@ -123,7 +123,7 @@ async def test_close_delimited_tls_response_needs_closure_alert(
             await origin.request(wire)
             wire.send(b"HTTP/1.1 200 OK\r\n\r\nall")
             await read.wait()
-            if not told:
+            if not is_announced:
                 with socket.socket(fileno=os.dup(wire.fileno())) as below_tls:
                     below_tls.shutdown(socket.SHUT_WR)
                 await wire.gone()
@@ -141,7 +141,7 @@ async def test_close_delimited_tls_response_needs_closure_alert(
         await wire.head()
         await wire.exactly(len(b"all" if version == "1.0" else b"3\r\nall\r\n"))
         read.set()
-        if told:
+        if is_announced:
             assert await wire.rest() == (b"" if version == "1.0" else b"0\r\n\r\n")
         else:
             with pytest.raises(ConnectionError):

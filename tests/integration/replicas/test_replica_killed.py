@@ -49,7 +49,7 @@ class App:
                 await asyncio.sleep(0.05)
             else:
                 return
-        raise AssertionError("no gate answers")
+        raise AssertionError("no gate responds")
 
     async def _request(self, url: str) -> None:
         headers = {TOKEN: self.token}

@@ -189,7 +189,7 @@ def test_gap_is_shaded_where_it_is() -> None:
     assert "No figures for 2026-12-01 10:03 to 2026-12-01 10:05" in body
 
 
-def test_growth_in_gaps_is_told_apart() -> None:
+def test_growth_in_gaps_is_kept_apart() -> None:
     minutes = minutes_of(line(600))
     body = page_of(report_on([*minutes[:3], *minutes[5:]])).decode()
     assert "240 visitors arrived, 120 were admitted, and 0 left or did not come" in body

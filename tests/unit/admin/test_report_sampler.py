@@ -50,7 +50,7 @@ def test_points_are_a_quarter_of_a_minute_apart() -> None:
     assert (second.points[0].queue_length, second.points[0].told_s) == (61, 62)
 
 
-def test_no_wait_is_told_while_the_page_tells_none() -> None:
+def test_no_wait_is_reported_while_the_page_shows_none() -> None:
     for held in (
         {"mode": Mode.HOLD},
         {"undrawn": 3},

@@ -324,7 +324,7 @@ def test_domains_of_a_variable_are_a_text_or_a_list(text: str) -> None:
     assert config.edge.domains == ("shop.example.com",)
 
 
-def test_gate_with_an_edge_listens_only_where_it_is_told() -> None:
+def test_gate_with_an_edge_listens_only_where_configured() -> None:
     environ = {"GATEKEEPER_EDGE__DOMAINS": "a.b", "GATEKEEPER_SERVER__LISTEN": "0.0.0.0:8080"}
     assert load_config(environ=environ).listens
     assert load_config(environ={}).listens

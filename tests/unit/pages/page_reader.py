@@ -67,7 +67,7 @@ def unknown_place() -> WaitingView:
 def problem(pages: Pages, *, retry_after_s: int | None = 10) -> Page:
     return pages.problem(
         status=502,
-        title="The site does not answer",
+        title="The site does not respond",
         message="Please try again.",
         retry_after_s=retry_after_s,
     )

@@ -275,7 +275,7 @@ def test_place_is_counted_with_lanes(name: str) -> None:
 
 
 def test_visitor_listed_in_another_lane_is_a_problem() -> None:
-    """The turn that the visitor was told is that of the lane, and the list has none."""
+    """The turn that the visitor was shown is that of the lane, and the list has none."""
     name = VISITORS[0]
     listed = sorted(participant_of(each) for each in VISITORS)
     told_us = turn_by_hand(name, "members")

@@ -203,10 +203,10 @@ def test_visitor_who_took_no_part_is_a_problem() -> None:
     assert verification.place() is None
 
 
-def test_visitor_told_another_turn_is_a_problem() -> None:
-    told = turn_us(VISITORS[0]) + 1
-    (problem,) = verify(DRAWN, visitor=VISITORS[0], turn_us=told).problems()
-    assert problem == f"visitor: turn {told}; expected {told - 1}"
+def test_visitor_shown_another_turn_is_a_problem() -> None:
+    shown_us = turn_us(VISITORS[0]) + 1
+    (problem,) = verify(DRAWN, visitor=VISITORS[0], turn_us=shown_us).problems()
+    assert problem == f"visitor: turn {shown_us}; expected {shown_us - 1}"
 
 
 @pytest.mark.parametrize("beacon", [None, RecordBeacon("https://beacon.example")])

@@ -136,7 +136,7 @@ def test_key_in_the_header_counts_for_nothing(name: str) -> None:
         ({"lane": ""}, "invitation_invalid"),
     ],
 )
-def test_wrong_claim_is_told(changed: dict[str, object], problem: str) -> None:
+def test_wrong_claim_is_named(changed: dict[str, object], problem: str) -> None:
     assert read(signed(**changed)) == problem
 
 

@@ -155,7 +155,7 @@ def test_release_near_the_front_is_learned_within_two_seconds(
 ) -> None:
     line = Line(ahead, rate, changes)
     released_s = line.released_s()
-    # From any moment before the release on: what matters is what one was told last.
+    # From any moment before the release on: what matters is the last interval that was sent.
     now_s = released_s - data.draw(st.floats(0, min(released_s, 60)))
     for _ in range(200):
         ahead_now, rate_now = line.at(now_s)
@@ -177,7 +177,7 @@ def test_release_near_the_front_is_learned_within_two_seconds(
 def test_queue_twice_as_fast_delays_no_claim(
     ahead: int, rate: float, factor: float, data: st.DataObject
 ) -> None:
-    """The rate changes right after the answer, or as many leave, wherever one stands."""
+    """The rate changes right after the response, or as many leave, wherever one stands."""
     told = poll_interval_s(ahead, rate_per_minute=rate, rules=RULES)
     released_in_s = (ahead + 1) * 60 / (rate * factor)
     assert told * data.draw(JITTER) - released_in_s <= 2
@@ -239,7 +239,7 @@ def test_recovery_window_covers_the_longest_poll_interval(waiting: int, rate: fl
 def test_recovery_window_of_an_opening_covers_the_first_poll_after_it(
     waiting: int, rate: float, until_start_s: float, arrival_us: int
 ) -> None:
-    """Also of a page that polls 15 % later than it was told."""
+    """Also of a page that polls 15 % later than the interval."""
     window_s = recovery_s(waiting + 1, rate_per_minute=rate, rules=RULES, is_opening=True)
     told_s = poll_interval_before_draw_s(
         until_start_s=until_start_s,

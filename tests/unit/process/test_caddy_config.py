@@ -70,7 +70,7 @@ def test_only_configured_domains_reach_a_worker() -> None:
         ({"bind": "2001:db8::1"}, ["[2001:db8::1]:443"]),
     ],
 )
-def test_edge_listens_where_it_is_told(keys: dict[str, Any], listen: list[str]) -> None:
+def test_edge_listens_where_configured(keys: dict[str, Any], listen: list[str]) -> None:
     config = caddy_config(edge(**keys), FILES)
     assert config["apps"]["http"]["servers"]["https"]["listen"] == listen
 

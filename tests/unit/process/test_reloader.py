@@ -21,7 +21,7 @@ DONE = {Prepare: {"done": "prepare"}, Commit: {"done": "commit"}, Abort: {"done"
 
 @dataclass
 class FakeWorker:
-    """A worker process that reports as it is told; None: it has ended."""
+    """A worker process that reports as the test says; None: it has ended."""
 
     number: int = 1
     serving: bool = True

@@ -1,4 +1,4 @@
-"""How a server that hangs is told from one that responds, without a server."""
+"""How a server that hangs is distinguished from one that responds, without a server."""
 
 import asyncio
 from collections.abc import Iterator

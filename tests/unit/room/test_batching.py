@@ -33,10 +33,10 @@ async def test_close_waits_for_items_of_the_same_turn() -> None:
     assert future.result() == 2
 
 
-@pytest.mark.parametrize("answers", [[], [1], [1, 2, 3, 4]])
-async def test_wrong_number_of_answers_is_a_store_error(answers: list[int]) -> None:
+@pytest.mark.parametrize("replies", [[], [1], [1, 2, 3, 4]])
+async def test_wrong_number_of_replies_is_a_store_error(replies: list[int]) -> None:
     async def wrong(_items: Sequence[int]) -> list[int]:
-        return answers
+        return replies
 
     batcher = Batcher(wrong, name="wrong")
     results = await asyncio.gather(*map(batcher.submit, range(3)), return_exceptions=True)
@@ -62,7 +62,7 @@ async def test_cancelled_call_cancels_every_caller() -> None:
             await future
 
 
-async def test_cancelled_caller_leaves_the_others_their_answer() -> None:
+async def test_cancelled_caller_leaves_the_others_their_reply() -> None:
     batcher = Batcher(double, name="double")
     cancelled, kept = batcher.submit(2), batcher.submit(3)
     await asyncio.sleep(0)

@@ -83,7 +83,7 @@ def test_turn_that_a_draw_may_change_has_no_place(
     assert replica.ahead(position, state=state) is None
 
 
-def test_visitor_told_before_a_loss_is_waited_for_by_turn() -> None:
+def test_visitor_of_before_a_loss_is_waited_for_by_turn() -> None:
     replica = Replica()
     assert replica.through_us() == EVERY_TURN_US
     replica = Replica()

@@ -14,7 +14,7 @@ from tests.builders import room_state
 RULES = Rules.of(RoomConfig())
 START_US = 1_800_000_000_000_000
 LONGEST_S = RULES.longest_poll_interval_s
-PATIENT_S = LONGEST_S * 1.15  # a page polls up to 15 % later than told
+PATIENT_S = LONGEST_S * 1.15  # a page polls up to 15 % later than the interval
 
 
 def state_at(after_s: float, *, waiting: int, rate: float = 60) -> RoomState:
@@ -43,19 +43,19 @@ def test_losses_one_after_another_never_wait_longer_than_once() -> None:
 
 
 @pytest.mark.parametrize("rate", [600.0, 6000.0, 60_000.0])
-def test_faster_rate_does_not_hurry_those_told_before_it(rate: float) -> None:
+def test_faster_rate_does_not_shorten_earlier_intervals(rate: float) -> None:
     slow, fast = state_at(0, waiting=500, rate=1), state_at(0.5, waiting=500, rate=rate)
     told_s = poll_interval_s(499, rate_per_minute=1, rules=RULES)
     assert window_after(slow, fast) >= told_s * 1.15 - 0.5
     assert window_after(slow, fast) > window_after(fast)
 
 
-def test_shorter_line_does_not_hurry_those_told_before_it() -> None:
+def test_shorter_line_does_not_shorten_earlier_intervals() -> None:
     long, short = state_at(0, waiting=5000), state_at(1, waiting=2)
     assert window_after(long, short) >= PATIENT_S - 1
 
 
-def test_what_was_told_long_ago_is_over() -> None:
+def test_interval_of_long_ago_is_over() -> None:
     long, short = state_at(0, waiting=5000), state_at(2 * LONGEST_S, waiting=2)
     assert window_after(long, short) == window_after(short) == RULES.confirm_timeout_s
 

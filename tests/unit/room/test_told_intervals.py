@@ -16,7 +16,7 @@ from gatekeeper.room.told_intervals import (
 
 
 class Replica:
-    """What one replica tells, by a clock that the test sets. It reports four times a second."""
+    """What one replica sends, by a clock that the test sets. It reports four times a second."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
@@ -38,7 +38,7 @@ class Replica:
         return report.through_us
 
 
-def test_visitor_told_before_a_loss_is_waited_for() -> None:
+def test_visitor_of_before_a_loss_is_waited_for() -> None:
     replica = Replica()
     replica.told.note(50, 1, in_store=True)
     replica.told.note(70, 8, in_store=True)
@@ -56,7 +56,7 @@ def test_visitor_with_a_place_in_the_new_store_is_not_waited_for() -> None:
     assert replica.through_after(0.5) == 59
 
 
-def test_visitor_told_in_a_recovery_is_waited_for_after_the_next_loss() -> None:
+def test_visitor_of_a_recovery_is_waited_for_after_the_next_loss() -> None:
     replica = Replica()
     replica.lose_store()
     replica.told.note(50, 8, in_store=True)

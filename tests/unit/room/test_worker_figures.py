@@ -13,7 +13,7 @@ COUNTS = st.integers(0, 2**53 - 1)
 BUCKETS = st.lists(COUNTS, max_size=30).map(tuple)
 SERVED = st.builds(
     RequestCounts,
-    forwarded=st.integers(1, 2**53 - 1),  # a room of which there is nothing is not told
+    forwarded=st.integers(1, 2**53 - 1),  # a room of which there is nothing is not sent
     waiting=COUNTS,
     failures=st.dictionaries(st.sampled_from(["500", "timeout", "other"]), COUNTS),
     origin=BUCKETS,

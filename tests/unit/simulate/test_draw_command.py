@@ -58,7 +58,7 @@ def test_honest_record_is_verified(saved: Path) -> None:
     assert result.stderr == ""
 
 
-def test_visitor_is_told_turn_and_place(saved: Path) -> None:
+def test_visitor_reads_turn_and_place(saved: Path) -> None:
     first = min(VISITORS, key=turn_us)
     result = run(str(saved), "--visitor", first, "--turn", str(turn_us(first)))
     assert result.exit_code == 0

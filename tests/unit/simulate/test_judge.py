@@ -31,7 +31,7 @@ class Line:
     _turns: Iterator[int] = field(default_factory=lambda: count(1000))
 
     def arrives(self, name: str, *, at_s: float, confirms_at_s: float | None = None) -> None:
-        """A newcomer, who polls at once unless told otherwise."""
+        """A newcomer, who polls at once unless the test says otherwise."""
         self.places[name] = place = Place()
         self.order.request_began(place, now_s=at_s)
         place.turn_us = next(self._turns)

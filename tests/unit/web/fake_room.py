@@ -1,4 +1,4 @@
-"""A room whose store replies as told, and the requests that its admission is asked about."""
+"""A room whose store replies as configured, and the requests that its admission is asked about."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ RESPONSES = Responses(Pages())
 
 @dataclass
 class FakeRoom:
-    """A room whose store replies as told, and that records what it was asked."""
+    """A room whose store replies as configured, and that records what it was asked."""
 
     rules: Rules = field(default_factory=lambda: Rules.of(CONFIG))
     view: ReplicaView = field(default_factory=ReplicaView)

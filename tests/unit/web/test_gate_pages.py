@@ -156,7 +156,7 @@ def test_cloudflare_json_says_that_the_line_is_full() -> None:
         ("/admin/?item=7", "same-origin"),
     ],
 )
-def test_link_of_a_refused_address_tells_no_invitation(target: str, policy: str) -> None:
+def test_link_of_a_refused_address_has_no_invitation(target: str, policy: str) -> None:
     """A request that is blocked or malformed keeps its address, and its page leads to the site."""
     for status in (400, 403, 421):
         response = RESPONSES.problem(facts(target=target), "No.", status=status)

@@ -144,7 +144,7 @@ async def test_expired_pass_counts_before_tickets_while_its_slot_is_held(
 
 @pytest.mark.parametrize("fails", ["before", "at the first", "at the others", "full"])
 async def test_several_tickets_are_kept_without_the_store(fails: str) -> None:
-    """Nothing tells which of them are void, so that none is overwritten and none given up."""
+    """Nothing shows which of them are void, so that none is overwritten and none given up."""
     room = FakeRoom(replies=fails in {"at the others", "full"})
     set_view(room, store_up=fails != "before")
     tickets = crowd_of_tickets(room, 9)
