@@ -260,7 +260,7 @@ def audit(limit: int, as_json: bool, config: Path | None) -> None:
 def rules(as_json: bool, config: Path | None) -> None:
     """Show the rules in force, in order.
 
-    With the number of requests that each rule has let through or blocked.
+    With the number of requests that each rule has decided.
     """
     response = admin_client(config).get("/admin/rules")
     if as_json:
@@ -268,8 +268,8 @@ def rules(as_json: bool, config: Path | None) -> None:
         return
     for rule in response["rules"]:
         default = " (default rule)" if rule["default"] else ""
-        counted = "" if rule["action"] == "queue" else f", {rule['matches']} matches"
-        _say(f"{rule['name']}: {rule['action']} {rule['conditions']}{counted}{default}")
+        decided = f"{rule['conditions']}, {rule['matches']} matches"
+        _say(f"{rule['name']}: {rule['action']} {decided}{default}")
     if not response["rules"]:
         click.echo("no rules", err=True)
 

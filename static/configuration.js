@@ -123,8 +123,8 @@ window.gatekeeperConfiguration = (page) => {
 
   function ruleRow(rule) {
     const row = document.createElement("tr");
-    const matches = rule.action === "queue" ? "–" : String(rule.matches);
-    [rule.name + (rule.default ? " (default)" : ""), rule.action, rule.conditions, matches].forEach((words, index) => {
+    const name = rule.name + (rule.default ? " (default)" : "");
+    [name, rule.action, rule.conditions, String(rule.matches)].forEach((words, index) => {
       const cell = document.createElement(index ? "td" : "th");
       if (!index) cell.scope = "row";
       cell.textContent = words;

@@ -15,7 +15,7 @@ _MATCHES = "gatekeeper_rule_matches"
 
 def rules_json(rules: Sequence[AccessRule], folder: Path) -> list[dict[str, object]]:
     """The rules as JSON; `matches` are requests of all workers of this process group that a rule
-    bypassed or blocked. A `queue` rule counts none: its requests count in their room."""
+    decided: bypassed, sent on to the rooms, or blocked."""
     matches: dict[str, float] = {}
     for metric in read_metrics(folder):
         if metric.name == _MATCHES:

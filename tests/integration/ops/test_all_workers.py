@@ -37,6 +37,11 @@ path = "/side/"
 rate = "60/min"
 
 [[rule]]
+name = "own-hooks"
+action = "queue"
+path = "/hooks/own/**"
+
+[[rule]]
 name = "hooks"
 action = "bypass"
 path = "/hooks/**"
@@ -176,20 +181,30 @@ async def test_metrics_of_all_workers_are_complete(one_per_core: GateProcess) ->
 
 async def test_rules_lists_what_each_rule_has_matched(one_per_core: GateProcess) -> None:
     async with Visitor(one_per_core.url) as visitor, Visitor(one_per_core.admin_url) as operator:
-        for path in ("/hooks/a", "/hooks/b", "/x"):
+        for path in ("/hooks/a", "/hooks/b", "/hooks/own/a", "/x"):
             await visitor.request("GET", path)
 
         async def are_counted() -> bool:
             """A worker writes its counters every second, see `process.metrics_files`."""
             listed = (await operator.request("GET", "/admin/rules")).json["rules"]
-            return any(rule["matches"] == 2 for rule in listed)
+            return [rule["matches"] for rule in listed[:2]] == [1, 2]
 
         await eventually(are_counted)
     listed = await one_per_core.command("rules", "--json")
     assert listed.returncode == 0, listed.stderr
     rules = {rule["name"]: rule for rule in json.loads(listed.stdout)["rules"]}
     assert rules["hooks"]["matches"] == 2
-    assert list(rules) == ["hooks", "cors-preflight", "well-known", "robots", "favicon"]
+    assert list(rules) == [
+        "own-hooks",
+        "hooks",
+        "cors-preflight",
+        "well-known",
+        "robots",
+        "favicon",
+    ]
     text = await one_per_core.command("rules")
-    assert text.stdout.splitlines()[0] == "hooks: bypass path /hooks/**, 2 matches"
+    assert text.stdout.splitlines()[:2] == [
+        "own-hooks: queue path /hooks/own/**, 1 matches",
+        "hooks: bypass path /hooks/**, 2 matches",
+    ]
     assert text.stdout.splitlines()[-1].endswith("(default rule)")
