@@ -2,15 +2,18 @@
 
 Rules. The supervisor checks everything that serving needs before a worker prepares it. A problem
 changes nothing and is reported to the operator: in the log, and in the API's response. Reloads
-run one after another. A worker that starts meanwhile, or is restarted later, serves the newest
-configuration that was put in force. A worker that does not respond is restarted.
+run one after another, and none waits longer than `_LOAD_TIMEOUT_S` for files: a network file system
+may hang, and a template may have no end. A worker that starts meanwhile, or is restarted later,
+serves the newest configuration that was put in force. A worker that does not respond is restarted.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from threading import Thread
 
 import structlog
 
@@ -23,6 +26,8 @@ from gatekeeper.process.children import WorkerProcess
 from gatekeeper.process.commands import Abort, Commit, Prepare, WorkerPlan
 from gatekeeper.process.edge import Edge
 
+_LOAD_TIMEOUT_S = 30.0
+_STILL_READING = "an earlier reload still reads its files; expected a restart, or their end"
 _PREPARE_TIMEOUT_S = 20.0
 _COMMIT_TIMEOUT_S = 5.0
 
@@ -53,12 +58,15 @@ class Reloader:
         load: Callable[[], CheckedFiles],
         on_reload: Callable[[CheckedFiles], None],
         edge: Edge | None = None,
+        load_timeout_s: float = _LOAD_TIMEOUT_S,
     ) -> None:
         self._plan = plan
         self._workers = workers
         self._load = load
         self._on_reload = on_reload
         self._edge = edge
+        self._load_timeout_s = load_timeout_s
+        self._is_reading = False
         self._lock = asyncio.Lock()
 
     async def reload(self) -> Config:
@@ -80,7 +88,7 @@ class Reloader:
         return config
 
     async def _reload(self) -> Config:
-        files = await asyncio.to_thread(self._load)
+        files = await self._loaded_files()
         if problems := restart_problems(self._plan.config, files.config):
             raise ConfigError(problems, source="reload")
         plan = replace(self._plan, config=files.config, secrets=files.secrets)
@@ -99,6 +107,40 @@ class Reloader:
         await asyncio.gather(*(self._commit(worker) for worker in serving))
         self._on_reload(files)
         return files.config
+
+    async def _loaded_files(self) -> CheckedFiles:
+        if self._is_reading:
+            raise ConfigError([_STILL_READING], source="reload")
+        loop = asyncio.get_running_loop()
+        loaded: asyncio.Future[CheckedFiles] = loop.create_future()
+
+        def end(outcome: CheckedFiles | Exception) -> None:
+            self._is_reading = False
+            if loaded.done():  # nobody waits for it any more
+                return
+            if isinstance(outcome, Exception):
+                loaded.set_exception(outcome)
+            else:
+                loaded.set_result(outcome)
+
+        def read() -> None:
+            outcome: CheckedFiles | Exception
+            try:
+                outcome = self._load()
+            except Exception as error:  # noqa: BLE001  raised where it is awaited
+                outcome = error
+            with suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(end, outcome)
+
+        self._is_reading = True
+        Thread(target=read, name="reload", daemon=True).start()  # the gate ends without it
+        try:
+            async with asyncio.timeout(self._load_timeout_s):
+                return await loaded
+        except TimeoutError:
+            problem = f"not read and checked within {self._load_timeout_s:g} s"
+            expected = "expected files that can be read at once"
+            raise ConfigError([f"{problem}; {expected}"], source="reload") from None
 
     async def _prepare(self, workers: Sequence[WorkerProcess], plan: WorkerPlan) -> list[str]:
         """Every worker's problems. A worker that ended has none: its successor follows."""

@@ -1,5 +1,7 @@
 """Reload: a configuration is put in force on all workers or on none."""
 
+import asyncio
+import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -178,3 +180,33 @@ async def test_next_reload_is_compared_with_what_is_in_force(config: Config) -> 
     await gate.reloader.reload()
     assert worker.received == ["Prepare", "Commit"] * 2
     assert worker.plan == replace(OLD_PLAN, config=config)
+
+
+async def test_files_that_are_never_read_hold_up_no_reload() -> None:
+    """A network file system that hangs: nothing is put in force, not even later, and the next
+    reload is refused at once until the reader has ended."""
+    worker, readable = FakeWorker(), threading.Event()
+
+    def load() -> CheckedFiles:
+        readable.wait()
+        return CheckedFiles(Config(), cast(Pages, None), (SECRET,), ())
+
+    followed: list[CheckedFiles] = []
+    reloader = Reloader(
+        OLD_PLAN,
+        [cast(WorkerProcess, worker)],
+        load=load,
+        on_reload=followed.append,
+        load_timeout_s=0.05,
+    )
+    with pytest.raises(ConfigError, match=r"not read and checked within 0\.05 s"):
+        await reloader.reload()
+    [reader] = [each for each in threading.enumerate() if each.name == "reload"]
+    assert reader.daemon  # the gate can end
+    with pytest.raises(ConfigError, match="an earlier reload still reads its files"):
+        await reloader.reload()
+    readable.set()
+    await asyncio.to_thread(reader.join)
+    assert (worker.received, followed) == ([], [])
+    await reloader.reload()
+    assert worker.received == ["Prepare", "Commit"]
