@@ -35,6 +35,7 @@ store_address     where the store is: by URL, or the primary that Sentinels name
 event_bus         what a room and the events between replicas need of each other
 events            states, revocations and figures over core NATS
 event_signing     signatures of events
+nats_client       the connection to NATS, which survives malformed headers
 beacon_client     the randomness of a draw, from a public beacon
 worker_figures    what one replica counted, as an event
 pass_figures      the busiest passes among them

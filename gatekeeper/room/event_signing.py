@@ -43,7 +43,7 @@ class EventSigner:
 
     def verify(self, subject: str, body: bytes, headers: Mapping[str, str] | None) -> None:
         """Raises ValueError unless a known secret signed this body for `subject`."""
-        id_, _, mac = (headers or {}).get(SIGNATURE, "").partition(" ")
+        id_, _, mac = str((headers or {}).get(SIGNATURE, "")).partition(" ")
         key = self._keys.get(id_)
         if key is None or not hmac.compare_digest(mac.encode(), _mac(key, subject, body).encode()):
             raise ValueError("no signature by a secret of this gate")

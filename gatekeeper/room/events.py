@@ -20,7 +20,6 @@ from urllib.parse import unquote, urlsplit
 
 import nats
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from gatekeeper.config.types import RoomName
@@ -28,6 +27,7 @@ from gatekeeper.policy.numbers import is_exact_int, is_exact_number
 from gatekeeper.policy.tokens import VisitorId, is_visitor_id
 from gatekeeper.room.event_bus import Listener
 from gatekeeper.room.event_signing import EventSigner
+from gatekeeper.room.nats_client import NatsClient
 from gatekeeper.room.state import RoomState, parse_json
 from gatekeeper.room.worker_figures import Figures, parse_figures
 
@@ -66,7 +66,7 @@ class NatsEvents:
         self._replica = replica
         self._signer = signer
         self._on_reconnect = on_reconnect
-        self._client = Client()
+        self._client = NatsClient()
         self._listeners: dict[RoomName, Listener] = {}
         self._responding: set[RoomName] = set()  # rooms of which this replica has a state
         self._up = asyncio.Event()
@@ -143,7 +143,7 @@ class NatsEvents:
 
     async def _connect(self) -> None:
         while not self._closing:
-            self._client, self._subscribed = Client(), set()
+            self._client, self._subscribed = NatsClient(), set()
             try:
                 await self._open()
             except Exception as error:  # noqa: BLE001  whatever failed is tried again

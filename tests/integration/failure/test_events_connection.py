@@ -121,6 +121,38 @@ async def test_messages_are_json_that_other_tools_can_read(events_url: str) -> N
     assert all(each.headers for each in messages)
 
 
+HEADERS = [
+    b"NATS/1.0 503 \xff\r\n\r\n",
+    b"NATS/1.0\r\n: x\r\n\r\n",
+    b"NATS/1.0\r\nGatekeeper-Signature: \xff\r\n\r\n",
+    b"NATS/1.0\r\nGatekeeper-Signature\r\n\r\n",
+    b"NATS/1.0\r\n\r\n",
+    b"x\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("headers", HEADERS)
+async def test_malformed_headers_of_others_cost_no_message(events_url: str, headers: bytes) -> None:
+    """Any client may reach NATS. nats-py alone would read nothing more until a ping is missed."""
+    listener, subject = RecordingListener(), f"gatekeeper.{ROOM}.state".encode()
+    reader, writer = await asyncio.open_connection(*events_url.removeprefix("nats://").split(":"))
+    async with running_events(events_url) as events:
+        await events.listen(ROOM, listener)
+        await eventually(events.connected)
+        await events._client.flush()
+        size = len(headers)
+        writer.write(b'CONNECT {"verbose":false,"headers":true}\r\n')
+        writer.write(b"HPUB %b %d %d\r\n%b{}\r\nPING\r\n" % (subject, size, size + 2, headers))
+        while (await reader.readline()).strip() != b"PONG":
+            pass
+        async with running_events(events_url) as other:
+            other.connect()
+            await eventually(other.connected)
+            await other.publish_revoked(ROOM, [VisitorId("v" * 22)], count=1)
+            await eventually(lambda: listener.revoked, 10)  # a missed ping takes 15 s
+    writer.close()
+
+
 async def test_replica_is_connected_once_it_is_subscribed(
     events_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
