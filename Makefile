@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 # every worker of every run, and a gate that starts compiles itself.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo pictures test test-fast test-interpreters check format lint lint-language types imports messages bench-proxy bench-soak bench-line bench-opening bench-poll bench-stream bench-million bench-challenge bench-page bench-autotune fuzz contract integration chaos chaos-faults clean
+.PHONY: demo pictures test test-fast test-interpreters check format lint lint-language types imports messages bench-proxy bench-soak bench-line bench-opening bench-poll bench-stream bench-million bench-challenge bench-page bench-autotune bench-recovery fuzz contract integration chaos chaos-faults clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("gatekeeper needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -87,6 +87,9 @@ bench-page: $(READY)  ## a page with 60 assets in Chromium: direct, through the 
 
 bench-autotune: $(READY)  ## autotune before origins of known capacity, beside a constant rate
 	$(BIN)/python -m benchmarks.autotune $(ARGS)
+
+bench-recovery: $(READY)  ## a store that comes back empty, 40,000 in line: first release, positions shown
+	$(BIN)/python -m benchmarks.recovery $(ARGS)
 
 bench-million: $(READY)  ## a million in one room: bytes, heartbeats, releases, ghosts
 	$(BIN)/python benchmarks/million.py $(ARGS)

@@ -37,6 +37,7 @@ class Rig:
     store_url: str
     store_pid: int
     events_pid: int
+    folder: Path  # of store and NATS
 
     @property
     def urls(self) -> list[str]:
@@ -91,7 +92,7 @@ async def running_rig(replicas: int, *, admission: str) -> AsyncIterator[Rig]:
                 return await stack.enter_context(GateProcess(toml())).wait_until_serving()
 
         gates = await asyncio.gather(*(start() for _ in range(replicas)))
-        yield Rig(gates, store.url, store.pid, events.pid)
+        yield Rig(gates, store.url, store.pid, events.pid, folder)
 
 
 def cpu_s(*pids: int) -> float:
