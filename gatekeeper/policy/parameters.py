@@ -27,7 +27,7 @@ _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 _NAME_END = re.compile(r"[\[. ]")  # where the name of a list or of a part ends: `a[]`, `a.x`
 
-_ANY_ESCAPE = "%[0-9A-Fa-f]{2}"
+_ANY_ESCAPE = "%(?:25)?[0-9A-Fa-f]{2}"  # also encoded once more
 _BLANK = f"[{re.escape(_BLANKS)}]"
 _NO_LONGER_NAME = "(?![A-Za-z0-9_-])"
 
@@ -70,7 +70,7 @@ def parameter_values(query: str, wanted: str, *, every: bool) -> tuple[str, ...]
         name, value = form_decoded(raw_name), form_decoded(raw_value)
         if is_plain and name == wanted:
             plain[value] = None
-        if is_read_as(name, wanted):
+        if is_read_as(name, wanted) or ("%" in name and is_read_as(form_decoded(name), wanted)):
             loose |= dict.fromkeys(value_readings(value))
         if max(len(plain), len(loose)) > _MOST_VALUES:
             raise TooManyValues
@@ -129,11 +129,11 @@ def _crumbs_named(wanted: str) -> re.Pattern[str]:
 
 
 def _letter(letter: str) -> str:
-    """Matches a character in either case as it is, or percent-encoded."""
+    """Matches a character in either case as it is, or percent-encoded, also twice."""
     forms = {re.escape(letter)}
     for each in {letter, letter.lower(), letter.upper()}:
         data = each.encode("utf-8", "surrogatepass")
-        forms.add("".join(f"%{byte:02x}" for byte in data))
+        forms.add("".join(f"%(?:25)?{byte:02x}" for byte in data))
     return f"(?:{'|'.join(sorted(forms))})"
 
 
