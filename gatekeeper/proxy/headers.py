@@ -209,12 +209,7 @@ def response_head(
     store it. An added `Clear-Site-Data` stands in place of the origin's, also an empty one. None:
     the response is for everyone, and its fields stay as they are.
     """
-    lines = head.lines
-    if added is not None:
-        if any(name == b"Clear-Site-Data" for name, _ in added):
-            lines = _CLEAR_SITE_DATA.sub(b"", lines)
-            added = tuple(field for field in added if field[1])
-        lines = made_private(lines) + b"".join([b"\r\n%b: %b" % field for field in added])
+    lines = head.lines if added is None else _with(head.lines, added, is_private=True)
     if body.chunked:
         lines += b"\r\nTransfer-Encoding: chunked"
         for value in head.control.get(b"trailer", ()):
@@ -227,19 +222,26 @@ def response_head(
 
 
 def interim_head(head: ResponseHead) -> bytes:
-    """The head of a 1xx response for an HTTP/1.1 client."""
-    return b"HTTP/1.1 %d %b%b\r\n\r\n" % (head.status, head.reason, head.lines)
+    """The head of a 1xx response for an HTTP/1.1 client. Only a final one clears anything."""
+    lines = _CLEAR_SITE_DATA.sub(b"", head.lines)
+    return b"HTTP/1.1 %d %b%b\r\n\r\n" % (head.status, head.reason, lines)
 
 
 def switching_head(head: ResponseHead, *, added: Fields | None) -> bytes:
     """The head of a 101 for the client, after which its connection is a tunnel."""
-    parts = [
-        b"HTTP/1.1 101 %b" % head.reason,
-        b"Connection: Upgrade\r\nUpgrade: websocket%b" % head.lines,
-        *[b"%b: %b" % field for field in added or ()],
-        b"\r\n",
-    ]
-    return b"\r\n".join(parts)
+    lines = _with(head.lines, added or (), is_private=False)
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket"
+    return b"HTTP/1.1 101 %b\r\n%b%b\r\n\r\n" % (head.reason, upgrade, lines)
+
+
+def _with(lines: bytes, added: Fields, *, is_private: bool) -> bytes:
+    """The lines with added fields: see `response_head`."""
+    if any(name == b"Clear-Site-Data" for name, _ in added):
+        lines = _CLEAR_SITE_DATA.sub(b"", lines)
+        added = tuple(field for field in added if field[1])
+    if is_private:
+        lines = made_private(lines)
+    return lines + b"".join([b"\r\n%b: %b" % field for field in added])
 
 
 def _connection_options(request: BaseRequest) -> tuple[bytes, ...]:
