@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from gatekeeper.admin.recorder import Action, Recorder
+from gatekeeper.admin.recorder import OperatorAction, Recorder
 from gatekeeper.admin.rooms import Rooms, room_json
 from gatekeeper.config.problems import shown
 from gatekeeper.config.types import parse_message, parse_rate_per_minute
@@ -45,7 +45,7 @@ class AdminActions:
     async def _allow(self, request: web.Request) -> web.Response:
         operator = self._rooms.requested(request)
         count = _value(request, "n", _count)
-        action = Action("allow", operator.rules.room, after=count)
+        action = OperatorAction("allow", operator.rules.room, after=count)
 
         async def grant() -> web.Response:
             state = await operator.allow(count)
@@ -62,7 +62,7 @@ class AdminActions:
     async def _rate(self, request: web.Request) -> web.Response:
         operator = self._rooms.requested(request)
         rate = _value(request, "rate", parse_rate_per_minute)
-        action = Action("rate", operator.rules.room, after=rate)
+        action = OperatorAction("rate", operator.rules.room, after=rate)
 
         async def set_rate() -> web.Response:
             action.before = (await operator.status()).current_rate_per_minute
@@ -73,7 +73,7 @@ class AdminActions:
     async def _mode(self, request: web.Request) -> web.Response:
         operator = self._rooms.requested(request)
         mode = _value(request, "mode", _mode)
-        action = Action("mode", operator.rules.room, after=mode.value)
+        action = OperatorAction("mode", operator.rules.room, after=mode.value)
 
         async def set_mode() -> web.Response:
             action.before = (await operator.status()).mode.value
@@ -84,7 +84,7 @@ class AdminActions:
     async def _message(self, request: web.Request) -> web.Response:
         operator = self._rooms.requested(request)
         message = _value(request, "text", parse_message)
-        action = Action("message", operator.rules.room, after=message)
+        action = OperatorAction("message", operator.rules.room, after=message)
 
         async def set_message() -> web.Response:
             action.before = (await operator.status()).shown_message

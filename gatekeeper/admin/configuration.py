@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from gatekeeper.admin.admin_input import json_object
-from gatekeeper.admin.recorder import Action, Recorder
+from gatekeeper.admin.recorder import OperatorAction, Recorder
 from gatekeeper.admin.rooms import Rooms
 from gatekeeper.config.schema import Config
 from gatekeeper.config.settings import Setting, parse_changes
@@ -51,7 +51,7 @@ class ConfigurationActions:
     async def _change_settings(self, request: web.Request) -> web.Response:
         operator = self._rooms.requested(request)
         changes = parse_changes(await json_object(request, example=_EXAMPLE))
-        actions = {key: Action(f"set {key}", operator.rules.room) for key in changes}
+        actions = {key: OperatorAction(f"set {key}", operator.rules.room) for key in changes}
 
         async def change() -> web.Response:
             before = _by_key(operator, await operator.status())
@@ -74,7 +74,7 @@ class ConfigurationActions:
                 }
             )
 
-        return await self._recorder.run(request, [Action("reload")], reload())
+        return await self._recorder.run(request, [OperatorAction("reload")], reload())
 
 
 def settings_json(operator: Operator, state: RoomState) -> dict[str, object]:

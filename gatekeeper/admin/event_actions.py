@@ -15,7 +15,7 @@ from aiohttp import web
 
 from gatekeeper.admin.admin_input import json_object
 from gatekeeper.admin.draw_entries import commitment_note
-from gatekeeper.admin.recorder import Action, Recorder
+from gatekeeper.admin.recorder import OperatorAction, Recorder
 from gatekeeper.admin.rooms import Rooms, event_json
 from gatekeeper.config.event_schema import EventConfig, parse_time_us, spell_time
 from gatekeeper.config.load import checked_event
@@ -108,7 +108,7 @@ class EventActions:
         change: Callable[[], Awaitable[RoomState]],
         status: int = 200,
     ) -> web.Response:
-        action = Action(what, operator.rules.room, after=name[:100])
+        action = OperatorAction(what, operator.rules.room, after=name[:100])
 
         async def run() -> web.Response:
             before = await operator.status()

@@ -20,7 +20,7 @@ _MAX_NOTE_CHARACTERS = 500
 
 
 @dataclass(slots=True)
-class Action:
+class OperatorAction:
     """A change in progress, for the audit log; its fields are filled in as they become known."""
 
     what: str
@@ -41,7 +41,7 @@ class Recorder:
     async def run(
         self,
         request: web.Request,
-        actions: list[Action],
+        actions: list[OperatorAction],
         change: Coroutine[Any, Any, web.Response],
     ) -> web.Response:
         """The response of `change`, which makes all `actions` or none."""
@@ -55,7 +55,7 @@ class Recorder:
         return response
 
     async def _record(
-        self, request: web.Request, actions: list[Action], *, outcome: Outcome, note: str
+        self, request: web.Request, actions: list[OperatorAction], *, outcome: Outcome, note: str
     ) -> None:
         for action in actions:
             await self._audit.add(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gatekeeper.admin.audit import Entry
-from gatekeeper.admin.report_figures import Figures, Span, figures_of
+from gatekeeper.admin.report_figures import ReportFigures, Span, figures_of
 from gatekeeper.admin.report_files import KEPT_DAYS
 from gatekeeper.admin.report_minutes import MINUTE_S, Minute
 from gatekeeper.config.event_schema import parse_time_us, spell_time
@@ -33,7 +33,7 @@ class Report:
     span: Span
     made_at_s: int
     minutes: Sequence[Minute]
-    figures: Figures
+    figures: ReportFigures
     schedule: Schedule
     draws: Sequence[DrawRecord]  # of these events, as they are public
     entries: Sequence[Entry]  # of the audit log, the oldest first

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from gatekeeper.admin.report_minutes import Minute, Point
+from gatekeeper.admin.report_minutes import Minute, MinutePoint
 from gatekeeper.policy.pacing import eta_s
 from gatekeeper.policy.schedule import Event, Schedule
 
@@ -104,9 +104,11 @@ def drawn_estimates(minutes: Sequence[Minute], schedule: Schedule) -> Iterator[E
                 yield Estimate(told_s, took_s, before.undrawn / _DRAWN_SHARES)
 
 
-def _around_draw(points: Sequence[Point], event: Event) -> tuple[Point | None, Point | None]:
+def _around_draw(
+    points: Sequence[MinutePoint], event: Event
+) -> tuple[MinutePoint | None, MinutePoint | None]:
     """The last point with participants that are not drawn, and the first one after it."""
-    before: Point | None = None
+    before: MinutePoint | None = None
     for point in points:
         if point.undrawn and event.first_us <= point.at_us:
             before = point

@@ -58,7 +58,7 @@ class Counts(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class ReportFigures:
     """All figures of a period."""
 
     counts: Counts
@@ -85,10 +85,10 @@ class Figures:
         return sum(self.failures.values()) / asked if asked else None
 
 
-def figures_of(minutes: Sequence[Minute], span: Span, *, schedule: Schedule) -> Figures:
+def figures_of(minutes: Sequence[Minute], span: Span, *, schedule: Schedule) -> ReportFigures:
     """The figures of the minutes of a room, which are in order and lie in `span`."""
     causes = sorted({cause for each in minutes for cause in each.failures})
-    return Figures(
+    return ReportFigures(
         counts=Counts(
             _sum(each.arrived for each in minutes),
             _sum(each.released for each in minutes),

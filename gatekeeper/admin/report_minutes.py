@@ -23,7 +23,7 @@ _MOST_POINTS, _MOST_BUCKETS, _MOST_CAUSES, _MOST_TEXT = 8, 100, 110, 40
 MOST_STEERED = 24  # twice as many as periods
 
 
-class Point(NamedTuple):
+class MinutePoint(NamedTuple):
     """The line at one moment of the store's clock. `told_s` is the wait that the page shows a
     newcomer then; None: none. `undrawn` are visitors whose turn is to be drawn yet."""
 
@@ -58,7 +58,7 @@ class Minute:
     rate: float | None = None
     burst: int | None = None
     totals: tuple[int, ...] = ()
-    points: tuple[Point, ...] = ()
+    points: tuple[MinutePoint, ...] = ()
     forwarded: int | None = None  # requests, like the next; None: no replica reported
     waiting: int | None = None
     failures: Mapping[str, int] = field(default_factory=dict)  # of the origin, by cause
@@ -167,9 +167,9 @@ def _value(name: str, value: object) -> Any:
             return parse_count(value)
 
 
-def _point(value: object) -> Point:
+def _point(value: object) -> MinutePoint:
     at_us, queue, watermark, told, undrawn, rate = _list(value, most=6, least=6)
-    return Point(
+    return MinutePoint(
         parse_count(at_us),
         parse_count(queue),
         parse_count(watermark),

@@ -22,7 +22,7 @@ from gatekeeper.admin.autotune_status import reason_words
 from gatekeeper.admin.report import Report
 from gatekeeper.admin.report_charts import charts_of
 from gatekeeper.admin.report_estimates import EstimateQuality
-from gatekeeper.admin.report_figures import Figures, Peak, Quantiles
+from gatekeeper.admin.report_figures import Peak, Quantiles, ReportFigures
 from gatekeeper.admin.report_svg import number
 from gatekeeper.policy.draw_record import DrawRecord
 from gatekeeper.policy.schedule import Event
@@ -117,7 +117,7 @@ def _warnings(report: Report) -> Iterable[str]:
         )
 
 
-def _visitor_facts(figures: Figures) -> list[Fact]:
+def _visitor_facts(figures: ReportFigures) -> list[Fact]:
     counts = figures.counts
     return [
         ("Arrived", number(counts.arrived), ""),
@@ -131,7 +131,7 @@ def _visitor_facts(figures: Figures) -> list[Fact]:
     ]
 
 
-def _wait_facts(figures: Figures) -> list[Fact]:
+def _wait_facts(figures: ReportFigures) -> list[Fact]:
     facts = _quantile_facts("Wait", figures.waits, of="admitted")
     for lane, waits in figures.lanes.items():
         facts += [
@@ -163,7 +163,7 @@ def _estimate(quality: EstimateQuality) -> list[Fact]:
     ]
 
 
-def _origin_facts(figures: Figures) -> list[Fact]:
+def _origin_facts(figures: ReportFigures) -> list[Fact]:
     share = figures.failed_share
     causes = ", ".join(f"{number(n)} × {cause}" for cause, n in figures.failures.items())
     return [

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gatekeeper.admin.history import Reading
-from gatekeeper.admin.report_minutes import MINUTE_S, MOST_STEERED, Minute, Point
+from gatekeeper.admin.report_minutes import MINUTE_S, MOST_STEERED, Minute, MinutePoint
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.pacing import eta_s
 from gatekeeper.policy.phase import Phase, reason_of
@@ -47,7 +47,7 @@ class _Room:
     most_released: int | None = None
     most_admitted: int | None = None
     rate: float | None = 0.0
-    points: list[Point] = field(default_factory=list)
+    points: list[MinutePoint] = field(default_factory=list)
     steered: list[SteeringStep] = field(default_factory=list)
     steered_us: int | None = None  # the newest change that a minute has
     # The last minute, a second each: time, released, admitted, rate.
@@ -243,7 +243,7 @@ def _highest(rates: Iterable[float | None]) -> float | None:
     return highest
 
 
-def _point(state: RoomState, rules: Rules) -> Point:
+def _point(state: RoomState, rules: Rules) -> MinutePoint:
     """The line now, with the wait that the page of a newcomer shows (`waiting_status_of`)."""
     rate = state.effective_rate_per_minute
     reason = reason_of(
@@ -254,7 +254,7 @@ def _point(state: RoomState, rules: Rules) -> Point:
     )
     is_told = reason == "line" and state.queue_length > 0 and not state.undrawn
     told_s = eta_s(state.queue_length, rate_per_minute=rate) if is_told else None
-    return Point(
+    return MinutePoint(
         state.now_us, state.queue_length, state.watermark_us, told_s, state.undrawn, round(rate, 4)
     )
 

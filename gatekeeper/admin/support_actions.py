@@ -12,7 +12,7 @@ from typing import assert_never
 
 from aiohttp import web
 
-from gatekeeper.admin.recorder import Action, Recorder
+from gatekeeper.admin.recorder import OperatorAction, Recorder
 from gatekeeper.admin.rooms import Rooms
 from gatekeeper.config.event_schema import spell_time
 from gatekeeper.config.problems import shown
@@ -55,7 +55,7 @@ class SupportActions:
         operator = self._rooms.requested(request)
         visitor = await _resolved(operator, parse_visitor(request))
         room = operator.rules.room
-        action = Action("admit", room, visitor=visitor, after="released")
+        action = OperatorAction("admit", room, visitor=visitor, after="released")
 
         async def admit() -> web.Response:
             _, [before] = await operator.find([visitor])
@@ -81,7 +81,7 @@ class SupportActions:
     async def _revoke(self, request: web.Request) -> web.Response:
         operator = self._rooms.requested(request)
         visitor = await _resolved(operator, parse_visitor(request))
-        action = Action("revoke", operator.rules.room, visitor=visitor, after="nothing")
+        action = OperatorAction("revoke", operator.rules.room, visitor=visitor, after="nothing")
 
         async def revoke() -> web.Response:
             held = action.before = await operator.revoke(visitor)

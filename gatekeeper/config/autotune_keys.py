@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator
 
 from gatekeeper.config.problems import shown
 from gatekeeper.config.rate_text import spell_rate
-from gatekeeper.config.section import Conflict
+from gatekeeper.config.section import KeyConflict
 from gatekeeper.config.types import parse_rate_per_minute
 
 
@@ -44,16 +44,16 @@ SteeredRate = Annotated[float, BeforeValidator(parse_rate_per_minute), AfterVali
 
 def autotune_conflicts(
     *, is_on: bool, has_origin: bool, rate_min: float, rate_max: float
-) -> Iterator[Conflict]:
+) -> Iterator[KeyConflict]:
     """The conflicts between these keys of a room, and with a gate that forwards nothing."""
     if is_on and not has_origin:
-        yield Conflict(("autotune",), NOTHING_TO_MEASURE)
+        yield KeyConflict(("autotune",), NOTHING_TO_MEASURE)
     if rate_min > rate_max:
         problem = (
             f'"{spell_rate(rate_max)}" is below autotune_min; '
             f'expected at least "{spell_rate(rate_min)}"'
         )
-        yield Conflict(("autotune_min", "autotune_max"), problem)
+        yield KeyConflict(("autotune_min", "autotune_max"), problem)
 
 
 def steered_rate_problem(rate: float, *, rate_min: float, rate_max: float) -> str | None:

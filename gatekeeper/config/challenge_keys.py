@@ -10,7 +10,7 @@ from pydantic import AfterValidator
 from yarl import URL
 
 from gatekeeper.config.problems import shown
-from gatekeeper.config.section import Conflict
+from gatekeeper.config.section import KeyConflict
 
 Challenge = Literal["off", "work", "turnstile", "hcaptcha"]
 Noscript = Literal["wait", "refuse"]
@@ -49,7 +49,7 @@ VerifyUrl = Annotated[str, AfterValidator(_verify_url)]
 
 def challenge_conflicts(
     challenge: Challenge, *, site_key: str, secret_file: str, noscript: Noscript, template: str
-) -> Iterator[Conflict]:
+) -> Iterator[KeyConflict]:
     """The conflicts between these keys of a room."""
     if challenge in _WIDGETS:
         for key, value in (
@@ -58,10 +58,10 @@ def challenge_conflicts(
         ):
             if not value:
                 problem = f'missing while challenge is "{challenge}"; expected that of the provider'
-                yield Conflict(("challenge", key), problem)
+                yield KeyConflict(("challenge", key), problem)
     if challenge != "off" and noscript == "refuse" and template.endswith(".mustache"):
         problem = (
             '"refuse" while the template is a page for Cloudflare, which shows no challenge; '
             'expected "wait"'
         )
-        yield Conflict(("challenge", "template", "challenge_noscript"), problem)
+        yield KeyConflict(("challenge", "template", "challenge_noscript"), problem)

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator
 
-from gatekeeper.config.section import Conflict
+from gatekeeper.config.section import KeyConflict
 from gatekeeper.config.types import parse_duration_s, spell_duration
 
 _POLLED = "the page polls each second"
@@ -84,10 +84,10 @@ PollIntervalMax = Annotated[
 
 def shorter_than(
     longer: tuple[str, float], shorter: tuple[str, float], *, why: str = ""
-) -> Iterator[Conflict]:
+) -> Iterator[KeyConflict]:
     """The conflict of two keys, each with its seconds, if the first is below the second."""
     (key, value_s), (other, least_s) = longer, shorter
     if value_s < least_s:
         value, least = spell_duration(value_s), spell_duration(least_s)
         problem = f'"{value}" is shorter than {other}; expected at least "{least}"'
-        yield Conflict((other, key), f"{problem}: {why}" if why else problem)
+        yield KeyConflict((other, key), f"{problem}: {why}" if why else problem)

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from yarl import URL
 
 from gatekeeper.config.problems import in_ascii, shown
-from gatekeeper.config.section import Conflict, Section
+from gatekeeper.config.section import KeyConflict, Section
 from gatekeeper.config.types import File, is_loopback, text_or_list
 
 _MOST_DOMAINS = 100
@@ -88,23 +88,23 @@ class EdgeConfig(Section):
     def is_on(self) -> bool:
         return bool(self.domains)
 
-    def conflicts(self) -> Iterator[Conflict]:
+    def conflicts(self) -> Iterator[KeyConflict]:
         if bool(self.tls_cert) != bool(self.tls_key):
             problem = "set without tls_cert" if self.tls_key else "missing, while tls_cert is set"
-            yield Conflict(("tls_cert", "tls_key"), f"{problem}; expected both or neither")
+            yield KeyConflict(("tls_cert", "tls_key"), f"{problem}; expected both or neither")
         if self.http_port == self.https_port:
             problem = "the same as https_port; expected another port"
-            yield Conflict(("https_port", "http_port"), problem)
+            yield KeyConflict(("https_port", "http_port"), problem)
         if self.acme_ca_root and not self.acme_ca:
             problem = "missing, while acme_ca_root is set; expected the URL of its ACME directory"
-            yield Conflict(("acme_ca_root", "acme_ca"), problem)
+            yield KeyConflict(("acme_ca_root", "acme_ca"), problem)
         for index, domain in enumerate(self.domains):
             if domain in self.domains[:index]:
                 problem = f"{shown(domain)} is listed twice; expected it once"
-                yield Conflict(("domains", f"domains[{index}]"), problem)
+                yield KeyConflict(("domains", f"domains[{index}]"), problem)
             if domain.startswith("*.") and not self.tls_cert:
                 problem = (
                     f"{shown(domain)} needs a certificate of your own; expected tls_cert and "
                     "tls_key, or the full name of each host"
                 )
-                yield Conflict(("tls_cert", "tls_key", "domains", f"domains[{index}]"), problem)
+                yield KeyConflict(("tls_cert", "tls_key", "domains", f"domains[{index}]"), problem)

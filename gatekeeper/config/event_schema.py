@@ -19,7 +19,7 @@ from pydantic import BeforeValidator, Field
 from yarl import URL
 
 from gatekeeper.config.problems import shown
-from gatekeeper.config.section import Conflict, Section
+from gatekeeper.config.section import KeyConflict, Section
 from gatekeeper.config.types import DEFAULT_ROOM, Room, RoomName
 
 MOST_EVENTS = 20  # of one room
@@ -112,19 +112,19 @@ class EventConfig(Section):
         """When it ends."""
         return NEVER_US if self.end is None else self.end
 
-    def conflicts(self) -> Iterator[Conflict]:
+    def conflicts(self) -> Iterator[KeyConflict]:
         if self.prequeue is not None and self.prequeue >= self.start:
             problem = f"not before start ({spell_time(self.start)}); expected an earlier time"
-            yield Conflict(("start", "prequeue"), problem)
+            yield KeyConflict(("start", "prequeue"), problem)
         if self.end is not None and self.end <= self.start:
             problem = f"not after start ({spell_time(self.start)}); expected a later time"
-            yield Conflict(("start", "end"), problem)
+            yield KeyConflict(("start", "end"), problem)
         if self.prequeue is None and self.order == "draw" and "order" in self.model_fields_set:
             problem = 'no prequeue to draw from; expected prequeue, or order = "arrival"'
-            yield Conflict(("prequeue", "order"), problem)
+            yield KeyConflict(("prequeue", "order"), problem)
         if self.beacon and (self.order != "draw" or self.prequeue is None):
             problem = 'set without a draw; expected prequeue and order = "draw"'
-            yield Conflict(("prequeue", "order", "beacon"), problem)
+            yield KeyConflict(("prequeue", "order", "beacon"), problem)
 
 
 def overlaps(events: Iterable[EventConfig]) -> list[str]:

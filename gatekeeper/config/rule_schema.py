@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr
 from gatekeeper.config.files import read_file
 from gatekeeper.config.patterns import Network, network_of, regex_matcher, with_single_slashes
 from gatekeeper.config.problems import shown
-from gatekeeper.config.section import Conflict, Section
+from gatekeeper.config.section import KeyConflict, Section
 from gatekeeper.config.types import Hosts, Parameters, RoomName, text_or_list
 
 _FILE = "file:"
@@ -148,11 +148,11 @@ class RuleConfig(Section):
         """The networks of `client`, with those of its files."""
         return self._networks
 
-    def conflicts(self) -> Iterator[Conflict]:
+    def conflicts(self) -> Iterator[KeyConflict]:
         conditions = type(self).model_fields.keys() - {"name", "action", "room"}
         if not any(getattr(self, key) for key in conditions):
             problem = 'no condition; expected at least one, e.g. path = "/**" for every request'
-            yield Conflict((*conditions, "action"), problem, is_missing_key=True)
+            yield KeyConflict((*conditions, "action"), problem, is_missing_key=True)
 
 
 def networks_in(path: Path) -> list[Network]:

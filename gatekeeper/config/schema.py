@@ -35,7 +35,7 @@ from gatekeeper.config.event_schema import EventConfig
 from gatekeeper.config.lane_schema import LaneConfig
 from gatekeeper.config.problems import shown
 from gatekeeper.config.rule_schema import RuleConfig
-from gatekeeper.config.section import LIVE, Conflict, Section
+from gatekeeper.config.section import LIVE, KeyConflict, Section
 from gatekeeper.config.types import (
     DEFAULT_ROOM,
     NO_ORIGIN,
@@ -79,10 +79,10 @@ class ServerConfig(Section):
     templates: Folder = ""  # its files replace the built-in templates
     static: Folder = ""  # its files replace the built-in assets
 
-    def conflicts(self) -> Iterator[Conflict]:
+    def conflicts(self) -> Iterator[KeyConflict]:
         if bool(self.tls_cert) != bool(self.tls_key):
             problem = "set without tls_cert" if self.tls_key else "missing, while tls_cert is set"
-            yield Conflict(("tls_cert", "tls_key"), f"{problem}; expected both or neither")
+            yield KeyConflict(("tls_cert", "tls_key"), f"{problem}; expected both or neither")
 
     @property
     def tls(self) -> bool:
@@ -189,7 +189,7 @@ class RoomConfig(RoomKeys):
         room._has_origin = False  # noqa: SLF001
         return room
 
-    def conflicts(self) -> Iterator[Conflict]:
+    def conflicts(self) -> Iterator[KeyConflict]:
         idle = ("session_idle_timeout", self.session_idle_timeout)
         yield from shorter_than(("session_absolute_timeout", self.session_absolute_timeout), idle)
         place = ("place_ttl", self.place_ttl)
@@ -201,7 +201,7 @@ class RoomConfig(RoomKeys):
             keys = ("invitation_secret_file", "invitation_public_key_file", "access")
             expected = f"{keys[0]} or {keys[1]}"
             problem = f'"invited" without a key that verifies invitations; expected {expected}'
-            yield Conflict(keys, problem)
+            yield KeyConflict(keys, problem)
         yield from autotune_conflicts(
             is_on=self.autotune,
             has_origin=self._has_origin,
@@ -209,7 +209,9 @@ class RoomConfig(RoomKeys):
             rate_max=self.autotune_max,
         )
         if "'none'" in self.frame_ancestors and len(self.frame_ancestors) > 1:
-            yield Conflict(("frame_ancestors",), "'none' is listed with others; expected it alone")
+            yield KeyConflict(
+                ("frame_ancestors",), "'none' is listed with others; expected it alone"
+            )
         yield from challenge_conflicts(
             self.challenge,
             site_key=self.challenge_site_key,
@@ -236,9 +238,9 @@ class TokensConfig(Section):
     partitioned: bool = False
     cookie_domain: Domain = ""
 
-    def conflicts(self) -> Iterator[Conflict]:
+    def conflicts(self) -> Iterator[KeyConflict]:
         if self.secret_file and self.secrets:
-            yield Conflict(
+            yield KeyConflict(
                 ("secret_file", "secrets"), "set together with secret_file; expected one of the two"
             )
 
@@ -257,13 +259,13 @@ class AdminConfig(Section):
     token: OptionalSecret = Field(default="", repr=False)
     tokens: tuple[AdminToken, ...] = Field(default=(), strict=False)
 
-    def conflicts(self) -> Iterator[Conflict]:
+    def conflicts(self) -> Iterator[KeyConflict]:
         if not self.token and not self.tokens and not is_loopback(split_listen(self.listen)[0]):
             problem = (
                 f"missing while admin.listen is not loopback ({self.listen}); expected admin.token "
                 "or [[admin.tokens]] (`gatekeeper secret` makes one)"
             )
-            yield Conflict(("tokens", "listen", "token"), problem)
+            yield KeyConflict(("tokens", "listen", "token"), problem)
         names = [token.name for token in self.tokens]
         for index, token in enumerate(self.tokens):
             path = f"tokens[{index}]"
@@ -273,14 +275,14 @@ class AdminConfig(Section):
                 else "missing; expected secret or secret_file"
             )
             if bool(token.secret) == bool(token.secret_file):
-                yield Conflict(("tokens", f"{path}.secret"), secret_problem)
+                yield KeyConflict(("tokens", f"{path}.secret"), secret_problem)
             if token.name in names[:index]:
-                yield Conflict(
+                yield KeyConflict(
                     ("tokens", f"{path}.name"),
                     f"{shown(token.name)} is used twice; expected a name of its own",
                 )
             if token.secret and token.secret in [each.secret for each in self.tokens[:index]]:
-                yield Conflict(
+                yield KeyConflict(
                     ("tokens", f"{path}.secret"), "used twice; expected a secret of its own"
                 )
 

@@ -16,7 +16,7 @@ LIVE = LiveSetting()
 
 
 @dataclass(frozen=True, slots=True)
-class Conflict:
+class KeyConflict:
     """Keys of one section that are each valid and conflict with each other. `is_missing_key`: the
     conflict is that a key is missing, so an unknown key may be the misspelled one."""
 
@@ -28,6 +28,6 @@ class Conflict:
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    def conflicts(self) -> Iterator[Conflict]:
+    def conflicts(self) -> Iterator[KeyConflict]:
         """The conflicts between keys; each is reported under its last key."""
         yield from ()

@@ -29,7 +29,7 @@ from gatekeeper.policy.readings import (
 )
 from gatekeeper.policy.request_readings import RequestReadings
 
-Action = Literal["bypass", "queue", "block"]
+RuleAction = Literal["bypass", "queue", "block"]
 _READING = frozenset({"GET", "HEAD"})
 _Quantifier = Callable[[Iterable[object]], bool]
 
@@ -58,7 +58,7 @@ class AccessRule:
     does not hold for a request with the parameter of any room."""
 
     name: str
-    action: Action
+    action: RuleAction
     conditions: tuple[Condition, ...]
     room: RoomName | None = None
     yields_to_parameters: bool = False

@@ -25,7 +25,7 @@ _FIELDS = ("algorithm", "challenge", "salt", "signature")
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class SolvedChallenge:
     """A solved challenge as it is sent, and what it cost."""
 
     payload: str
@@ -33,7 +33,7 @@ class Proof:
     hashes: int
 
 
-def solve(challenge: Mapping[str, object]) -> Proof | None:
+def solve(challenge: Mapping[str, object]) -> SolvedChallenge | None:
     """The proof of a challenge of the ALTCHA protocol; None: it is not one, or has no solution."""
     if not all(isinstance(challenge.get(name), str) for name in _FIELDS):
         return None
@@ -52,7 +52,7 @@ def solve(challenge: Mapping[str, object]) -> Proof | None:
         return None
     sent = {name: challenge[name] for name in _FIELDS} | {"number": number}
     payload = base64.b64encode(json.dumps(sent).encode()).decode()
-    return Proof(payload, time.process_time() - began_s, number + 1)
+    return SolvedChallenge(payload, time.process_time() - began_s, number + 1)
 
 
 class ProofSolver:
@@ -71,7 +71,9 @@ class ProofSolver:
             for process in active_children():  # a proof in progress may take minutes
                 process.terminate()
 
-    async def solved(self, challenge: Mapping[str, object], *, is_bot: bool) -> Proof | None:
+    async def solved(
+        self, challenge: Mapping[str, object], *, is_bot: bool
+    ) -> SolvedChallenge | None:
         """The proof; None: there is none, or the budget of the bots is spent."""
         if is_bot and self.bot_cpu_left_s <= 0:
             return None

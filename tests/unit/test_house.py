@@ -106,6 +106,18 @@ def test_modules_have_unique_file_names() -> None:
     assert {name for name in names if names.count(name) > 1} == set()
 
 
+def test_classes_have_unique_names() -> None:
+    """One name, one meaning in the whole program; a private class is of its module alone."""
+    names = [
+        node.name
+        for path in modules()
+        for node in ast.parse(text_of(path)).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    assert len(names) > 300
+    assert {name for name in names if names.count(name) > 1} == set()
+
+
 def test_test_names_have_at_most_70_characters() -> None:
     """A test is named `subject_condition_result`; a longer sentence goes in its docstring."""
     assert len(all_test_names()) > 1000

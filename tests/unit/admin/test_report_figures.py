@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from gatekeeper.admin.history import quantile
 from gatekeeper.admin.report_estimates import EstimateQuality, estimates, quality_of
-from gatekeeper.admin.report_figures import Counts, Figures, Span, figures_of, gaps_of
-from gatekeeper.admin.report_minutes import MINUTE_S, Minute, Point
+from gatekeeper.admin.report_figures import Counts, ReportFigures, Span, figures_of, gaps_of
+from gatekeeper.admin.report_minutes import MINUTE_S, Minute, MinutePoint
 from gatekeeper.policy.schedule import NO_EVENTS, Event, Schedule
 from tests.profiles import examples
 from tests.unit.admin.report_samples import START_S, line, minutes_of
 
 
-def figures(minutes: list[Minute], *, seconds: int | None = None) -> Figures:
+def figures(minutes: list[Minute], *, seconds: int | None = None) -> ReportFigures:
     until_s = minutes[-1].at_s + 60 if seconds is None else START_S + seconds
     return figures_of(minutes, Span(START_S, until_s), schedule=NO_EVENTS)
 
@@ -153,13 +153,13 @@ def test_participants_of_a_draw_are_judged_from_the_draw_on() -> None:
     )
     schedule = Schedule.of([event])
 
-    def at(second: int, *, faster: int) -> Point:
+    def at(second: int, *, faster: int) -> MinutePoint:
         now_us = (START_S + second) * 1_000_000
         if second < 600:
-            return Point(now_us, second, 0, None, second, 0.0)
+            return MinutePoint(now_us, second, 0, None, second, 0.0)
         gone = min((second - 600) * faster, 600)
         watermark_us = event.first_us + event.span_us * gone // 600
-        return Point(now_us, 600 - gone, watermark_us if gone else 0, None, 0, 60.0)
+        return MinutePoint(now_us, 600 - gone, watermark_us if gone else 0, None, 0, 60.0)
 
     def drawn(faster: int) -> EstimateQuality:
         minutes = [

@@ -11,14 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekeeper.admin.report_files import FOLDER, KEPT_DAYS, MAX_FILE_BYTES, MinuteFiles
-from gatekeeper.admin.report_minutes import MAX_LINE_BYTES, Minute, Point, merged, parse_minute
+from gatekeeper.admin.report_minutes import (
+    MAX_LINE_BYTES,
+    Minute,
+    MinutePoint,
+    merged,
+    parse_minute,
+)
 from tests.unit.admin.report_samples import SALE, START_S, line, minutes_of
 
 DAY_S = 86_400
 counts = st.integers(0, 2**53 - 1)
 some = st.none() | counts
 rates = st.floats(0, 60_000_000) | st.just(0.0)
-points = st.builds(Point, counts, counts, counts, some, counts, rates)
+points = st.builds(MinutePoint, counts, counts, counts, some, counts, rates)
 buckets = st.lists(counts, max_size=30).map(tuple)
 minutes = st.builds(
     Minute,

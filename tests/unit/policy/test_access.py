@@ -12,7 +12,6 @@ from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.access import (
     AccessRule,
-    Action,
     ClientCondition,
     Condition,
     CookieCondition,
@@ -21,6 +20,7 @@ from gatekeeper.policy.access import (
     NamedValue,
     PathCondition,
     QueryCondition,
+    RuleAction,
 )
 from gatekeeper.policy.default_rules import DEFAULT_RULES
 from gatekeeper.policy.facts import Client, Fact, RequestFacts
@@ -54,7 +54,7 @@ def facts(
     )
 
 
-def rule(action: Action, *conditions: Condition, room: str | None = None) -> AccessRule:
+def rule(action: RuleAction, *conditions: Condition, room: str | None = None) -> AccessRule:
     return AccessRule("rule", action, conditions, None if room is None else RoomName(room))
 
 
@@ -91,7 +91,7 @@ def test_bypass_fails_if_any_reading_does_not_match(target: str) -> None:
 
 @pytest.mark.parametrize("action", ["block", "queue"])
 @pytest.mark.parametrize("target", [*SPELLINGS, *ELSEWHERE])
-def test_tightening_rule_holds_if_any_reading_matches(action: Action, target: str) -> None:
+def test_tightening_rule_holds_if_any_reading_matches(action: RuleAction, target: str) -> None:
     assert holds(rule(action, PathCondition(("/free/**",))), facts(target))
 
 
@@ -111,7 +111,7 @@ MIXED = [
 
 @pytest.mark.parametrize("action", ["block", "queue"])
 @pytest.mark.parametrize("target", MIXED)
-def test_steps_of_reading_count_alone_and_together(action: Action, target: str) -> None:
+def test_steps_of_reading_count_alone_and_together(action: RuleAction, target: str) -> None:
     assert holds(rule(action, PathCondition(("/free/**",))), facts(target))
     assert not holds(rule("bypass", PathCondition(("/free/**",))), facts(target))
 

@@ -5,9 +5,9 @@ import pytest
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.policy.access import (
     AccessRule,
-    Action,
     HostCondition,
     PathCondition,
+    RuleAction,
 )
 from gatekeeper.policy.facts import Client, RequestFacts, origin_form
 from gatekeeper.policy.request_readings import RequestReadings
@@ -18,7 +18,7 @@ def facts(target: str, *, host: str = "shop.example") -> RequestFacts:
     return RequestFacts(Client("192.0.2.7", "https", host), "GET", origin_form(target))
 
 
-def holds(action: Action, target: str, *globs: str, regexes: tuple[str, ...] = ()) -> bool:
+def holds(action: RuleAction, target: str, *globs: str, regexes: tuple[str, ...] = ()) -> bool:
     rule = AccessRule("rule", action, (PathCondition(globs, regexes=regexes),))
     return rule.evaluate(RequestReadings(facts(target)))[0]
 
@@ -38,7 +38,7 @@ def holds(action: Action, target: str, *globs: str, regexes: tuple[str, ...] = (
     ],
 )
 def test_other_case_and_slash_at_the_end_only_tighten(
-    action: Action, glob: str, target: str
+    action: RuleAction, glob: str, target: str
 ) -> None:
     """Express, IIS and others serve the same page there."""
     assert holds(action, target, glob)

@@ -14,7 +14,6 @@ from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.access import (
     AccessRule,
-    Action,
     Condition,
     CookieCondition,
     FieldCondition,
@@ -22,6 +21,7 @@ from gatekeeper.policy.access import (
     NamedValue,
     PathCondition,
     QueryCondition,
+    RuleAction,
 )
 from gatekeeper.policy.default_rules import DEFAULT_RULES
 from gatekeeper.policy.facts import RequestFacts
@@ -77,7 +77,7 @@ def test_known_head_does_not_keep_an_exempt_cookie_waiting() -> None:
 )
 @pytest.mark.parametrize("action", ["bypass", "block"])
 def test_known_head_is_separate_for_rules_on_the_fields_cut_from_its_key(
-    name: str, values: tuple[str, str], action: Action
+    name: str, values: tuple[str, str], action: RuleAction
 ) -> None:
     rule = AccessRule("field", action, (FieldCondition((NamedValue(name, (values[1],)),)),))
     looked = lookup(ONE_ROOM, [rule])
@@ -275,7 +275,7 @@ CONDITIONS: dict[str, list[Condition]] = {
     "address": [FieldCondition((NamedValue("x-forwarded-for", ("203.*",)),)), addresses[1]],
     "peer": addresses,
 }
-actions: st.SearchStrategy[Action] = st.sampled_from(["bypass", "bypass", "queue", "block"])
+actions: st.SearchStrategy[RuleAction] = st.sampled_from(["bypass", "bypass", "queue", "block"])
 some_rules = st.lists(
     st.builds(
         AccessRule,
