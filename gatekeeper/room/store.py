@@ -14,6 +14,7 @@ import hashlib
 import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -197,8 +198,7 @@ class RedisStore:
             reply = await self._call("CLUSTER", "INFO")
         except hiredis.ReplyError:  # no cluster, or a user that may not ask
             return 1
-        found = re.search(rb"^cluster_size:(\d+)", reply, re.MULTILINE)
-        return int(found[1]) if found else 1
+        return shards_of(reply)
 
     async def close(self) -> None:
         if self._wire is not None:
@@ -216,9 +216,20 @@ class RedisStore:
                 wire.abort()
             raise
         except hiredis.ReplyError as error:
-            if wire is not None and str(error).startswith(_ELSEWHERE):
+            if wire is not None and str(error).startswith("MOVED "):
+                await self._follow(wire, str(error))
+            elif wire is not None and str(error).startswith(_ELSEWHERE):
                 wire.abort()
             raise
+
+    async def _follow(self, wire: Wire, moved: str) -> None:
+        """The next call is sent to the primary that a server of a cluster names. One of several
+        shards is not followed: rooms may be on different ones."""
+        with suppress(*_FAILURES):
+            async with asyncio.timeout(self._timeout_s):
+                if shards_of(await wire.call("CLUSTER", "INFO")) == 1 and wire is self._wire:
+                    self._address.follow(printable(moved))
+                    wire.abort()
 
     async def _opened(self) -> Wire:
         if self._wire is not None and self._wire.is_open:
@@ -233,6 +244,12 @@ class RedisStore:
 def _seconds_of(operation: str) -> Histogram:
     """The durations of an operation; its lookup takes prometheus_client longer than to add one."""
     return metrics.store_seconds.labels(operation)
+
+
+def shards_of(cluster_info: bytes) -> int:
+    """How many primaries have slots, by the reply to `CLUSTER INFO`; 1 without a cluster."""
+    found = re.search(rb"^cluster_size:(\d+)", cluster_info, re.MULTILINE)
+    return int(found[1]) if found else 1
 
 
 def _listed(reply: Any) -> list[Any]:

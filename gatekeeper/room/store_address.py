@@ -96,6 +96,7 @@ class StoreAddress:
         if opener_class is _TlsOpener:
             self._opener.ssl_context.get()  # raises for a file that is missing
             tls["ssl"] = True
+        self._url_server = (options.get("host", "localhost"), options.get("port", 6379))
         self._server = ("", 0)  # that the Sentinels named last
         self._primary = behind.primary if behind else ""
         self._sentinel = _sentinel(behind, tls, timeout_s) if behind else None
@@ -104,7 +105,7 @@ class StoreAddress:
     async def open(self) -> Wire:
         """A connection ready for commands; raises OSError or hiredis.ReplyError."""
         if self._sentinel is None:
-            return await self._connect()
+            return await self._connect_alone()
         self._server = await self._find(self._sentinel)
         self._opener.host, self._opener.port = self._server
         try:
@@ -118,6 +119,22 @@ class StoreAddress:
         self._watching.add(task)
         task.add_done_callback(self._watching.discard)
         return wire
+
+    def follow(self, moved: str) -> None:
+        """`MOVED SLOT HOST:PORT`: in a cluster of one shard another server is the primary now."""
+        host, _, port = moved.rpartition(" ")[2].rpartition(":")
+        is_port = port.isdecimal() and int(port) < 65536
+        if self._sentinel is None and is_port and hasattr(self._opener, "host"):
+            self._opener.host, self._opener.port = host or self._opener.host, int(port)
+            log.info("store_primary", name="", address=f"{self._opener.host}:{port}")
+
+    async def _connect_alone(self) -> Wire:
+        try:
+            return await self._connect()
+        except BaseException:
+            if hasattr(self._opener, "host"):  # it may have followed a primary that is lost
+                self._opener.host, self._opener.port = self._url_server
+            raise
 
     async def _connect_to_primary(self) -> Wire:
         wire = await self._connect()

@@ -1,10 +1,11 @@
-"""A store in cluster mode: one shard serves, several are refused at the start."""
+"""A store in cluster mode: one shard serves and may fail over, several are refused at the start."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from gatekeeper.config.types import RoomName
+from gatekeeper.errors import StoreError
 from gatekeeper.room.store import RedisStore, Script, room_keys
 from tests.builders import SECRET
 from tests.gates import GateProcess
@@ -45,6 +46,26 @@ def cluster_info(node: PortServer) -> str:
         return str(client.execute_command("CLUSTER", "INFO"))
 
 
+def is_linked(replica: PortServer) -> bool:
+    with replica.client() as client:
+        return bool(client.info("replication").get("master_link_status") == "up")
+
+
+async def responds(store: RedisStore) -> bool:
+    try:
+        await store.ping()
+    except StoreError:
+        return False
+    return True
+
+
+async def write(store: RedisStore) -> None:
+    """Write to every key of a room."""
+    text = "for _, key in ipairs(KEYS) do redis.call('SET', key, 'x') end return { #KEYS }"
+    keys = room_keys(RoomName("shop"))
+    assert await store.run(Script("write", text, "0" * 40), keys, []) == [len(keys)]
+
+
 @pytest.mark.valkey
 async def test_one_shard_serves_a_room(nodes: tuple[PortServer, PortServer]) -> None:
     node, _ = nodes
@@ -52,9 +73,57 @@ async def test_one_shard_serves_a_room(nodes: tuple[PortServer, PortServer]) -> 
     await eventually(lambda: "cluster_state:ok" in cluster_info(node))
     store = RedisStore(node.url, timeout_s=5)
     await store.ping()
-    write = "for _, key in ipairs(KEYS) do redis.call('SET', key, 'x') end return { #KEYS }"
-    keys = room_keys(RoomName("shop"))
-    assert await store.run(Script("write", write, "0" * 40), keys, []) == [len(keys)]
+    await write(store)
+    await store.close()
+
+
+def replicate(first: PortServer, second: PortServer) -> None:
+    with first.client() as primary, second.client() as replica:
+        replica.execute_command("CLUSTER", "REPLICATE", primary.execute_command("CLUSTER", "MYID"))
+
+
+@pytest.mark.valkey
+async def test_fail_over_of_the_only_shard_is_followed(
+    nodes: tuple[PortServer, PortServer],
+) -> None:
+    """Also back, when the server that was followed is lost."""
+    first, second = nodes
+    give_slots(first, 0, SLOTS - 1)
+    with first.client() as client:
+        client.execute_command("CLUSTER", "MEET", "127.0.0.1", second.port)
+    await eventually(lambda: "cluster_known_nodes:2" in cluster_info(second))
+    await eventually(lambda: "cluster_size:1" in cluster_info(second))
+    replicate(first, second)
+    await eventually(lambda: is_linked(second))
+    store = RedisStore(first.url, timeout_s=5)
+    await write(store)
+    with second.client() as client:
+        client.execute_command("CLUSTER", "FAILOVER")
+    await eventually(lambda: first.role() == "slave")
+    with pytest.raises(StoreError, match="the store refused 'write': MOVED"):
+        await write(store)
+    await write(store)
+    second.kill()
+    await eventually(lambda: responds(store))
+    await store.close()
+
+
+@pytest.mark.valkey
+async def test_room_that_moved_to_another_shard_is_not_followed(
+    nodes: tuple[PortServer, PortServer],
+) -> None:
+    """Rooms would pull the one connection to and fro."""
+    first, second = nodes
+    give_slots(first, 0, 0)
+    give_slots(second, 1, SLOTS - 1)
+    with first.client() as client:
+        client.execute_command("CLUSTER", "MEET", "127.0.0.1", second.port)
+    await eventually(lambda: "cluster_state:ok" in cluster_info(first))
+    await eventually(lambda: "cluster_size:2" in cluster_info(first))
+    store = RedisStore(first.url, timeout_s=5)
+    for _ in range(2):
+        with pytest.raises(StoreError, match="the store refused 'write': MOVED"):
+            await write(store)
     await store.close()
 
 
