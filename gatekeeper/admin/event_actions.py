@@ -162,7 +162,7 @@ def checked_table(table: dict[str, object], rooms: Rooms) -> EventConfig:
 
 
 def times_of(event: Event) -> str:
-    """Its start, and end where it has one, for the audit log."""
+    """The start of an event, and its end if it has one, as the audit log shows them."""
     state = "cancelled, " if event.cancelled else ""
     end = "" if event.end_us is None else f", end {spell_time(event.end_us)}"
     return f"{state}start {spell_time(event.start_us)}{end}"

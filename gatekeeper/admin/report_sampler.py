@@ -96,8 +96,8 @@ class MinuteSampler:
         return ended
 
     def resume(self, room: RoomName, minute: Minute) -> None:
-        """Continue after the last minute that an earlier process kept: what the totals grew by in
-        between counts, unless that was longer than a pause."""
+        """Continue after the last minute that an earlier process kept. The growth of the totals
+        since then counts, unless the gap is longer than a pause."""
         if len(minute.totals) == _TOTALS:
             known = self._rooms.setdefault(room, _Room())
             known.totals, known.state_at_s = list(minute.totals), minute.at_s + minute.last_s

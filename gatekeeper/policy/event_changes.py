@@ -33,7 +33,7 @@ Stage = Literal["planned", "prequeue", "running", "ended", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class NewStart:
-    """At a time, or later by a span; neither: now."""
+    """Another start of an event: at `at_us`, or later by `by_us`; without both, now."""
 
     at_us: int | None = None
     by_us: int | None = None

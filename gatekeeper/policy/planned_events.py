@@ -125,7 +125,8 @@ def _lasts(event: Event, now_us: int) -> bool:
 
 
 def _renamed(events: Mapping[str, Event], names: Set[str], *, now_us: int) -> list[Event]:
-    """Planned events of the file that are no longer in it, and whose time others have there now."""
+    """Planned events that the file has under another name now: theirs is gone, and a new one has
+    their time."""
     own = [events[name] for name in names]
     return [
         event

@@ -107,7 +107,7 @@ class _Place:
         return (bool(labels), literals, self.parameter is not None, len(self.prefix))
 
     def may_cover(self, request: RequestReadings) -> bool:
-        """Whether the request is here, as far as its path does not say."""
+        """Whether host and parameter of the request match; the path is not looked at."""
         if self.labels is not None and not labels_match(self.labels, request.labels):
             return False
         return self.parameter is None or self.parameter.is_parameter_of(request)

@@ -183,7 +183,7 @@ class Supervisor:
         return Edge(config, edge_files(folder, workers=workers)) if config.edge.is_on else None
 
     async def _stop_edge(self, edge: Edge) -> None:
-        """Event streams would keep it until its timeout, so they end first."""
+        """Stop the edge. Event streams end first: it would wait for them until its timeout."""
         await asyncio.gather(*(worker.order(EndStreams()) for worker in self._workers))
         await edge.stop()
 

@@ -46,5 +46,5 @@ class TlsListener:
         return now_s
 
     def end(self, connection: TlsConnection) -> None:
-        """Its handshake is done, or it is closed."""
+        """Forget a connection whose handshake is done, or that is closed."""
         self._handshakes.discard(connection)

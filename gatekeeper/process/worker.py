@@ -106,7 +106,7 @@ class Worker:
 
     @property
     def site(self) -> Site:
-        """What the next request meets."""
+        """The configuration and the exits that serve the next request."""
         assert self._site is not None
         return self._site
 

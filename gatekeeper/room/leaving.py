@@ -27,8 +27,9 @@ log = structlog.get_logger()
 
 
 class LeaveCalls:
-    """Of one room, on one replica. `on_revoked`: their sessions end. `on_lost`: the store did not
-    respond. `on_news`: slots are free."""
+    """The calls of visitors that leave one room, on one replica. It calls `on_revoked` for those
+    whose sessions end, `on_lost` when the store does not respond, and `on_news` when slots
+    are free."""
 
     def __init__(
         self,

@@ -81,7 +81,7 @@ class GroupTally:
             self._unanswered += 1
 
     def take(self) -> list[int]:
-        """What was counted, from then on nothing."""
+        """Return the counts since the last call, and start again at 0."""
         taken = [self._unanswered, self._failed, *self._counts]
         self._counts = [0] * _BUCKETS
         self._failed = self._unanswered = 0

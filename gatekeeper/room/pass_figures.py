@@ -24,7 +24,7 @@ _MOST_BYTES: Final = 65_536  # of a file
 
 @dataclass(frozen=True, slots=True)
 class PassFigures:
-    """Since the pass was first seen. `most`: at the same time."""
+    """The requests of one pass since it was first seen; `most`: under way at the same time."""
 
     room: RoomName
     visitor: VisitorId

@@ -69,7 +69,7 @@ NO_STEERING: Final = SteeringRecord()
 
 
 def parse_record(text: str) -> SteeringRecord:
-    """The record of a text; an empty one for any other text."""
+    """The record that `text` spells; an empty record if it spells none."""
     if not text or len(text) > _MOST_CHARACTERS:
         return NO_STEERING
     try:

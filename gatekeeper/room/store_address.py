@@ -41,7 +41,7 @@ from gatekeeper.room.resp_connection import Wire
 _CLIENT_NAME = "gatekeeper"  # in CLIENT LIST
 _SHARE_OF_TIMEOUT = 4
 _WATCH_EVERY_S = 1.0
-# What of a URL's parameters concerns a connection; the rest is redis-py's pool's.
+# The parameters of a URL for one connection; the others are for redis-py's pool.
 _OF_CONNECTION = frozenset({"host", "port", "path", "username", "password", "db", "client_name"})
 _REFUSALS = (AuthenticationError, InvalidResponse, ResponseError)
 
@@ -49,7 +49,7 @@ log = structlog.get_logger()
 
 
 class _Handover:
-    """A connection of redis-py that is handed over. redis-py has no public way."""
+    """A connection of redis-py that gives away its streams, which no public method does."""
 
     _reader: asyncio.StreamReader | None
     _writer: asyncio.StreamWriter | None

@@ -370,7 +370,7 @@ class Crowd:
 
 
 def _event_times(opening: OpeningRecord | None) -> EventTimes | None:
-    """By the wall clock of this machine; tickets give that of the store later."""
+    """The times of the event by this machine's clock; later tickets give the store's clock."""
     if opening is None:
         return None
     record, now_us = opening.announced, time.time_ns() // 1000

@@ -151,7 +151,7 @@ class Endpoints:
         return response._replace(head=shared(response.head, facts, None))
 
     def _file(self, facts: RequestFacts, name: str) -> GateResponse | None:
-        """What `name` is for every visitor alike."""
+        """The response that is the same for every visitor: health, scripts, files, calendars."""
         if name == "health":
             return self._responses.json({"status": "ok"}, state="none")
         if name.partition("?")[0] == _SCRIPT:

@@ -190,8 +190,8 @@ def _refusal(status: int, check: RequestFacts) -> int:
 
 
 def _mode(check: RequestFacts, original: RequestFacts) -> str:
-    """What the query of a check asks for. Caddy leaves the query of the original address in it, as
-    any address in the path does: then it is the visitor's own."""
+    """What the query of a check asks for: `nginx`, `page` or nothing. A query that is also that of
+    the original address is the visitor's own: Caddy, and an address in the path, leave it there."""
     path, _, query = check.target.partition("?")
     if path != _PATH or query == original.target.partition("?")[2]:
         return ""

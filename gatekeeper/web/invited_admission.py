@@ -120,7 +120,7 @@ def _read(visit: Visit, sent: Sequence[str]) -> Invitation | InvitationProblem:
 
 
 def _is_earlier(invited: Ticket, held: Ticket, admission: Admission) -> bool:
-    """Whether the invited visitor's place is the better one. A draw is by lanes."""
+    """Whether the invited visitor's place is the better one; before a draw, that of the lane."""
     view = admission.room.view.decisive
     turns_us = [turn_of(each, view.ordering) for each in (invited, held)]
     return view.phase is Phase.PREQUEUE or turns_us[0] < turns_us[1]

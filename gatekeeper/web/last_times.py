@@ -31,5 +31,5 @@ class LastTimes(Generic[Key]):
         self._at_s[key] = at_s
 
     def of(self, key: Key) -> float:
-        """0 if it was never done, or is forgotten."""
+        """When it was last done; 0: never, or so long ago that it is forgotten."""
         return self._at_s.get(key, 0.0)

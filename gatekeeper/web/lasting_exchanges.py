@@ -60,7 +60,7 @@ class HandledExchange:
 
 @dataclass(slots=True)
 class _KnownExchange:
-    """An exchange that a sweep has seen; `end` from the second time on."""
+    """An exchange that a sweep has seen; `end` is set when a second sweep sees it."""
 
     began_s: float
     end: asyncio.Future[None] | None = None
@@ -114,7 +114,7 @@ class LastingExchanges:
     def _seen(
         self, exchange: Cuttable, began_s: float, before: dict[Cuttable, _KnownExchange]
     ) -> _KnownExchange | None:
-        """What is known of an exchange that was seen before; None: it is new, and noted."""
+        """The entry of an exchange that the last sweep has seen; None: it is new, and is added."""
         known = before.get(exchange)
         if known is None or known.began_s != began_s:
             self._lasting[exchange] = _KnownExchange(began_s)

@@ -166,8 +166,8 @@ class MoveEndpoint:
         return response.without_referrer()._replace(close=visit.facts.has_body)
 
     def _asked(self, visit: Visit, nonce: str, *, is_unreachable: bool = False) -> GateResponse:
-        """The page with the button. The browser gets a number, to be recognized by when it has to
-        send the request again."""
+        """The page with the button. With `nonce` the browser gets a cookie that identifies it when
+        it sends the request again."""
         cookie = f"{_COOKIE}={nonce}; Max-Age={CODE_LIFE_S:.0f}; Path=/.gatekeeper/continue"
         cookie += "; HttpOnly; SameSite=Lax" + ("; Secure" if visit.facts.is_secure else "")
         error, headers = (_UNREACHABLE, _RETRY) if is_unreachable else ("", ())

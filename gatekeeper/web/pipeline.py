@@ -120,7 +120,7 @@ class Visit(NamedTuple):
         return admission.admit(held.token, held.by_header, newcomers=newcomers, facts=self.facts)
 
     def count_rule(self) -> None:
-        """This request, for the rule that decided its route, if any."""
+        """Count this request for the rule that decided its route, if any."""
         rule = rule_of(self.route)
         if rule is not None:
             metrics.by_rule.count(rule)

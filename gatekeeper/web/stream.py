@@ -159,7 +159,7 @@ class Broadcast:
         self._sent_at_s = 0.0
 
     def follow(self, admission: Admission) -> None:
-        """The room under another configuration: the streams go on."""
+        """Continue the streams under another configuration of the room."""
         self.admission = admission
         self._rules = admission.rules
         admission.on_left = self._on_left

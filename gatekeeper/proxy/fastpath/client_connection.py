@@ -488,7 +488,7 @@ class ClientConnection(TimedConnection):
         self._release()
 
     def _end_count(self) -> None:
-        """The request is over, for the client too."""
+        """Count the request as ended: the client has its whole response."""
         if self._counted is not None:
             self._counted.end()
             self._counted = None

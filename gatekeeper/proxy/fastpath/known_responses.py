@@ -33,7 +33,7 @@ _FOR_HIT, _MOST_SCORE, _SAMPLE = 2, 256, 32
 
 @dataclass(frozen=True, slots=True)
 class KnownResponse:
-    """What a head of `size` bytes came to."""
+    """What was parsed from a response head of `size` bytes."""
 
     status: int
     before: bytes  # of the client's head, up to the date, which has its line break
@@ -98,7 +98,8 @@ class KnownResponses:
         return False
 
     def keep(self, missed: LookedUp, response: ResponseHead, body: Body) -> None:
-        """Keep what `missed` came to. `body` has taken nothing yet."""
+        """Keep `response`, parsed from the head that `missed` did not find. No byte of `body` was
+        read yet."""
         match body:
             case LengthBody():
                 length = body.left
