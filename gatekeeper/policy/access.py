@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import starmap
 from typing import ClassVar, Literal, Protocol
 
 from gatekeeper.config.patterns import Matcher, NetworkSet, glob_matcher
@@ -169,9 +170,7 @@ class PathCondition:
     def holds(self, request: RequestReadings, *, every: bool) -> bool:
         patterns = self._patterns
         if not every:
-            return any(map(patterns.match_loosely, request.paths)) or any(
-                map(patterns.match_loosely, request.paths_beyond_authority)
-            )
+            return any(starmap(patterns.match_loosely, request.loose_paths.items()))
         # Also as it came: a bypass does not rest on what `//` means to an origin.
         if not patterns.match_as_configured(path_of(request.target)):
             return False

@@ -27,6 +27,7 @@ class RequestReadings:
     __slots__ = (
         "_beyond",
         "_labels",
+        "_loose_paths",
         "_readings",
         "_texts",
         "_values",
@@ -45,6 +46,7 @@ class RequestReadings:
         self._readings: PathReadings | None = None
         self._beyond: tuple[str, ...] | None = None
         self._labels: tuple[str, ...] | None = None
+        self._loose_paths: dict[str, str] | None = None
         self._texts: tuple[str, ...] | None = None
         self.rooms: set[RoomName | None] | None = None  # of the router, once it has looked
         self._values: dict[tuple[str, bool], tuple[str, ...]] = {}
@@ -68,6 +70,17 @@ class RequestReadings:
             path = beyond_authority(self.target)
             self._beyond = () if path is None else path_readings(path).paths
         return self._beyond
+
+    @property
+    def loose_paths(self) -> dict[str, str]:
+        """What tightening rules match: all these readings, with and without the slash at the end,
+        as Express and other origins read paths; each with itself in lower case."""
+        if self._loose_paths is None:
+            paths = dict.fromkeys((*self.paths, *self.paths_beyond_authority))
+            others = [path[:-1] if path.endswith("/") else f"{path}/" for path in paths]
+            paths |= dict.fromkeys(filter(None, others))
+            self._loose_paths = {path: path.lower() for path in paths}
+        return self._loose_paths
 
     @property
     def labels(self) -> tuple[str, ...]:
