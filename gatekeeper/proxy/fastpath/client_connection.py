@@ -488,7 +488,7 @@ class ClientConnection(TimedConnection):
         self._release()
 
     def _end_count(self) -> None:
-        """Count the request as ended: the client has its whole response."""
+        """End the count of the request: it is over for the client, too."""
         if self._counted is not None:
             self._counted.end()
             self._counted = None
