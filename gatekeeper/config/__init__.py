@@ -6,6 +6,7 @@
 - `section`: what every section has in common
 - `durations`: the durations of a room, and the bounds beyond which it cannot work
 - `rule_schema`: the keys of [[rule]], and lists of networks from files
+- `bearer_token`: the spelling of the admin API's bearer tokens
 - `edge_schema`: the keys of [edge]
 - `event_schema`: the keys of [[event]]
 - `challenge_keys`: the keys of `challenge*`

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, PrivateAttr
 
 from gatekeeper.config.autotune_keys import Share, SteeredRate, autotune_conflicts
+from gatekeeper.config.bearer_token import BearerToken, OptionalBearerToken
 from gatekeeper.config.challenge_keys import (
     MAX_DIFFICULTY,
     Challenge,
@@ -51,7 +52,6 @@ from gatekeeper.config.types import (
     Message,
     Network,
     OptionalParameter,
-    OptionalSecret,
     OriginUrl,
     Paths,
     RatePerMinute,
@@ -250,13 +250,13 @@ class AdminToken(Section):
 
     name: TokenName
     role: Literal["read", "full"] = "read"
-    secret: Annotated[Secret | None, Field(repr=False)] = None
+    secret: Annotated[BearerToken | None, Field(repr=False)] = None
     secret_file: File = ""
 
 
 class AdminConfig(Section):
     listen: Listen = "127.0.0.1:8081"
-    token: OptionalSecret = Field(default="", repr=False)
+    token: OptionalBearerToken = Field(default="", repr=False)
     tokens: tuple[AdminToken, ...] = Field(default=(), strict=False)
 
     def conflicts(self) -> Iterator[KeyConflict]:

@@ -11,6 +11,7 @@ import secrets
 import stat
 from pathlib import Path
 
+from gatekeeper.config.bearer_token import check_bearer_token
 from gatekeeper.config.files import read_file
 from gatekeeper.config.problems import unreadable
 from gatekeeper.config.schema import Config
@@ -96,6 +97,16 @@ def challenge_secrets(config: Config) -> dict[RoomName, str]:
 def admin_secrets(config: Config) -> list[bytes]:
     """The secret of each of [[admin.tokens]], in the order of the file. Raises ConfigError."""
     return [
-        token.secret.encode() if token.secret else read_secrets(Path(token.secret_file))[0]
+        token.secret.encode() if token.secret else _bearer_token(Path(token.secret_file))
         for token in config.admin.tokens
     ]
+
+
+def _bearer_token(path: Path) -> bytes:
+    """The first line of a file."""
+    token = read_secrets(path)[0]
+    try:
+        check_bearer_token(token)
+    except ValueError as error:
+        raise ConfigError([f"secret 1 {error}"], source=str(path)) from None
+    return token

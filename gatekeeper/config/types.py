@@ -300,10 +300,6 @@ def _secret(secret: str) -> str:
     return secret
 
 
-def _optional_secret(secret: str) -> str:
-    return secret and _secret(secret)
-
-
 def _domain(value: object) -> str:
     text = value.lower().strip(".") if isinstance(value, str) else ""
     if value != "" and not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)+", text):
@@ -392,6 +388,5 @@ Parameters = Annotated[tuple[Parameter, ...], BeforeValidator(text_or_list), Fie
 TokenName = Annotated[str, AfterValidator(_token_name)]
 TemplateName = Annotated[str, BeforeValidator(_template_name)]
 Secret = Annotated[str, AfterValidator(_secret)]
-OptionalSecret = Annotated[str, AfterValidator(_optional_secret)]
 File = Annotated[str, AfterValidator(_file)]
 Folder = Annotated[str, AfterValidator(_folder)]

@@ -90,6 +90,14 @@ def test_admin_token_that_others_may_write_is_refused(secret_file: Path, tmp_pat
         admin_secrets(config)
 
 
+def test_admin_token_that_no_client_can_send_is_refused(secret_file: Path, tmp_path: Path) -> None:
+    toml = f'[[admin.tokens]]\nname = "maria"\nsecret_file = "{secret_file}"\n'
+    config = parse_config(toml, folder=tmp_path)
+    secret_file.write_bytes(b"\xff" * 40)
+    with pytest.raises(ConfigError, match="secret 1 has a blank or line break at an end"):
+        admin_secrets(config)
+
+
 def test_generated_secret_is_private_and_kept(tmp_path: Path) -> None:
     """A part that a crash left does not matter."""
     (tmp_path / "secret.new").write_text("half a sec")
