@@ -1,8 +1,9 @@
 """The connections of the admin listener: few, and none for long while it is idle.
 
 Rules. The supervisor replaces workers, and each needs open files. So clients of the admin listener
-have at most `MOST_CONNECTIONS`: one more closes the oldest that is idle, or is closed itself. Heads
-have the limits of the public listener, and what no parser accepts is refused as `{"error": …}`.
+have at most `MOST_CONNECTIONS`: one more closes the oldest that is idle, or is closed itself. Idle
+is also one whose response was sent, and that discards the rest of its request. Heads have the
+limits of the public listener, and what no parser accepts is refused as `{"error": …}`.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class ConnectionHandler(RequestHandler):
     __slots__ = (
         "_backlog",
         "_body_left",
-        "_discarding",
+        *("_discarding", "_discards_since_s"),
         "_gone",
         "_head_timer",
         "_input_ended",
@@ -106,6 +106,7 @@ class ConnectionHandler(RequestHandler):
         self._backlog = self._refused_head = b""  # the first: for the parser once it continues
         self._input_ended = self._discarding = self.is_from_edge = False
         self._gone: asyncio.Future[None] | None = None
+        self._discards_since_s: float | None = None  # what follows a response that was made
         self.failure: GatekeeperError | None = None
         self.known: object = None
         self.on_input_end: Callable[[], None] | None = None
@@ -113,8 +114,11 @@ class ConnectionHandler(RequestHandler):
 
     @property
     def idle_since_s(self) -> float | None:
-        """Since when it waits for a request, by the loop's clock; None: it serves one."""
-        if self._waiter is None or self._waiter.done() or self._payload_parser is not None:
+        """Since when it waits for a request, or only discards (loop's clock); None: it serves."""
+        if self._waiter is None:
+            unsent = self.transport is not None and self.transport.get_write_buffer_size()
+            return None if unsent else self._discards_since_s
+        if self._waiter.done() or self._payload_parser is not None:
             return None
         return self._next_keepalive_close_time - self._keepalive_timeout
 
@@ -173,6 +177,7 @@ class ConnectionHandler(RequestHandler):
 
     def _end_head(self, *, is_of_body: bool) -> None:
         """The parser completed a head, or failed; perhaps in a body."""
+        self._discards_since_s = None
         message, payload = self._messages[-1]
         if isinstance(message, _ErrInfo):
             self._discarding = True
@@ -296,7 +301,7 @@ class ConnectionHandler(RequestHandler):
         if transport.can_write_eof():
             with suppress(OSError):  # the client has reset the connection
                 transport.write_eof()
-        self._gone = self._loop.create_future()
+        self._gone, self._discards_since_s = self._loop.create_future(), self._loop.time()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._lingering_time):
                 await self._gone
@@ -306,7 +311,11 @@ class ConnectionHandler(RequestHandler):
     async def _handle_request(self, *request: Any) -> tuple[StreamResponse, bool]:
         if self._messages:  # pipelined; from Python 3.12 on, aiohttp yields to no other connection
             await asyncio.sleep(0)
-        return await super()._handle_request(*request)
+        try:
+            return await super()._handle_request(*request)
+        finally:
+            if not self._payload.is_eof():
+                self._discards_since_s = self._loop.time()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -3,8 +3,9 @@
 Rules. The files of the whole process are counted: connections to the origin and the store take
 their part, and an eighth of the limit is kept for them. Above it, the oldest idle connections are
 aborted until the count is a thirty-second of the limit lower. A connection is idle while it waits
-for a request, or for the rest of its head; so is one in its TLS handshake. The newest quarter
-stays, so that a client has the time to send its request when there are few of them.
+for a request, or for the rest of its head; so is one in its TLS handshake, and one that discards
+what follows a response that was sent. The newest quarter stays, so that a client has the time to
+send its request when there are few of them.
 
 The event loop accepts a burst at once, before any of its connections is made, and resets the rest
 of it when no file is left. From then on it calls nothing for new connections. So the count is taken

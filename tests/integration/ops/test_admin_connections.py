@@ -127,3 +127,32 @@ def test_refusal_is_json_of_the_api(status: int) -> None:
     head, _, body = admin_connections.refuse_as_json(b"", status, "why").partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status)
     assert json.loads(body) == {"error": "why"}
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"x\r\n\r\n",  # no parser accepts it
+        b"POST / HTTP/1.1\r\n" + _HOST + b"Content-Length: 9\r\n\r\n",  # and its body never arrives
+    ],
+)
+async def test_connection_that_only_discards_yields_to_a_new_one(
+    request_: bytes, admin_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients without a token could else keep every probe out, for seconds each time."""
+    monkeypatch.setattr(aiohttp_server, "HEAD_TIMEOUT_S", 90.0)
+    writers = []
+    for _ in range(4):
+        reader, writer = await asyncio.open_connection("127.0.0.1", admin_port)
+        writers.append(writer)
+        writer.write(request_)
+        async with asyncio.timeout(40):
+            assert b" 40" in await reader.readline()
+    for _ in range(4):
+        reader, writer = await asyncio.open_connection("127.0.0.1", admin_port)
+        writers.append(writer)
+        writer.write(b"GET / HTTP/1.1\r\n" + _HOST + b"Connection: close\r\n\r\n")
+        async with asyncio.timeout(4):  # discarding takes 5 s
+            assert b" 200 OK\r\n" in await reader.read()
+    for writer in writers:
+        writer.close()
