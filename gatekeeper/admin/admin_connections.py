@@ -19,6 +19,7 @@ from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 
 MOST_CONNECTIONS: Final = 64
 KEEP_ALIVE_S: Final = 10.0
+WRITE_TIMEOUT_S: Final = 10.0  # for a client that reads nothing
 
 
 class AdminConnection(ConnectionHandler):
@@ -27,7 +28,12 @@ class AdminConnection(ConnectionHandler):
     __slots__ = ("_most", "_server")
 
     def __init__(self, server: Server, *, most: int = MOST_CONNECTIONS) -> None:
-        super().__init__(server, refuse=refuse_as_json, keepalive_timeout=KEEP_ALIVE_S)
+        super().__init__(
+            server,
+            refuse=refuse_as_json,
+            keepalive_timeout=KEEP_ALIVE_S,
+            write_timeout_s=WRITE_TIMEOUT_S,
+        )
         self._server = server
         self._most = most
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import resource
+import select
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -48,6 +49,11 @@ async def test_idle_connections_do_not_keep_a_dead_worker_from_being_replaced() 
                 each.close()
 
 
+async def _much(_: web.Request) -> web.Response:
+    """More than the buffers between the two hold."""
+    return web.Response(body=bytes(64 << 20))
+
+
 @pytest.fixture
 async def admin_port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     """An application behind connections of the admin listener, with brief limits."""
@@ -55,6 +61,7 @@ async def admin_port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     monkeypatch.setattr(admin_connections, "KEEP_ALIVE_S", 0.3)
     app = web.Application()
     app.router.add_get("/", lambda _: asyncio.sleep(0, web.Response(text="ok")))
+    app.router.add_get("/much", _much)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     server = runner.server
@@ -156,3 +163,15 @@ async def test_connection_that_only_discards_yields_to_a_new_one(
             assert b" 200 OK\r\n" in await reader.read()
     for writer in writers:
         writer.close()
+
+
+async def test_admin_client_that_reads_nothing_is_reset(
+    admin_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin_connections, "WRITE_TIMEOUT_S", 0.3)
+    with socket.create_connection(("127.0.0.1", admin_port)) as client:
+        client.send(b"GET /much HTTP/1.1\r\n" + _HOST + b"\r\n")
+        poll = select.poll()
+        poll.register(client, 0)  # the end of the connection alone
+        [(_, event)] = await asyncio.to_thread(poll.poll, 20_000)
+    assert event & select.POLLHUP
