@@ -41,6 +41,7 @@ from gatekeeper.process.worker_commands import obey_supervisor, report
 from gatekeeper.proxy import SERVER_OPTIONS, Forwarder, ProxiedResponse
 from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 from gatekeeper.proxy.fastpath.idle_connections import IdleConnection
+from gatekeeper.proxy.fastpath.plain_listener import PlainListener
 from gatekeeper.proxy.fastpath.server import FastPathServer
 from gatekeeper.proxy.own_response import OwnResponse, StreamedResponse
 from gatekeeper.proxy.write_deadline import WRITE_TIMEOUT_S
@@ -88,7 +89,7 @@ class Worker:
         self._server: Server | None = None
         self._fast_path: FastPathServer | None = None
         self.streams = Streams([])
-        self._listeners: list[asyncio.Server] = []
+        self._listeners: list[asyncio.Server | PlainListener] = []
         self._prepared: _Preparation | None = None
         self._signer = EventSigner(plan.secrets)
         self.room_set: RoomSet
@@ -260,8 +261,12 @@ class Worker:
         loop = asyncio.get_running_loop()
         if plan.listens:
             protocol: Callable[[], asyncio.Protocol] = self._new_handler
+            own: PlainListener | None = None
             if self._with_fast_path:
                 protocol = fast_path
+                if self._tls is None:
+                    own = PlainListener(fast_path, backlog=_BACKLOG)
+                    protocol = own.new_protocol
             if self._tls is not None:
                 protocol = self._tls.listener.over_tls(protocol)
             try:
@@ -276,7 +281,7 @@ class Worker:
                 raise StartError(
                     f"server.listen: cannot listen on {plan.host}:{plan.port}: {error.strerror}"
                 ) from error
-            self._listeners.append(listener)
+            self._listeners.append(listener if own is None else own.begin(listener))
         if plan.edge_socket:
             protocol = partial(self._new_handler, is_from_edge=True)
             if self._with_fast_path:

@@ -84,6 +84,11 @@ def reset(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
+def reset_at_close(client: socket.socket) -> None:
+    """The next close of this socket is a reset."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+
+
 def _set_linger(transport: asyncio.Transport, linger: bytes) -> None:
     if not transport.is_closing():
         socket_ = transport.get_extra_info("socket")

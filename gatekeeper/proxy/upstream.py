@@ -103,6 +103,11 @@ class OriginConnection(asyncio.Protocol):
         self._deliver = deliver
         return early
 
+    def hold(self) -> None:
+        """Buffer what arrives until `deliver_to`, and wake nobody."""
+        self._deliver = self.on_wake = None
+        self.pause_reading()
+
     async def changed(self) -> None:
         """Sleep until woken; raise the failure of the exchange, if any."""
         if self._failure is None:

@@ -1,7 +1,10 @@
 """The fast path: plain requests of admitted visitors, from socket to socket.
 
 - `server`: the connections of one listener
+- `plain_listener`: accepts the connections of a listener without TLS
+- `single_exchange`: the one request of a client that closes after it
 - `client_connection`: one client connection, its states and its hand-over to aiohttp
+- `forwarded_exchange`: the exchange with the origin that a client connection forwards
 - `connection_states`: the states of a client connection
 - `deadlines`: the deadlines of a client connection
 - `equal_deadlines`: many deadlines of one length, by one timer

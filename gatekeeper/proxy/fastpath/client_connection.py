@@ -1,10 +1,11 @@
 """A client connection on the fast path: plain requests, forwarded from socket to socket.
 
-Theory of operation. Every client connection starts here. If a head is plain (`plain_head`) and the
-policy (`interface.FastPathPolicy`) admits it at once, the request goes to an idle connection of the
-pool, and the response is relayed from the event loop's callbacks: no task, no future, no object per
-field. The first other request hands its connection over to aiohttp, with the bytes received so
-far, for good. The gate's own responses (`interface.GateExchange`) arrive here complete.
+Theory of operation. Every client connection starts here, except for a `SingleExchange`. If a head
+is plain (`plain_head`) and the policy (`interface.FastPathPolicy`) admits it at once, the request
+goes to an idle connection of the pool, and the response is relayed from the event loop's callbacks:
+no task, no future, no object per field. The first other request hands its connection over to
+aiohttp, with the bytes received so far, for good. The gate's own responses
+(`interface.GateExchange`) arrive here complete.
 
 Rules. A hand-over happens only between requests, or before a response was sent. An origin failure
 before the response head hands over as well, with the failure in the handler, so that the gate
@@ -38,6 +39,7 @@ from gatekeeper.proxy.fastpath.connection_states import (
     SENT,
 )
 from gatekeeper.proxy.fastpath.deadlines import TimedConnection
+from gatekeeper.proxy.fastpath.forwarded_exchange import ForwardedExchange
 from gatekeeper.proxy.fastpath.interface import (
     CompleteResponse,
     ConnectionOwner,
@@ -48,23 +50,19 @@ from gatekeeper.proxy.fastpath.interface import (
     RequestCount,
     SwitchProtocol,
 )
-from gatekeeper.proxy.fastpath.known_responses import LookedUp
-from gatekeeper.proxy.framing import Body, ChunkedBody, LengthBody
-from gatekeeper.proxy.headers import interim_head, response_head
+from gatekeeper.proxy.framing import Body
 from gatekeeper.proxy.plain_head import MAX_PLAIN_BYTES, may_be_plain
 from gatekeeper.proxy.pool import MAX_IDLE_S
-from gatekeeper.proxy.response import UNREQUESTED_PROTOCOL, body_of, parse_response_head
 from gatekeeper.proxy.upstream import OriginConnection, OriginDisconnect
 from gatekeeper.proxy.write_deadline import WRITE_TIMEOUT_S
 from gatekeeper.stepper import step
 
 _HEAD_END = b"\r\n\r\n"
-_H = ord("H")  # a plain request is a GET or a HEAD
 _LINE_END, _CLOSE = b"\r\n", b"Connection: close\r\n\r\n"
 _BETWEEN_REQUESTS, _BEFORE_RESPONSE = (HEAD, NEXT), (CONNECTING, RESPONSE)
 
 
-class ClientConnection(TimedConnection):
+class ClientConnection(ForwardedExchange, TimedConnection):
     """One client connection while it is on the fast path.
 
     Between requests it holds no part of a request: most of the time it is idle.
@@ -89,12 +87,13 @@ class ClientConnection(TimedConnection):
         "_state",
     )
 
-    def __init__(self, server: ConnectionOwner, *, peer: str = "") -> None:
+    def __init__(self, server: ConnectionOwner, *, peer: str = "", begun: bytes = b"") -> None:
+        """`begun` was received before there was a transport."""
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._peer = peer  # else the address of the connection's own
         self._state = HEAD
-        self._received = b""  # from the client; empty once all of it was used
+        self._received = begun  # from the client; empty once all of it was used
         self._start = 0  # of what was not used yet
         self._plan: ForwardPlan | None = None
         self._head = b""  # the request's bytes, for a hand-over
@@ -119,11 +118,43 @@ class ClientConnection(TimedConnection):
         self._server.add(self)
         if self._server.closing:  # accepted just before the listener closed
             self.close_if_idle()
+        elif self._received:  # reading starts after this, and can be paused only then
+            self._state = NEXT
+            self._loop.call_soon(self._take_turn)
+
+    def take_over(
+        self, exchange: ForwardedExchange, transport: asyncio.Transport, *, unsent: bytes
+    ) -> None:
+        """Go on with an exchange that began without a transport; `unsent` is for the client."""
+        self._continue_from(exchange)
+        self._state = RESPONSE if self._body is None else BODY
+        self.connection_made(transport)
+        self._loop.call_soon(self._go_on, unsent)
+
+    def _go_on(self, unsent: bytes) -> None:
+        origin, body = self._origin, self._body
+        if origin is None:  # aborted meanwhile
+            return
+        if unsent:
+            self._transport.write(unsent)
+        if body is not None and body.complete:
+            if not self._slow:
+                self._finish()
+            return
+        early = origin.deliver_to(self._from_origin)
+        origin.on_wake = self._origin_changed
+        if not self._slow:
+            origin.resume_reading()
+        if early:
+            origin.data_received(early)
+        self._origin_changed()  # if it ended meanwhile
 
     def data_received(self, data: bytes) -> None:
         if self._state is HEAD and not self._received and len(data) <= MAX_PLAIN_BYTES:
             plan = self._server.admission.recall(data, self._peer)
             if plan is not None:
+                if not plan.keep_alive:
+                    self._server.known_closers += 1
                 self._forward(plan, data)
                 return
             if data.find(_HEAD_END) == len(data) - 4 > 0:  # one whole head, and nothing else
@@ -304,79 +335,18 @@ class ClientConnection(TimedConnection):
         if body is None:
             data = self._take_head(self._partial_head + data)
             body = self._body
-            if body is None:  # the head is not complete
-                return
+            if body is not None:  # the head is complete
+                self._state = BODY
         else:
             data = body.take(data)
         if data:
             self._transport.write(data)
-        if body.complete and not self._slow:
+        if body is not None and body.complete and not self._slow:
             self._finish()
-
-    def _take_head(self, data: bytes) -> bytes:
-        """Take the response head; return the bytes for the client so far."""
-        plan, origin, server = self._plan, self._origin, self._server
-        assert plan is not None
-        assert origin is not None
-        if plan.may_add or self._head[0] == _H:  # of HEAD
-            return self._parse_head(data, plan, origin, None)
-        looked_up = server.responses.look_up(data)
-        if looked_up is None or (known := looked_up[0]) is None:
-            return self._parse_head(data, plan, origin, looked_up)
-        length, size = known.length, known.size
-        body: Body = LengthBody(length) if length >= 0 else ChunkedBody(decode=False)
-        early = body.take(data[size:]) if len(data) > size else b""
-        if server.closing:
-            self._keep_alive = False
-        plan.on_response(known.status, seconds=perf_counter() - self._began_s)
-        self._state, self._body, self._partial_head = BODY, body, b""
-        origin.reusable = known.persistent
-        end = _LINE_END if self._keep_alive else _CLOSE
-        return b"".join((known.before, looked_up[2], known.after, end, early))
-
-    def _parse_head(
-        self, data: bytes, plan: ForwardPlan, origin: OriginConnection, looked_up: LookedUp | None
-    ) -> bytes:
-        """As `_take_head`, of a head that is not known; `looked_up`: it can be kept."""
-        own = plan.own_cookies
-        while (response := parse_response_head(data, own)) is None or response.is_interim:
-            if response is None:
-                self._partial_head = data
-                return b""
-            if response.status == 101:  # no upgrade was requested
-                raise OriginProtocolError(UNREQUESTED_PROTOCOL)
-            self._transport.write(interim_head(response))
-            data = data[response.size :]
-            looked_up = None
-        method = "HEAD" if self._head[0] == _H else "GET"
-        body = body_of(response, method=method, http11_client=True)
-        if looked_up is not None:
-            self._server.responses.keep(looked_up, response, body)
-        # Before anything is counted or sent: an error up to here can be handed over.
-        early = body.take(data[response.size :]) if len(data) > response.size else b""
-        if body.until_close or self._server.closing:
-            self._keep_alive = False
-        added = None
-        if plan.may_add or response.concerns_gate:
-            added = plan.added(response)
-            if response.command is not None:
-                self._plan = None  # the end of the session does not cut this response
-        head = response_head(
-            response, body, http11_client=True, keep_alive=self._keep_alive, added=added
-        )
-        plan.on_response(response.status, seconds=perf_counter() - self._began_s)
-        self._state, self._body, self._partial_head = BODY, body, b""
-        origin.reusable = response.persistent
-        return head + early
 
     def _finish(self) -> None:
         """The response was sent: prepare both connections for the next request."""
-        origin, self._origin = self._origin, None
-        body, self._body = self._body, None
-        if origin is not None and body is not None:
-            if body.surplus:
-                origin.reusable = False
-            self._server.pool.release(origin)
+        self._return_origin()
         self._state = HEAD
         if self._counted is not None:
             self._end_count()
@@ -468,13 +438,6 @@ class ClientConnection(TimedConnection):
         handler.data_received(data)
         if self._input_ended and not handler.eof_received():
             self._transport.close()
-
-    def _release(self) -> None:
-        """Release the origin connection during an exchange, which closes it."""
-        origin, self._origin = self._origin, None
-        if origin is not None:
-            origin.reusable = False
-            self._server.pool.release(origin)
 
     def _detach(self) -> None:
         self._state = CLOSED

@@ -73,9 +73,9 @@ class IdleConnections:
         self._timer: asyncio.TimerHandle | None = None
         self._not_before_s = 0.0
 
-    def accept(self) -> None:
-        """A connection was accepted; it is not made yet."""
-        self._until_check -= 1
+    def accept(self, count: int = 1) -> None:
+        """Connections were accepted; they are not made yet."""
+        self._until_check -= count
         if self._until_check <= 0 and not self._check_is_due:
             self._check_is_due = True
             asyncio.get_running_loop().call_soon(self.check)

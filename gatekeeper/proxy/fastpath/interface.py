@@ -20,6 +20,7 @@ from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 from gatekeeper.proxy.context import Fields, OnResponse
 from gatekeeper.proxy.fastpath.deadlines import TimedConnection
 from gatekeeper.proxy.fastpath.equal_deadlines import EqualDeadlines
+from gatekeeper.proxy.fastpath.idle_connections import IdleConnection
 from gatekeeper.proxy.fastpath.known_responses import KnownResponses
 from gatekeeper.proxy.pool import OriginPool
 from gatekeeper.proxy.response import ResponseHead
@@ -137,6 +138,23 @@ class FastPathPolicy(Protocol):
         ...
 
 
+class OpenConnection(IdleConnection, Protocol):
+    """A client connection, as its server and the sweep of long exchanges see it."""
+
+    @property
+    def exchange(self) -> tuple[float, ForwardPlan] | None:
+        """When the request that is being forwarded arrived, and its plan."""
+        ...
+
+    def cut(self, began_s: float) -> None:
+        """Abort the response to the request that arrived then, if it has begun and not ended."""
+        ...
+
+    def close_if_idle(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
 class ConnectionOwner(Protocol):
     """What a client connection uses of the server that it belongs to."""
 
@@ -147,15 +165,16 @@ class ConnectionOwner(Protocol):
     idle_timeout_s: float
     client_timeout_s: float
     closing: bool
+    known_closers: int
 
     def handler(self, peer: str) -> ConnectionHandler:
         """A new aiohttp protocol, for a connection of `peer` that is handed over."""
         ...
 
-    def add(self, connection: asyncio.Protocol) -> None:
+    def add(self, connection: OpenConnection) -> None:
         """Count an open connection."""
         ...
 
-    def forget(self, connection: asyncio.Protocol) -> None:
+    def forget(self, connection: OpenConnection) -> None:
         """The connection was closed or handed over."""
         ...

@@ -1,7 +1,7 @@
 """The fast path of one listener: what its connections share, and their shutdown.
 
-Rules. Every client connection starts as a `ClientConnection`, and is forgotten when it is closed or
-handed over.
+Rules. Every client connection starts as a `ClientConnection` or a `SingleExchange`, and is
+forgotten when it is closed or handed over.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gatekeeper.proxy.fastpath.client_connection import ClientConnection
 from gatekeeper.proxy.fastpath.deadlines import TimedConnection
 from gatekeeper.proxy.fastpath.equal_deadlines import EqualDeadlines
 from gatekeeper.proxy.fastpath.idle_connections import IdleConnection, IdleConnections
-from gatekeeper.proxy.fastpath.interface import FastPathPolicy
+from gatekeeper.proxy.fastpath.interface import FastPathPolicy, OpenConnection
 from gatekeeper.proxy.fastpath.known_responses import KnownResponses
 from gatekeeper.proxy.pool import OriginPool
 
@@ -46,17 +46,26 @@ class FastPathServer:
         self.idle_timeout_s = idle_timeout_s
         self.client_timeout_s = client_timeout_s
         self.first_checks = EqualDeadlines(idle_timeout_s, TimedConnection.check_deadlines)
-        self.connections: set[ClientConnection] = set()
+        self.connections: set[OpenConnection] = set()
         self._idle = IdleConnections(
             lambda: chain(self.connections, handed_over(), handshakes()),
             file_limit=file_limit,
         )
+        self.known_closers = 0  # known requests so far, of clients that close after them
         self._forgotten: asyncio.Future[None] | None = None
         self.closing = False
 
     def __call__(self) -> ClientConnection:
         self._idle.accept()
         return ClientConnection(self)
+
+    def count_accepted(self, count: int) -> None:
+        """So many connections were accepted, and have no protocol yet."""
+        self._idle.accept(count)
+
+    def make_room(self) -> None:
+        """No file is left for a connection."""
+        self._idle.check()
 
     def accept_from_edge(self) -> ClientConnection:
         """A new protocol for a connection on the socket of the edge."""
@@ -86,14 +95,12 @@ class FastPathServer:
         handler.is_from_edge = peer == EDGE_PEER
         return handler
 
-    def add(self, connection: asyncio.Protocol) -> None:
+    def add(self, connection: OpenConnection) -> None:
         """Count an open connection; only this server's own are counted."""
-        assert isinstance(connection, ClientConnection)
         self.connections.add(connection)
 
-    def forget(self, connection: asyncio.Protocol) -> None:
+    def forget(self, connection: OpenConnection) -> None:
         """The connection was closed or handed over."""
-        assert isinstance(connection, ClientConnection)
         self.connections.discard(connection)
         if self._forgotten is not None and not self._forgotten.done():
             self._forgotten.set_result(None)

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -22,12 +22,17 @@ _BURST = 500
 _BYPASS = '[[rule]]\nname = "slow"\naction = "bypass"\npath = ["/slow"]\n'
 
 
-def burst(url: str, stack: ExitStack) -> None:
-    address = ("127.0.0.1", int(url.rpartition(":")[2]))
+def burst(url: str, stack: ExitStack, *, begun: bytes = b"") -> None:
     for _ in range(_BURST):
         idle = stack.enter_context(socket.socket())
         idle.setblocking(False)
-        idle.connect_ex(address)
+        idle.connect_ex(address_of(url))
+        with suppress(OSError):
+            idle.send(begun)
+
+
+def address_of(url: str) -> tuple[str, int]:
+    return "127.0.0.1", int(url.rpartition(":")[2])
 
 
 async def serves_newcomer(url: str, tls: ssl.SSLContext | None) -> bool:
@@ -64,3 +69,29 @@ async def test_newcomer_is_served_after_a_burst_beyond_the_limit(
                 assert await serves_newcomer(gate.url, context)
                 origin.go.set()
                 assert (await slow).status == 200
+
+
+async def test_burst_among_clients_that_close_leaves_them_served(tmp_path: Path) -> None:
+    """After many of them, the gate accepts without the event loop."""
+    request = b"GET /slow HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n"
+
+    async def is_served() -> bool:
+        reader, writer = await asyncio.open_connection(*address_of(gate.url))
+        writer.write(request)
+        try:
+            async with asyncio.timeout(5):
+                return (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        except (TimeoutError, ConnectionError):
+            return False
+        finally:
+            writer.close()
+
+    async with Origin.running() as origin:
+        origin.go.set()
+        toml = settings(origin.url, server="workers = 1", more=_BYPASS)
+        with GateProcess(toml, files=str(_FILES)) as gate, ExitStack() as stack:
+            await gate.wait_until_serving()
+            assert [await is_served() for _ in range(200)] == [True] * 200
+            burst(gate.url, stack, begun=b"GET /slow HT")
+            await eventually(is_served)
+            assert [await is_served() for _ in range(50)] == [True] * 50

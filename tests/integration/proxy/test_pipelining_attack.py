@@ -67,7 +67,7 @@ def kept_bytes(stage: Stage) -> int:
     """The most that the gate keeps of what one client sent."""
     assert stage.worker._fast_path is not None
     assert stage.worker._server is not None
-    kept = [len(each._received) for each in stage.worker._fast_path.connections]
+    kept = [len(each._received) for each in stage.worker._fast_path.connections]  # type: ignore[attr-defined]
     kept += [len(each._backlog) for each in stage.worker._server.connections]  # type: ignore[attr-defined]
     return max(kept, default=0)
 

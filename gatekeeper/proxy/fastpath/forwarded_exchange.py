@@ -1,0 +1,115 @@
+"""The exchange with the origin that a client connection forwards: from the request to the response.
+
+Rules. What the origin sends becomes the bytes for the client here; the connection sends them. A
+class without attributes of its own, for connections with and without a transport: it costs them no
+second object, and each declares these attributes among its own.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+from gatekeeper.errors import OriginProtocolError
+from gatekeeper.proxy.fastpath.interface import ConnectionOwner, ForwardPlan
+from gatekeeper.proxy.fastpath.known_responses import LookedUp
+from gatekeeper.proxy.framing import Body, ChunkedBody, LengthBody
+from gatekeeper.proxy.headers import interim_head, response_head
+from gatekeeper.proxy.response import UNREQUESTED_PROTOCOL, body_of, parse_response_head
+from gatekeeper.proxy.upstream import OriginConnection
+
+_H = ord("H")  # a plain request is a GET or a HEAD
+_LINE_END, _CLOSE = b"\r\n", b"Connection: close\r\n\r\n"
+_NONE: tuple[str, ...] = ()  # no literal: mypy lets subclasses declare what is used here
+
+
+class ForwardedExchange:
+    """One request under way to the origin, if any; or its response."""
+
+    __slots__ = _NONE
+    _server: ConnectionOwner
+    _plan: ForwardPlan | None
+    _head: bytes  # the request's bytes
+    _keep_alive: bool  # the client's connection stays open afterwards
+    _began_s: float
+    _origin: OriginConnection | None
+    _partial_head: bytes  # of the response, until it is complete
+    _body: Body | None  # set once the response head arrived
+
+    def _continue_from(self, other: ForwardedExchange) -> None:
+        """Another connection of the client goes on with the exchange of `other`."""
+        self._plan, self._head = other._plan, other._head
+        self._keep_alive, self._began_s = other._keep_alive, other._began_s
+        self._partial_head, self._body = other._partial_head, other._body
+        self._origin, other._origin = other._origin, None
+
+    def _take_head(self, data: bytes) -> bytes:
+        """Take the response head; return the bytes for the client so far."""
+        plan, origin, server = self._plan, self._origin, self._server
+        assert plan is not None
+        assert origin is not None
+        if plan.may_add or self._head[0] == _H:  # of HEAD
+            return self._parse_head(data, plan, origin, None)
+        looked_up = server.responses.look_up(data)
+        if looked_up is None or (known := looked_up[0]) is None:
+            return self._parse_head(data, plan, origin, looked_up)
+        length, size = known.length, known.size
+        body: Body = LengthBody(length) if length >= 0 else ChunkedBody(decode=False)
+        early = body.take(data[size:]) if len(data) > size else b""
+        if server.closing:
+            self._keep_alive = False
+        plan.on_response(known.status, seconds=perf_counter() - self._began_s)
+        self._body, self._partial_head = body, b""
+        origin.reusable = known.persistent
+        end = _LINE_END if self._keep_alive else _CLOSE
+        return b"".join((known.before, looked_up[2], known.after, end, early))
+
+    def _parse_head(
+        self, data: bytes, plan: ForwardPlan, origin: OriginConnection, looked_up: LookedUp | None
+    ) -> bytes:
+        """As `_take_head`, of a head that is not known; `looked_up`: it can be kept."""
+        interim, own = b"", plan.own_cookies
+        while (response := parse_response_head(data, own)) is None or response.is_interim:
+            if response is None:
+                self._partial_head = data
+                return interim
+            if response.status == 101:  # no upgrade was requested
+                raise OriginProtocolError(UNREQUESTED_PROTOCOL)
+            interim += interim_head(response)
+            data = data[response.size :]
+            looked_up = None
+        method = "HEAD" if self._head[0] == _H else "GET"
+        body = body_of(response, method=method, http11_client=True)
+        if looked_up is not None:
+            self._server.responses.keep(looked_up, response, body)
+        # Before anything is counted or sent: an error up to here can be handed over.
+        early = body.take(data[response.size :]) if len(data) > response.size else b""
+        if body.until_close or self._server.closing:
+            self._keep_alive = False
+        added = None
+        if plan.may_add or response.concerns_gate:
+            added = plan.added(response)
+            if response.command is not None:
+                self._plan = None  # the end of the session does not cut this response
+        head = response_head(
+            response, body, http11_client=True, keep_alive=self._keep_alive, added=added
+        )
+        plan.on_response(response.status, seconds=perf_counter() - self._began_s)
+        self._body, self._partial_head = body, b""
+        origin.reusable = response.persistent
+        return interim + head + early
+
+    def _return_origin(self) -> None:
+        """The response is complete: the connection to the origin can serve others."""
+        origin, self._origin = self._origin, None
+        body, self._body = self._body, None
+        if origin is not None and body is not None:
+            if body.surplus:
+                origin.reusable = False
+            self._server.pool.release(origin)
+
+    def _release(self) -> None:
+        """Release the origin connection during an exchange, which closes it."""
+        origin, self._origin = self._origin, None
+        if origin is not None:
+            origin.reusable = False
+            self._server.pool.release(origin)
