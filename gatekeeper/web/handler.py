@@ -53,8 +53,8 @@ from gatekeeper.web.pipeline import (
 from gatekeeper.web.request_body import read_body
 from gatekeeper.web.responses import Responses
 
-_ORIGIN_AWAY = N_("The site is not responding right now.")
-ORIGIN_AWAY_IN_LINE = N_("The site is not responding right now. Your place is kept.")
+_ORIGIN_FAILED = N_("The site is not responding right now.")
+ORIGIN_FAILED_IN_LINE = N_("The site is not responding right now. Your place is kept.")
 _NO_ORIGIN = (
     'this gate has no origin (origin.url = "none"): proxies ask it at /.gatekeeper/auth, and '
     "forward by themselves"
@@ -288,7 +288,7 @@ class GateHandler:
         log.warning("origin_failed", error=error.public, cause=repr(error.__cause__))
         return self._responses.problem(
             visit.facts,
-            ORIGIN_AWAY_IN_LINE if room else _ORIGIN_AWAY,
+            ORIGIN_FAILED_IN_LINE if room else _ORIGIN_FAILED,
             status=504 if timed_out else 502,
             headers=headers,
             retry=True,

@@ -27,7 +27,7 @@ from gatekeeper.pages.waiting_view import WaitingView
 from gatekeeper.policy.pacing import eta_s
 from gatekeeper.policy.phase import Phase, reason_of
 from gatekeeper.web.facts_reader import FactsReader
-from gatekeeper.web.handler import ORIGIN_AWAY_IN_LINE
+from gatekeeper.web.handler import ORIGIN_FAILED_IN_LINE
 from gatekeeper.web.message import response_of
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.waiting_status import WaitingStatus, rfc3339
@@ -101,7 +101,7 @@ class Preview:
                 return self._pages.problem(
                     status=502,
                     title="Bad Gateway",
-                    message=ORIGIN_AWAY_IN_LINE,
+                    message=ORIGIN_FAILED_IN_LINE,
                     retry_after_s=5,
                     lang=requested.lang,
                 )
