@@ -109,6 +109,11 @@ rule_matches = Counter(
     "Requests that a rule decided: bypassed, sent on to the rooms, or blocked.",
     ["rule"],
 )
+store_full = Counter(
+    "gatekeeper_store_full",
+    "Calls that a full store refused: newcomers wait without a place.",
+    ["room"],
+)
 store_up = Gauge(
     "gatekeeper_store_up",
     "1 if the store is reachable from every worker, else 0.",
@@ -137,6 +142,7 @@ def declare(
             requests.labels(room, outcome)
         watermark_lag_seconds.labels(room)
         address_limit.labels(room)
+        store_full.labels(room)
         concurrent_refused.labels(room)
         addresses_not_counted.labels(room)
         for outcome in ("solved", "refused", "unavailable"):

@@ -86,6 +86,9 @@ def _limits(seen: Observations, room: RoomName) -> Iterator[Finding]:
         )
 
     prefix = f"{room}: " if len(seen.rules) > 1 else ""
+    if recent(lambda counts: counts.full):
+        text = "The store is full: newcomers wait without a place in line until it has space."
+        yield Finding("bad", f"{prefix}{text}")
     if limited := recent(lambda counts: counts.limited):
         yield Finding(
             "busy", f"{prefix}{limited:,} turned away by newcomers_per_address (last minute)."

@@ -52,6 +52,7 @@ def _served(samples: Samples) -> RequestCounts:
         origin=_buckets(samples, "gatekeeper_origin_seconds", metrics.origin_seconds),
         waits=_buckets(samples, "gatekeeper_wait_seconds", metrics.waits),
         lanes=_lanes(samples),
+        full=int(_sum(samples.get("gatekeeper_store_full", []))),
         limited=int(_sum(samples.get("gatekeeper_address_limit", []))),
         refused=int(_sum(samples.get("gatekeeper_concurrent_refused", []))),
     )

@@ -352,6 +352,7 @@ class RoomReplica:
         now_s = self.view.now_s()
         if isinstance(error, StoreFull):
             # No outage: it still releases and removes. What it refused is kept here or in tokens.
+            metrics.store_full.labels(self.rules.room).inc()
             if now_s - self._logged_full_at_s > _LOG_AGAIN_AFTER_S:
                 self._logged_full_at_s = now_s
                 log.error("store_full", room=self.rules.room)

@@ -31,6 +31,7 @@ class RequestCounts:
     origin: Buckets = ()  # its responses, by bucket of time
     waits: Buckets = ()  # admissions, by bucket of the wait
     lanes: Mapping[str, Buckets] = field(default_factory=dict)  # of them, those of each lane
+    full: int = 0  # calls that a full store refused
     limited: int = 0  # newcomers turned away because of newcomers_per_address
     refused: int = 0  # requests refused because of concurrent
 
@@ -65,6 +66,7 @@ class Figures:
             origin=added(each.origin for each in every),
             waits=added(each.waits for each in every),
             lanes=added_by_lane(each.lanes for each in every),
+            full=sum(each.full for each in every),
             limited=sum(each.limited for each in every),
             refused=sum(each.refused for each in every),
         )
@@ -127,7 +129,8 @@ def _served(value: object) -> RequestCounts:
         origin=_buckets(raw["origin"]),
         waits=_buckets(raw["waits"]),
         lanes=parse_lanes(raw.get("lanes", {})),  # an earlier release has none
-        limited=parse_count(raw.get("limited", 0)),  # an earlier release has neither
+        full=parse_count(raw.get("full", 0)),  # an earlier release has none of these
+        limited=parse_count(raw.get("limited", 0)),
         refused=parse_count(raw.get("refused", 0)),
     )
 

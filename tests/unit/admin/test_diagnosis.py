@@ -165,6 +165,15 @@ def test_what_limits_turned_away_is_reported_for_a_minute() -> None:
     assert len(texts(observations(MOVING, before=counted(5, 7), after=counted(5, 7)))) == 1
 
 
+def test_full_store_comes_first() -> None:
+    full = figures("one")
+    full = replace(full, rooms={**full.rooms, SALE: replace(full.served(SALE), full=3)})
+    assert diagnose(observations(MOVING, after=full))[0] == Finding(
+        "bad", "The store is full: newcomers wait without a place in line until it has space."
+    )
+    assert len(diagnose(observations(MOVING, before=full, after=full))) == 1
+
+
 def test_slow_rate_is_not_reported_as_stuck() -> None:
     assert texts(observations(replace(WAITING, rate_per_minute=1.0)))[0].startswith(
         "1,204 in line, admitted at 1/min"

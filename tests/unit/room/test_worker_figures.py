@@ -108,7 +108,7 @@ def test_missing_field_is_refused(missing: str) -> None:
         parse_figures(json.dumps(raw).encode())
 
 
-ADDED_LATER = {"lanes", "limited", "refused"}  # an earlier release does not send them
+ADDED_LATER = {"full", "lanes", "limited", "refused"}  # an earlier release does not send them
 
 
 @pytest.mark.parametrize(
