@@ -130,6 +130,8 @@ class RoomReplica:
         if self._background:
             await asyncio.wait(self._background)
         await self.queue.close()
+        # A room that a reload removed is not one without the store.
+        metrics.store_up.labels(self.rules.room).set(1)
 
     async def _stop_pacing(self) -> None:
         self._stopping = True

@@ -4,10 +4,14 @@ from collections.abc import Sequence
 
 import pytest
 
+from gatekeeper import metrics
 from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StoreError
 from gatekeeper.policy.rules import Rules
+from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.queue import Queue
+from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.store import RedisStore, Reply, Script
 
 
@@ -33,3 +37,19 @@ async def test_malformed_reply_is_a_store_error(reply: Reply) -> None:
         await queue.advance()
     with pytest.raises(StoreError):
         await queue.look()
+
+
+async def test_room_that_ends_without_the_store_is_no_problem_of_its_worker() -> None:
+    """A reload may remove it in an outage; `/readyz` reads the figure of each room."""
+    name = RoomName("removed")
+    rules = Rules.of(RoomConfig(name=name))
+    room = RoomReplica(MalformedStore([]), NoEvents(), rules, replica="one")
+
+    def store_up() -> set[float]:
+        samples = [each for family in metrics.store_up.collect() for each in family.samples]
+        return {each.value for each in samples if each.labels["room"] == name}
+
+    await room.start()
+    assert store_up() == {0.0}
+    await room.close()
+    assert store_up() == {1.0}
