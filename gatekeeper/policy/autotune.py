@@ -1,20 +1,20 @@
 """The control law of autotune: the next rate from what the origin did in one period. Pure.
 
 Rules:
-- Every step is taken from the rate that the measured load stands for (`policy.autotune_memory`),
-  not from the rate that was set last. So repeated falls for one overload do not add up, and the
-  rate is at most half above what the origin is known to carry.
+- **Plateau**: the rate that is kept while the origin shows nothing, about nine tenths of what it
+  can serve. All else is a departure from the plateau that ends.
 - **Fall**: p95 latency or the share of failed responses above its target, beyond chance in one
-  period. The rate falls to what the origin served, lower in proportion to the excess, until a
-  period is clear. Then it returns to nine tenths of what the origin served.
-- **Step back**: the pool is close to a target, before the target is reached.
-- **Rise**: by a fixed step while visitors wait. Past the remembered capacity the steps grow with
-  the load that the origin carries there. Until a first limit is known the rate rises by a quarter
-  in a period.
-- **Hold**: below a limit that was found more than once the rate waits, up to two minutes.
-- The more often a target was missed in the last minutes, the lower the rate returns.
+  period. The rate falls below the plateau, in proportion to the excess, until a period is clear.
+- **Dip**: while the pool is close to a target, a fifth below the plateau.
+- A fall or dip also lowers the plateau a little; a served load far below the plateau, or a first
+  limit, sets it.
+- **Rise**: the plateau rises while visitors wait. Very slowly where the latency shows that the
+  origin is loaded; faster and faster the longer it shows that it is not, so that a capacity that
+  comes back is found in two minutes and a known one is touched rarely.
+- The rate leads what the measured load stands for (`policy.autotune_memory`) by half at most.
+- A period in which a replica was paused is no evidence.
 
-docs/background/autotune.md explains it; docs/decisions/0121-the-law-of-autotune.md has the
+docs/background/autotune.md explains it; docs/decisions/0132-a-plateau-below-the-limit.md has the
 alternatives and their figures.
 """
 
@@ -59,31 +59,28 @@ _SURE = 2.5  # standard deviations above what is tolerated
 _CLEAR = 0.6  # of what is tolerated: an overload is over
 _NEAR_SHARE = 0.035  # of the responses are slower than that, if it is not one visitor alone
 _NEAR_ERRORS = 0.6  # of the tolerated errors: no rise
-_GIVEN_UP = 0.1  # of the distance by which a step back corrects the unloaded p95
 _LEAST_SAMPLES = 20.0  # for a rise
-# Falling and returning, as shares of the capacity.
-_DEEPEST = 0.3
-_CRUISE = 0.97
-_LEAST_CRUISE = 0.78
-_USUAL_STRAIN = 0.03
-_STRAIN_WEIGHT = 2.0
-_MOST_SETTLE_S = 30.0
+_MOST_LATE_S = 30.0  # longer, and a replica that is late is evidence: the gate itself is too slow
+# Falling.
+_DEEPEST = 0.3  # of the plateau
+_DIP = 0.8  # of the plateau
+_SERVED = 0.92  # the plateau, of what an origin at its limit served
+_CONFIRMED = 0.93  # the plateau, of the load at which an overload began
+_LOWERED = 0.005  # of the plateau, for each period of a dip or a long overload
+_CHANGED = 0.8  # served less than this of the plateau: the capacity is another one
+_GIVEN_UP = 0.025  # of the distance by which a period of a dip corrects the unloaded p95
 # Rising.
-_GROWTH = 1.25  # most in one period
+_GROWTH = 1.25  # most in one period, before a first limit
 _AHEAD = 0.5  # most above the rate that the load stands for
-_STEP = 0.001  # of the capacity, a second
-_DRIFT = 0.03  # of the capacity, most before a step shows
-_UNLOADED = 0.1  # of the way from the unloaded p95 to the target
-_UNLOADED_PACE = 1.5
-_RETURNED = 0.99  # of the rate that a rise begins from
-_RECOVERY_PACE = 4.5
-_REDUCED = 0.8  # the capacity was higher some minutes ago
-_BEYOND = 1.03  # of the capacity: it is larger than remembered
 _LEAST_AHEAD = 0.05
-_CONVEX = 2.0  # growth of the lead beyond
-_HOLD_S = 30.0  # for each time that the limit was confirmed
-_MOST_HOLD_S = 120.0
-_CLOSE = 0.2  # two capacities are one, measured twice
+_AHEAD_S = 240.0  # of calm add as much again as `_AHEAD`
+_PACE = 0.0004  # of the plateau, a second
+_CALM_S = 15.0  # double the pace
+_UNLOADED = 0.12  # of the way from the unloaded p95 to the target: neither calm nor its opposite
+_RETURN_PACE = 0.01  # to a limit that was just measured
+_RETURNED = 0.95  # of that
+_LEAST_STEP = 0.003  # of the rate: smaller ones are kept for later
+_UNCHANGED = 0.002  # of the rate: the law's own, and not of an operator
 
 
 class Reason(StrEnum):
@@ -96,13 +93,11 @@ class Reason(StrEnum):
     RECOVERED = "recovered"
     RISE = "rise"
     SETTLING = "settling"
+    REPLICA_LATE = "replica_late"
     TOO_FEW_SAMPLES = "too_few_samples"
     NO_DEMAND = "no_demand"
     AT_MAX = "at_max"
     AT_MIN = "at_min"
-
-
-_MISSED = (Reason.TOO_SLOW, Reason.TOO_MANY_ERRORS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +112,33 @@ class Adjustment:
 def adjust(rate: float, memory: Memory, period: Period, targets: Targets) -> Adjustment:
     """The rate from now on, and why. `rate` is the one in force; it may be outside the bounds."""
     rate = min(max(rate, targets.rate_min), targets.rate_max)
+    if abs(rate - memory.given) > _UNCHANGED * rate:
+        memory = memory.with_rate(rate)
     excess = _excess(memory, period, targets)
-    memory = memory.after(period)
-    pooled = _pooled_excess(memory, targets)
-    is_above = not memory.is_draining and (excess is not None or pooled in _MISSED)
-    memory = memory.with_strain(is_above, seconds=period.seconds)
+    memory, is_late = _with_lateness(memory, period)
+    if is_late:
+        adjusted = Adjustment(rate, memory.after_unjudged(period), Reason.REPLICA_LATE)
+    else:
+        adjusted = _judged(rate, memory.after(period), period, targets, excess)
+    return replace(adjusted, memory=replace(adjusted.memory, given=adjusted.rate))
+
+
+def _with_lateness(memory: Memory, period: Period) -> tuple[Memory, bool]:
+    """Whether a replica was paused, so that the time of its responses is not the origin's."""
+    late_s = memory.late_s + period.seconds if period.is_late else 0.0
+    return replace(memory, late_s=min(late_s, 2 * _MOST_LATE_S)), 0 < late_s <= _MOST_LATE_S
+
+
+def _judged(
+    rate: float, memory: Memory, period: Period, targets: Targets, excess: Reason | None
+) -> Adjustment:
     if excess is not None:
         return _fall(rate, memory, period, targets, excess)
     if memory.is_draining:
         return _resume(rate, memory, period, targets)
-    if memory.settle_s > 0:
-        return Adjustment(rate, memory, Reason.SETTLING)
+    pooled = _pooled_excess(memory, targets)
     if pooled is not None:
-        return _step_back(rate, memory, targets, pooled)
+        return _dip(rate, memory, targets, pooled)
     return _rise(rate, memory, period, targets)
 
 
@@ -161,8 +170,7 @@ def _pooled_excess(memory: Memory, targets: Targets) -> Reason | None:
         return Reason.TOO_MANY_ERRORS
     if _sum(memory.slow) > _TOLERATED_SLOW * memory.samples:
         return Reason.TOO_SLOW
-    is_near = memory.latency > memory.on_the_way(NEAR)
-    is_near = is_near and _sum(memory.near) > _NEAR_SHARE * memory.samples
+    is_near = memory.position > NEAR and _sum(memory.near) > _NEAR_SHARE * memory.samples
     return Reason.NEAR_TARGET if is_near else None
 
 
@@ -174,127 +182,112 @@ def _sum(by_group: Sequence[float]) -> float:
 def _fall(
     rate: float, memory: Memory, period: Period, targets: Targets, reason: Reason
 ) -> Adjustment:
+    """Deep enough that the backlog goes, and a plateau that the origin can carry afterwards."""
     good = period.load * (1 - period.failed / max(period.responses, 1))
     if good <= 0 or memory.responses_each <= 0:
-        memory = replace(memory, is_draining=True)
+        memory = replace(memory, plateau=memory.plateau or rate, is_draining=True, calm_s=0.0)
         return _lowered(rate * _DEEPEST, rate, memory, targets, reason)
     if reason is Reason.TOO_SLOW:
         depth = 1 / max(quantile(period.counts, 0.95) or 0.0, 1.0)
     else:
         depth = 1 - 2 * period.failed / period.responses
+    memory = _in_overload(rate, memory, good)
+    memory = replace(memory, is_draining=True, calm_s=0.0)
+    return _lowered(memory.plateau * max(depth, _DEEPEST), rate, memory, targets, reason)
+
+
+def _in_overload(rate: float, memory: Memory, good: float) -> Memory:
+    """The plateau and the limit while an overload lasts, from what the origin serves in it.
+
+    Around a known limit the rate at which an overload begins is the better measure: one period
+    has few responses. Only a change by more than chance is measured by them.
+    """
+    served = _SERVED * good / memory.responses_each
     if memory.is_draining:
-        memory = replace(memory, limit=(memory.limit + good) / 2)
-    else:
-        memory = replace(_with_limit(memory, good), is_draining=True)
-    fallen = _cruise(memory) * max(depth, _DEEPEST)
-    return _lowered(fallen, rate, memory, targets, reason)
+        if not memory.limit and served >= _CHANGED * memory.plateau:
+            return replace(memory, plateau=memory.plateau * (1 - _LOWERED))
+        limit = (memory.limit + good) / 2 if memory.limit else good
+        return replace(memory, plateau=(memory.plateau + served) / 2, limit=limit)
+    carried = min(rate, memory.carried)
+    most = _SERVED * max(good, memory.load) / memory.responses_each
+    if not memory.plateau or most < _CHANGED * min(memory.plateau, carried):
+        return replace(memory, plateau=served, limit=good)
+    return memory.with_plateau(_CONFIRMED * min(memory.plateau, carried))
 
 
 def _resume(rate: float, memory: Memory, period: Period, targets: Targets) -> Adjustment:
-    """Returns to nine tenths of the capacity once the backlog of an overload is gone."""
+    """Returns to the plateau once the backlog of an overload is gone."""
     is_fast = period.slow <= _CLEAR * _TOLERATED_SLOW * sum(period.counts)
     if not is_fast or period.failed > targets.errors * period.responses:
         return Adjustment(rate, memory, Reason.SETTLING)
-    memory = _settling(replace(memory, is_draining=False))
-    risen = min(max(_cruise(memory), rate), targets.rate_max)
-    return Adjustment(risen, memory, Reason.RECOVERED)
+    memory = replace(memory.with_empty_pool(), is_draining=False)
+    return Adjustment(_within(memory.plateau, targets), memory, Reason.RECOVERED)
 
 
-def _step_back(rate: float, memory: Memory, targets: Targets, reason: Reason) -> Adjustment:
-    """Slightly below what the origin serves now.
+def _dip(rate: float, memory: Memory, targets: Targets, reason: Reason) -> Adjustment:
+    """Below the plateau until the pool is clear, and slightly lower from then on.
 
-    Where that helps nothing, the load is not why the origin is slow. So each step back also
+    Where that helps nothing, the load is not why the origin is slow. So each period of a dip also
     corrects the unloaded p95, and the rate does not fall on and on.
     """
+    plateau = memory.plateau or _SERVED * memory.carried or rate
+    if memory.calm_s > 0:  # it was rising: the load has not followed yet
+        plateau = min(plateau, max(memory.carried, targets.rate_min))
     unloaded = memory.unloaded + _GIVEN_UP * max(memory.latency - memory.unloaded, 0.0)
     memory = replace(memory, unloaded=min(unloaded, 1.0))
-    memory = _settling(_with_limit(memory, memory.load))
-    return _lowered(_cruise(memory), rate, memory, targets, reason)
+    if reason is Reason.NEAR_TARGET:
+        memory = memory.with_plateau(plateau * (1 - _LOWERED))
+    else:
+        memory = memory.with_plateau(plateau * _CONFIRMED).with_empty_pool()
+    return _lowered(memory.plateau * _DIP, rate, memory, targets, reason)
 
 
 def _rise(rate: float, memory: Memory, period: Period, targets: Targets) -> Adjustment:
+    plateau = _within(memory.plateau, targets) if memory.plateau else rate
+    if plateau > rate * (1 + _LEAST_STEP):
+        return Adjustment(plateau, memory, Reason.RECOVERED)
     if not period.waiting:
         return Adjustment(rate, memory, Reason.NO_DEMAND)
-    if memory.fresh < _LEAST_SAMPLES:
+    samples = memory.samples if memory.plateau else memory.fresh
+    if samples < _LEAST_SAMPLES:
         return Adjustment(rate, memory, Reason.TOO_FEW_SAMPLES)
     is_near = _sum(memory.failed) > _NEAR_ERRORS * targets.errors * memory.samples
     if is_near or period.slow > _TOLERATED_SLOW * period.responses:
         return Adjustment(rate, memory, Reason.NEAR_TARGET)
     if rate >= targets.rate_max:
         return Adjustment(rate, memory, Reason.AT_MAX)
-    if _is_held(rate, memory):
+    if not memory.plateau:
+        risen = min(rate * _GROWTH, (1 + _AHEAD) * memory.smoothed, targets.rate_max)
+        if risen <= rate:
+            return Adjustment(rate, memory, Reason.SETTLING)
+        return Adjustment(risen, replace(memory, fresh=0.0), Reason.RISE)
+    memory = _risen(memory, period.seconds)
+    risen = _within(memory.plateau, targets)
+    if risen <= rate * (1 + _LEAST_STEP):
         return Adjustment(rate, memory, Reason.NEAR_LIMIT)
-    risen = min(_risen(rate, memory, period.seconds), targets.rate_max)
-    if risen <= rate:
-        return Adjustment(rate, memory, Reason.SETTLING)
-    return Adjustment(risen, replace(memory, fresh=0.0), Reason.RISE)
+    return Adjustment(risen, memory, Reason.RISE)
 
 
-def _risen(rate: float, memory: Memory, seconds: float) -> float:
-    """The four stretches of a rise, by what is known of the capacity."""
-    capacity, cruise = memory.capacity, _cruise(memory)
-    most = rate * _GROWTH
-    if capacity <= 0:
-        return min(most, (1 + _AHEAD) * memory.smoothed)
-    if rate < cruise:
-        return min(most, (1 + _AHEAD) * memory.smoothed, cruise)
-    if rate < cruise + (_BEYOND - _CRUISE) * capacity:
-        return rate + _pace(memory) * capacity * seconds
-    lead = _LEAST_AHEAD + _CONVEX * max(memory.smoothed / capacity - _BEYOND, 0.0)
-    return min(most, (1 + min(lead, _AHEAD)) * memory.smoothed)
+def _risen(memory: Memory, seconds: float) -> Memory:
+    """A higher plateau: by the latency, and by how long it has been that of an idle origin.
 
-
-def _pace(memory: Memory) -> float:
-    """The additive rise around the remembered capacity, as a share of it a second.
-
-    Slow enough that little is added before a step shows: a session later, and in enough responses.
-    Faster while the origin was able to do more some minutes ago, since it may recover.
+    `calm_s` is a sum over time, so that chance in single periods evens out.
     """
-    if _is_reduced(memory):
-        return _RECOVERY_PACE * min(_STEP, _DRIFT / memory.lag_s)
-    delay_s = memory.lag_s + 60 * FULL_SAMPLES / max(memory.load, 1.0)
-    pace = min(_STEP, _DRIFT / delay_s)
-    return pace * _UNLOADED_PACE if _is_unloaded(memory) else pace
+    calm_s = max(memory.calm_s + seconds * (1 - memory.position / _UNLOADED), 0.0)
+    calm_s = min(calm_s, _AHEAD_S)
+    plateau = memory.plateau
+    pace = _PACE * max(1 - memory.position / NEAR, 0.0) * (1 + (calm_s / _CALM_S) ** 2)
+    risen = plateau * (1 + pace * seconds)
+    if memory.limit and memory.responses_each > 0:
+        measured = _RETURNED * _SERVED * memory.limit / memory.responses_each
+        risen = max(risen, min(plateau * (1 + _RETURN_PACE * seconds), measured))
+    ahead = _LEAST_AHEAD + (_AHEAD - _LEAST_AHEAD) * calm_s / _AHEAD_S
+    risen = max(min(risen, (1 + ahead) * memory.smoothed), plateau)
+    return replace(memory, plateau=risen, calm_s=calm_s)
 
 
-def _is_held(rate: float, memory: Memory) -> bool:
-    """Whether the rate has returned to just below a limit that was found more than once."""
-    if memory.hold_s <= 0 or _is_reduced(memory) or _is_unloaded(memory):
-        return False
-    return rate >= _cruise(memory) * _RETURNED
-
-
-def _is_unloaded(memory: Memory) -> bool:
-    return memory.latency < memory.on_the_way(_UNLOADED)
-
-
-def _is_reduced(memory: Memory) -> bool:
-    return memory.limit < _REDUCED * memory.best
-
-
-def _with_limit(memory: Memory, good: float) -> Memory:
-    """The limit, responses per minute: the lowest of three measures, each of them noisy.
-
-    A limit close to the remembered one confirms it and moves it by half. The more often that was
-    so of late, the longer the rate stays below it: an overload costs more than the last percent
-    brings.
-    """
-    limit = min(good, memory.carried * memory.responses_each, memory.load)
-    if abs(limit - memory.limit) >= _CLOSE * memory.limit:
-        return replace(memory, limit=limit, touches=0.0, hold_s=0.0)
-    touches = memory.touches + 1
-    hold_s = min(touches * _HOLD_S, _MOST_HOLD_S)
-    return replace(memory, limit=(limit + memory.limit) / 2, touches=touches, hold_s=hold_s)
-
-
-def _cruise(memory: Memory) -> float:
-    """The rate that a rise begins from: lower when targets were missed often of late."""
-    strain = max(memory.strain - _USUAL_STRAIN, 0.0)
-    return memory.capacity * max(_CRUISE - _STRAIN_WEIGHT * strain, _LEAST_CRUISE)
-
-
-def _settling(memory: Memory) -> Memory:
-    return memory.with_empty_pool(settle_s=min(memory.lag_s, _MOST_SETTLE_S))
+def _within(rate: float, targets: Targets) -> float:
+    return min(max(rate, targets.rate_min), targets.rate_max)
 
 
 def _lowered(

@@ -34,9 +34,7 @@ _LAGS_S = (5.0, 12.0, 28.0, 65.0)  # mean ages of visitors in sessions of second
 _LEAST_SMOOTH = 1  # the index of the first delay that smooths the chance of single visitors
 _MODEL_S = 120.0  # the model forgets
 _LOAD_S = 15.0
-_BEST_S = 900.0  # a capacity that is no longer reached is forgotten
-_STRAIN_S = 180.0
-_TOUCHES_S = 240.0
+_KNOWN_S = 900.0
 _SHORT_PAUSE_S = 15.0
 _UNLOADED_RISE = 0.002  # of the distance in one period, since an origin may become slower for good
 _MOST_UNLOADED = 0.9
@@ -98,15 +96,24 @@ class Period:
     `counts`: responses by latency, one entry for each of LATENCY_BOUNDS and one above the last.
     `responses` includes the `failed` ones; those without a response head are in no count.
     `admitted`: visitors that entered. `waiting`: the rate is what keeps visitors in line.
+    `is_late`: a replica was paused, so the latencies that it measured are partly its own.
     """
 
-    __slots__ = ("admitted", "counts", "failed", "groups", "responses", "seconds", "waiting")
+    __slots__ = (
+        *("admitted", "counts", "failed", "groups", "is_late", "responses", "seconds", "waiting"),
+    )
 
     def __init__(
-        self, seconds: float, groups: Sequence[GroupCounts], *, admitted: int, waiting: bool
+        self,
+        seconds: float,
+        groups: Sequence[GroupCounts],
+        *,
+        admitted: int,
+        waiting: bool,
+        is_late: bool = False,
     ) -> None:
         self.seconds, self.admitted, self.waiting = seconds, admitted, waiting
-        self.groups = groups
+        self.groups, self.is_late = groups, is_late
         self.counts, self.failed, self.responses = _merged(groups)
 
     def latency_s(self, targets: Targets) -> float | None:
@@ -156,18 +163,17 @@ def _kept(figures: Sequence[int], *, least: float) -> list[float]:
 class Memory:
     """What the law remembers between periods. Admissions and responses per minute; 0: unknown."""
 
-    limit: float = 0.0  # responses when the origin was last at its limit
-    best: float = 0.0  # the highest such limit of the last minutes
-    touches: float = 0.0  # how often it was found where it had been, of late
-    hold_s: float = 0.0  # until then the rate stays below a limit that was found again
-    settle_s: float = 0.0  # until then the effect of the last step is awaited
+    plateau: float = 0.0  # the rate that is kept while the origin shows nothing
+    limit: float = 0.0  # responses at a limit that was just measured, until it is confirmed
+    given: float = 0.0  # the rate that the law set last
+    calm_s: float = 0.0  # for how long the latency has been that of an idle origin, net
+    late_s: float = 0.0  # for how long a replica has been paused
     is_draining: bool = False  # an overload is not over yet
     load: float = 0.0  # responses, smoothed
     samples: float = 0.0  # of the pool
     latency: float = 0.0  # of the pool: p95, share of the target
     unloaded: float = 0.0  # the lowest such latency
     fresh: float = 0.0  # responses since the last step
-    strain: float = 0.0  # share of the last minutes above a target
     load_sum: float = 0.0
     slow: tuple[float, ...] = (0.0,) * GROUPS  # of the pool, by group
     failed: tuple[float, ...] = (0.0,) * GROUPS  # of the pool, by group
@@ -180,8 +186,8 @@ class Memory:
         """At most 400 characters of printable ASCII."""
         numbers = [float(getattr(self, name)) for name in _NUMBERS]
         lists = [number for name in _LISTS for number in getattr(self, name)]
-        parts = [f"{number:.4g}" for number in numbers] + [f"{number:.3g}" for number in lists]
-        return "2:" + ",".join(parts).replace("e+0", "e").replace("e-0", "e-")
+        parts = [f"{number:.6g}" for number in numbers] + [f"{number:.3g}" for number in lists]
+        return "3:" + ",".join(parts).replace("e+0", "e").replace("e-0", "e-")
 
     @staticmethod
     def decode(text: str) -> Memory:
@@ -191,7 +197,7 @@ class Memory:
             read = [float(part) for part in rest.split(",")]
         except ValueError:
             return Memory()
-        is_whole = version == "2" and len(read) == len(_NUMBERS) + sum(_LISTS.values())
+        is_whole = version == "3" and len(read) == len(_NUMBERS) + sum(_LISTS.values())
         if not is_whole or not all(0 <= number < _MOST for number in read):
             return Memory()
         numbers = dict(zip(_NUMBERS, read, strict=False))
@@ -230,18 +236,26 @@ class Memory:
         return self.load_sum / seen if seen > 0 else 0.0
 
     @property
-    def capacity(self) -> float:
-        """The rate that `limit` stands for; 0 if unknown."""
-        each = self.responses_each
-        return self.limit / each if each > 0 else 0.0
+    def position(self) -> float:
+        """How far the p95 is on the way from the unloaded one to the target."""
+        return max(self.latency - self.unloaded, 0.0) / (1 - min(self.unloaded, _MOST_UNLOADED))
 
-    def on_the_way(self, share: float) -> float:
-        """The p95 that is that share of the way from the unloaded one to the target."""
-        return self.unloaded + share * (1 - self.unloaded)
+    def with_plateau(self, plateau: float) -> Memory:
+        """A lower plateau: the origin has shown its limit there."""
+        return replace(self, plateau=plateau, limit=0.0, calm_s=0.0)
+
+    def with_rate(self, rate: float) -> Memory:
+        """Another rate was set than the law's; it goes on from there."""
+        plateau = rate if self.plateau else 0.0
+        return replace(self, plateau=plateau, limit=0.0, calm_s=0.0, is_draining=False)
 
     def after(self, period: Period) -> Memory:
         """The memory with that period in model and pool."""
         return _with_pool(_with_model(self, period), period)
+
+    def after_unjudged(self, period: Period) -> Memory:
+        """The same for a period whose latencies are not the origin's."""
+        return _with_model(self, period)
 
     def after_pause(self, seconds: float) -> Memory:
         """After that time without a period: the room was held, or replicas or store were absent.
@@ -250,31 +264,23 @@ class Memory:
         """
         if seconds <= _SHORT_PAUSE_S:
             return self
-        if seconds > _BEST_S:
+        if seconds > _KNOWN_S:
             return Memory()
         seen = tuple(
             rate * math.exp(-seconds / lag_s)
             for rate, lag_s in zip(self.seen, _LAGS_S, strict=True)
         )
         return replace(
-            self.with_empty_pool(settle_s=0.0),
-            best=self.best * math.exp(-seconds / _BEST_S),
+            self.with_empty_pool(),
             is_draining=False,
             load=self.load * math.exp(-seconds / self.lag_s),
             seen=seen,
-            strain=self.strain * math.exp(-seconds / _STRAIN_S),
         )
 
-    def with_strain(self, is_above: bool, *, seconds: float) -> Memory:
-        """`is_above`: a target was missed in the last period of that length."""
-        share = -math.expm1(-seconds / _STRAIN_S)
-        return replace(self, strain=self.strain + (is_above - self.strain) * share)
-
-    def with_empty_pool(self, *, settle_s: float) -> Memory:
-        """Judged by new responses only, and once the last step shows."""
+    def with_empty_pool(self) -> Memory:
+        """Judged by new responses only."""
         return replace(
             self,
-            settle_s=settle_s,
             samples=0.0,
             slow=_NONE,
             failed=_NONE,
@@ -337,13 +343,9 @@ def _with_pool(memory: Memory, period: Period) -> Memory:
     if period_latency is not None and samples > 0:
         latency += (period_latency - latency) * period.responses / samples
     share = -math.expm1(-period.seconds / _LOAD_S)
-    near = memory.on_the_way(NEAR)
+    near = memory.unloaded + NEAR * (1 - memory.unloaded)
     return replace(
         memory,
-        settle_s=max(memory.settle_s - period.seconds, 0.0),
-        best=max(memory.best * math.exp(-period.seconds / _BEST_S), memory.limit),
-        hold_s=max(memory.hold_s - period.seconds, 0.0),
-        touches=memory.touches * math.exp(-period.seconds / _TOUCHES_S),
         load=memory.load + (period.load - memory.load) * share,
         samples=samples,
         slow=_pooled(memory.slow, [group.slow for group in period.groups], kept),

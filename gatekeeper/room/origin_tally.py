@@ -43,11 +43,14 @@ class OriginTally:
         if target_s is not None:
             self.target_s = target_s
 
-    def take(self) -> str:
-        """What was counted, as `advance` adds it up: of each group the requests without a response,
-        the failed responses, and all responses by latency. "" is nothing."""
+    def take(self, *, is_late: bool = False) -> str:
+        """What was counted, as `advance` adds it up: whether this replica was paused meanwhile,
+        then of each group the requests without a response, the failed responses, and all responses
+        by latency. "" is nothing."""
         taken = [number for group in self._groups for number in group.take()]
-        return " ".join(map(str, taken)) if any(taken) else ""
+        if not any(taken):
+            return "1" if is_late else ""
+        return " ".join(map(str, [int(is_late), *taken]))
 
 
 class GroupTally:

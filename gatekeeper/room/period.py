@@ -32,26 +32,30 @@ class PeriodEnd:
         try:
             texts = [each.decode() for each in reply if isinstance(each, bytes)]
             begin, length, sums, admitted, waiting, steering, memory = texts
+            late, groups = _measured(sums)
             period = Period(
                 seconds=int(length) / 1_000_000,
-                groups=_groups(sums),
+                groups=groups,
                 admitted=int(admitted),
                 waiting=waiting == "1",
+                is_late=late > 0,
             )
             return cls(int(begin), period, steering, memory)
         except ValueError as error:
             raise StoreError("unexpected reply from the store") from error
 
 
-def _groups(sums: str) -> Sequence[GroupCounts]:
+def _measured(sums: str) -> tuple[int, Sequence[GroupCounts]]:
     """Of `OriginTally.take`, added up; raises ValueError."""
     if not sums:
-        return NO_RESPONSES
-    numbers = [int(number) for number in sums.split()]
+        return 0, NO_RESPONSES
+    late, *numbers = (int(number) for number in sums.split())
+    if not numbers:
+        return late, NO_RESPONSES
     width = len(numbers) // GROUPS
     if len(numbers) != GROUPS * (2 + len(LATENCY_BOUNDS) + 1):
         raise ValueError("expected the numbers of every group")
-    return [
+    return late, [
         GroupCounts(unanswered=unanswered, failed=failed, counts=counts)
         for start in range(0, len(numbers), width)
         for unanswered, failed, *counts in [numbers[start : start + width]]

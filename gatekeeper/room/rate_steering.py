@@ -4,13 +4,16 @@ Rules. Each replica hands what it measured of the origin to `advance`. When a pe
 the store's clock, one of these calls receives the sums of all replicas and begins the next period:
 that replica computes the rate (`policy.autotune`) and hands it in at once. The store takes it only
 in that period, and only while rate, settings and events are those that it was computed from. A
-replica that ends in between costs one period without a change. Without autotune none of this runs,
+replica that ends in between costs one period without a change. A replica that was paused says so:
+what it measured then includes the pause. Without autotune none of this runs,
 and what the law remembers ends with it, or with its targets.
 """
 
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
 
 import structlog
 
@@ -19,6 +22,7 @@ from gatekeeper.config.rate_text import spell_rate
 from gatekeeper.errors import Conflict, NotFound
 from gatekeeper.policy.autotune import Memory, Reason, Targets, adjust
 from gatekeeper.policy.event_changes import with_settings
+from gatekeeper.policy.pacing import IDLE_TICK_S
 from gatekeeper.policy.schedule import Schedule
 from gatekeeper.room.origin_tally import OriginTally
 from gatekeeper.room.period import PeriodEnd, SteerRequest
@@ -28,6 +32,7 @@ from gatekeeper.room.steering_record import SteeringRecord, SteeringStep, parse_
 
 _LOG_AGAIN_AFTER_US = 60_000_000
 _DIGITS = 5  # of a rate
+_LATE_S = 1.5 * IDLE_TICK_S  # from one call of a pacer to its next
 
 log = structlog.get_logger()
 
@@ -35,22 +40,34 @@ log = structlog.get_logger()
 class Autotune:
     """`tally` is what the exits count into while autotune is in force."""
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: Queue, *, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._queue = queue
+        self._monotonic_s = monotonic_s
+        self._called_at_s = math.inf
+        self._was_late = False
         self.tally = OriginTally()
         self._logged_at_us = 0
         self._has_series = False
 
     async def advance(self) -> RoomState:
         """One call of the pacer; raises StoreError."""
-        targets = self._queue.rules.autotune
+        targets, is_late = self._queue.rules.autotune, self._note_lateness()
         self.tally.measure_by(None if targets is None else targets.latency_s)
         if targets is None:
             state, _ = await self._queue.advance()
             return state
         self._declare_series()
-        state, end = await self._queue.advance_measured(self.tally.take(), targets.measure)
+        measured = self.tally.take(is_late=is_late)
+        state, end = await self._queue.advance_measured(measured, targets.measure)
         return state if end is None else await self._steer(state, end, targets)
+
+    def _note_lateness(self) -> bool:
+        """Whether this process was paused before this call, or before the one before: requests that
+        were under way are counted after the pause."""
+        now_s = self._monotonic_s()
+        is_late, was_late = now_s - self._called_at_s > _LATE_S, self._was_late
+        self._called_at_s, self._was_late = now_s, is_late
+        return is_late or was_late
 
     def _declare_series(self) -> None:
         """Starts every series at 0, so that `rate()` sees the first change."""
