@@ -5,7 +5,7 @@ Rules:
   can serve. All else is a departure from the plateau that ends.
 - **Fall**: p95 latency or the share of failed responses above its target, beyond chance in one
   period. The rate falls below the plateau, in proportion to the excess, until a period is clear.
-- **Dip**: while the pool is close to a target, a fifth below the plateau.
+- **Dip**: while the pool is close to a target, a quarter below the plateau.
 - A fall or dip also lowers the plateau a little; a served load far below the plateau, or a first
   limit, sets it.
 - **Rise**: the plateau rises while visitors wait. Very slowly where the latency shows that the
@@ -63,7 +63,7 @@ _LEAST_SAMPLES = 20.0  # for a rise
 _MOST_LATE_S = 30.0  # longer, and a replica that is late is evidence: the gate itself is too slow
 # Falling.
 _DEEPEST = 0.3  # of the plateau
-_DIP = 0.8  # of the plateau
+_DIP = 0.75  # of the plateau
 _SERVED = 0.92  # the plateau, of what an origin at its limit served
 _CONFIRMED = 0.93  # the plateau, of the load at which an overload began
 _LOWERED = 0.005  # of the plateau, for each period of a dip or a long overload
@@ -74,7 +74,7 @@ _GROWTH = 1.25  # most in one period, before a first limit
 _AHEAD = 0.5  # most above the rate that the load stands for
 _LEAST_AHEAD = 0.05
 _AHEAD_S = 240.0  # of calm add as much again as `_AHEAD`
-_PACE = 0.0004  # of the plateau, a second
+_PACE = 0.0006  # of the plateau, a second
 _CALM_S = 15.0  # double the pace
 _UNLOADED = 0.12  # of the way from the unloaded p95 to the target: neither calm nor its opposite
 _RETURN_PACE = 0.01  # to a limit that was just measured
@@ -203,15 +203,16 @@ def _in_overload(rate: float, memory: Memory, good: float) -> Memory:
     has few responses. Only a change by more than chance is measured by them.
     """
     served = _SERVED * good / memory.responses_each
+    best = max(memory.best, memory.plateau)
     if memory.is_draining:
         if not memory.limit and served >= _CHANGED * memory.plateau:
             return replace(memory, plateau=memory.plateau * (1 - _LOWERED))
         limit = (memory.limit + good) / 2 if memory.limit else good
-        return replace(memory, plateau=(memory.plateau + served) / 2, limit=limit)
+        return replace(memory, plateau=(memory.plateau + served) / 2, limit=limit, best=best)
     carried = min(rate, memory.carried)
     most = _SERVED * max(good, memory.load) / memory.responses_each
     if not memory.plateau or most < _CHANGED * min(memory.plateau, carried):
-        return replace(memory, plateau=served, limit=good)
+        return replace(memory, plateau=served, limit=good, best=best)
     return memory.with_plateau(_CONFIRMED * min(memory.plateau, carried))
 
 
@@ -283,6 +284,8 @@ def _risen(memory: Memory, seconds: float) -> Memory:
         risen = max(risen, min(plateau * (1 + _RETURN_PACE * seconds), measured))
     ahead = _LEAST_AHEAD + (_AHEAD - _LEAST_AHEAD) * calm_s / _AHEAD_S
     risen = max(min(risen, (1 + ahead) * memory.smoothed), plateau)
+    if plateau < memory.best <= risen:
+        return replace(memory, plateau=memory.best, best=0.0, calm_s=0.0)
     return replace(memory, plateau=risen, calm_s=calm_s)
 
 

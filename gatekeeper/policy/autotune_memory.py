@@ -164,6 +164,7 @@ class Memory:
     """What the law remembers between periods. Admissions and responses per minute; 0: unknown."""
 
     plateau: float = 0.0  # the rate that is kept while the origin shows nothing
+    best: float = 0.0  # the highest plateau so far: a rise begins again there
     limit: float = 0.0  # responses at a limit that was just measured, until it is confirmed
     given: float = 0.0  # the rate that the law set last
     calm_s: float = 0.0  # for how long the latency has been that of an idle origin, net
@@ -242,7 +243,8 @@ class Memory:
 
     def with_plateau(self, plateau: float) -> Memory:
         """A lower plateau: the origin has shown its limit there."""
-        return replace(self, plateau=plateau, limit=0.0, calm_s=0.0)
+        best = max(self.best, self.plateau)
+        return replace(self, plateau=plateau, best=best, limit=0.0, calm_s=0.0)
 
     def with_rate(self, rate: float) -> Memory:
         """Another rate was set than the law's; it goes on from there."""
