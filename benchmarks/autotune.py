@@ -50,7 +50,7 @@ from tests.closed_loop import scene as virtual_scene
 from tests.gates import GateProcess
 
 PLOT = Path(__file__).with_name("autotune.svg")
-SEEDS = (1, 2, 3, 4)
+SEEDS = tuple(range(1, 11))
 PHASE_S = 240.0
 SERVERS = 8
 SERVICE_S = 0.2
@@ -70,7 +70,7 @@ SCENE = virtual_scene(
     half=277,
 )
 _WITHIN = (SCENE.whole / CAPACITY, SCENE.half / (CAPACITY / 2), SCENE.whole / CAPACITY)
-_USUAL = 0.92  # of what the origin can serve: about what autotune admits
+_USUAL = 0.88  # of what the origin can serve: about what autotune admits
 _IN_LINE = 40
 _PATIENCE_S = 30.0  # a visitor leaves when one response takes longer
 _POLL_S = 1.0
@@ -109,13 +109,15 @@ def virtual() -> tuple[str, list[str]]:
             row += [_share(_mean([each.admitted for each in of_phase]))]
         every = [phase for run in reached for phase in run]
         row += [_share(_mean([each.minutes for each in every]))]
-        row += [_share(_mean([each.above for each in every]), digits=1)]
+        above = [_mean([phase.above for phase in run]) for run in reached]
+        row += [_share(_mean(above), digits=1), _share(max(above), digits=1)]
         row += [_share(_mean(usual), digits=1), _share(fixed[0].above)]
         rows.append(row)
         if not 0.8 <= _mean([each.admitted for each in every]) <= 1.0:
             problems.append(f"{scene.name}: the mean rate left the band")
     head = ["origin, admissions/min", "can serve, all / half of its servers"]
-    head += ["admitted, all", "half", "all again", "minutes in 85–100 %", "time above target"]
+    head += ["admitted, all", "half", "all again", "minutes in 85–100 %"]
+    head += ["time above target", "in the worst run"]
     head += [f"the same at a constant {100 * _USUAL:.0f} %", "at a constant 120 %"]
     return table(head, rows), problems
 

@@ -231,8 +231,12 @@ def run(
     until_s: float,
     seed: int = 1,
     period_s: float = PERIOD_S,
+    pause_s: tuple[float, float] = (0.0, 0.0),
 ) -> Iterator[Sample]:
-    """The periods of one run from an empty origin on."""
+    """The periods of one run from an empty origin on.
+
+    The gate is paused from `pause_s[0]` to `pause_s[1]`: responses reach it afterwards.
+    """
     rng = random.Random(seed)
     servers = _Servers(origin, rng)
     memory = Memory.decode("")
@@ -274,6 +278,8 @@ def run(
                 end_s = at_s + 0.002
                 heapq.heappush(ends, (end_s, -1.0, group))
             else:
+                if pause_s[0] <= end_s < pause_s[1]:
+                    end_s = pause_s[1]
                 heapq.heappush(ends, (end_s, end_s - at_s, group))
             if left > 1:
                 again_s = end_s + expovariate(1 / crowd.pause_s)
@@ -288,9 +294,9 @@ def run(
             latencies_s.append(latency_s)
             counts[group][bisect_left(LATENCY_BOUNDS, latency_s / targets.latency_s)] += 1
         groups = [GroupCounts(0, *each) for each in zip(failed_in, counts, strict=True)]
-        rate, memory, reason = law(
-            rate, memory, Period(period_s, groups, admitted=entered, waiting=True)
-        )
+        is_late = begin_s < pause_s[1] + _TICK_S and pause_s[0] < end_period_s
+        measured = Period(period_s, groups, admitted=entered, waiting=True, is_late=is_late)
+        rate, memory, reason = law(rate, memory, measured)
         failed = sum(failed_in)
         yield Sample(end_period_s, rate, reason, entered, latencies_s, failed)
         begin_s, entered = end_period_s, 0

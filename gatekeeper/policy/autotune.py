@@ -14,7 +14,7 @@ Rules:
 - The rate leads what the measured load stands for (`policy.autotune_memory`) by half at most.
 - A period in which a replica was paused is no evidence.
 
-docs/background/autotune.md explains it; docs/decisions/0132-a-plateau-below-the-limit.md has the
+docs/background/autotune.md explains it; docs/decisions/0138-a-plateau-below-the-limit.md has the
 alternatives and their figures.
 """
 
@@ -76,7 +76,7 @@ _LEAST_AHEAD = 0.05
 _AHEAD_S = 240.0  # of calm add as much again as `_AHEAD`
 _PACE = 0.0006  # of the plateau, a second
 _CALM_S = 15.0  # double the pace
-_UNLOADED = 0.12  # of the way from the unloaded p95 to the target: neither calm nor its opposite
+_UNLOADED = 0.1  # of the way from the unloaded p95 to the target: neither calm nor its opposite
 _RETURN_PACE = 0.01  # to a limit that was just measured
 _RETURNED = 0.95  # of that
 _LEAST_STEP = 0.003  # of the rate: smaller ones are kept for later

@@ -29,12 +29,12 @@ NEAR = 0.32  # of the way from the unloaded p95 to the target
 LEAST_BAD = 2.0  # slow or failed responses that count of a group in any case
 _LEAST_RESPONSES = 50.0  # a page with all its pictures
 _AT_TARGET = LATENCY_BOUNDS.index(1.0)
-_POOL_S = 60.0  # a response is in the pool about this long at most
+_POOL_S = 180.0  # a response is in the pool about this long at most
 _LAGS_S = (5.0, 12.0, 28.0, 65.0)  # mean ages of visitors in sessions of seconds to minutes
 _LEAST_SMOOTH = 1  # the index of the first delay that smooths the chance of single visitors
 _MODEL_S = 120.0  # the model forgets
 _LOAD_S = 15.0
-_KNOWN_S = 900.0
+_KNOWN_S = 900.0  # after a longer pause nothing is known
 _SHORT_PAUSE_S = 15.0
 _UNLOADED_RISE = 0.002  # of the distance in one period, since an origin may become slower for good
 _MOST_UNLOADED = 0.9
@@ -249,7 +249,9 @@ class Memory:
     def with_rate(self, rate: float) -> Memory:
         """Another rate was set than the law's; it goes on from there."""
         plateau = rate if self.plateau else 0.0
-        return replace(self, plateau=plateau, limit=0.0, calm_s=0.0, is_draining=False)
+        return replace(
+            self.with_empty_pool(), plateau=plateau, limit=0.0, calm_s=0.0, is_draining=False
+        )
 
     def after(self, period: Period) -> Memory:
         """The memory with that period in model and pool."""

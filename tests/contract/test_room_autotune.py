@@ -122,6 +122,14 @@ async def test_failures_without_a_response_are_in_no_bucket(
     counted.of("b").count(503, seconds=0.1)
     end = await ended_period(ground, await open_room(), measured=counted.take())
     assert (end.period.responses, end.period.failed, sum(end.period.counts)) == (2, 2, 1)
+    assert not end.period.is_late
+
+
+async def test_pause_of_one_replica_is_known_of_the_period(ground: Ground, open_room: Open) -> None:
+    counted = OriginTally()
+    end = await ended_period(ground, await open_room(), measured=counted.take(is_late=True))
+    assert end.period.is_late
+    assert end.period.responses == 0
 
 
 async def test_visitors_admitted_in_the_period_are_counted(ground: Ground, open_room: Open) -> None:

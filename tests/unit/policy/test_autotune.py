@@ -166,15 +166,56 @@ def test_short_pause_changes_nothing_and_a_long_one_forgets() -> None:
     assert memory.after_pause(1000) == Memory()
 
 
-def test_pause_keeps_the_limit_and_ends_the_overload() -> None:
+def test_pause_keeps_the_plateau_and_ends_the_overload() -> None:
     """The room was held for a minute: the visitors inside have left since."""
     memory = after(*[period()] * 20, period(slow=75)).memory
     assert memory.is_draining
     later = memory.after_pause(60)
     assert not later.is_draining
-    assert later.capacity == memory.capacity > 0
+    assert later.plateau == memory.plateau > 0
     assert later.carried < 0.01 * memory.carried
-    assert Memory.decode(later.encode()).capacity == pytest.approx(later.capacity, rel=0.01)
+    assert Memory.decode(later.encode()).plateau == pytest.approx(later.plateau, rel=1e-5)
+
+
+def late(measured: Period) -> Period:
+    """The same, with a replica that was paused in it."""
+    return Period(PERIOD_S, measured.groups, admitted=25, waiting=True, is_late=True)
+
+
+def test_pause_of_a_replica_is_no_evidence() -> None:
+    """All responses took as long as the machine was paused."""
+    steady = after(*[period()] * 20)
+    adjusted = adjust(steady.rate, steady.memory, late(period(slow=150)), TARGETS)
+    assert (adjusted.rate, adjusted.reason) == (steady.rate, Reason.REPLICA_LATE)
+    again = adjust(adjusted.rate, adjusted.memory, period(), TARGETS)
+    assert again.rate >= steady.rate
+
+
+def test_replica_that_is_late_for_long_is_evidence() -> None:
+    """The gate itself is too slow: a lower rate helps."""
+    rate, memory, reason = vars_of(after(*[period()] * 20))
+    before = rate
+    for _ in range(7):
+        rate, memory, reason = vars_of(adjust(rate, memory, late(period(slow=150)), TARGETS))
+    assert reason is Reason.TOO_SLOW
+    assert rate < before
+
+
+@pytest.mark.parametrize("chosen", [60.0, 900.0])
+def test_rate_of_an_operator_is_where_the_law_goes_on(chosen: float) -> None:
+    """Also in a fall, whose end would return to a rate that the operator has replaced."""
+    fallen = after(*[period()] * 20, period(slow=75))
+    adjusted = Adjustment(chosen, fallen.memory, fallen.reason)
+    for _ in range(3):
+        adjusted = adjust(adjusted.rate, adjusted.memory, period(), TARGETS)
+    assert adjusted.rate == pytest.approx(chosen, rel=0.05)
+
+
+def test_fall_ends_at_the_plateau() -> None:
+    fallen = after(*[period()] * 20, period(slow=75))
+    adjusted = adjust(fallen.rate, fallen.memory, period(), TARGETS)
+    assert adjusted.reason is Reason.RECOVERED
+    assert fallen.rate < adjusted.rate == pytest.approx(fallen.memory.plateau)
 
 
 GROUP = st.builds(

@@ -18,7 +18,8 @@ def tally_of(target_s: float = 0.5) -> OriginTally:
 
 def taken(tally: OriginTally, visitor: str = VISITOR) -> list[int]:
     """The numbers of this visitor's group; all others are 0."""
-    numbers = [int(number) for number in tally.take().split()]
+    late, *numbers = (int(number) for number in tally.take().split())
+    assert late == 0
     assert len(numbers) == GROUPS * WIDTH
     begin = group_of(visitor) * WIDTH
     own = numbers[begin : begin + WIDTH]
@@ -97,3 +98,10 @@ def test_counts_of_another_target_are_dropped() -> None:
     assert tally.take() == ""
     tally.of(VISITOR).count(200, seconds=0.25)
     assert taken(tally)[2 + LATENCY_BOUNDS.index(1.0)] == 1
+
+
+def test_pause_of_the_replica_comes_before_the_counts() -> None:
+    tally = tally_of()
+    assert tally.take(is_late=True) == "1"
+    tally.of(VISITOR).count(200, seconds=0.1)
+    assert tally.take(is_late=True).startswith("1 0 ")

@@ -37,12 +37,14 @@ class FakeQueue:
     begin_us: int = 17
     steering: str = ""
     memory: str = ""
+    measured: list[str] = field(default_factory=list)
 
     async def advance(self) -> tuple[RoomState, int]:
         return self.state, 0
 
-    async def advance_measured(self, _measured: str, by: str) -> tuple[RoomState, PeriodEnd | None]:
+    async def advance_measured(self, measured: str, by: str) -> tuple[RoomState, PeriodEnd | None]:
         assert by == "0.8 0.02"
+        self.measured.append(measured)
         return self.state, PeriodEnd(self.begin_us, self.period, self.steering, self.memory)
 
     async def steer(self, request: SteerRequest) -> bool:
@@ -93,15 +95,28 @@ async def test_pause_of_the_room_is_known_to_the_law(pause_s: int, is_draining: 
     await one_period(queue)
     before = queue.requests[-1]
     assert Memory.decode(before.memory).is_draining
-    quiet = period_of({}, waiting=False)
+    quiet = period_of({SLOW: 2}, waiting=False)
     after_us = queue.begin_us + (pause_s + round(quiet.seconds)) * 1_000_000
     resumed = FakeQueue(
-        period=quiet, begin_us=after_us, steering=before.steering, memory=before.memory
+        room_state(rate=before.rate_per_minute or 0.0),
+        period=quiet,
+        begin_us=after_us,
+        steering=before.steering,
+        memory=before.memory,
     )
     await one_period(resumed)
     record = parse_record(resumed.requests[-1].steering)
     assert record.last is not None
-    assert (record.last.reason == "no_demand") is not is_draining
+    assert (record.last.reason == "settling") is is_draining
+
+
+async def test_replica_that_was_paused_reports_it_twice() -> None:
+    """Requests that were under way in the pause are counted after it."""
+    queue, instants_s = FakeQueue(), iter([10.0, 11.0, 15.0, 16.0, 17.0])
+    autotune = Autotune(cast(Queue, queue), monotonic_s=lambda: next(instants_s))
+    for _ in range(5):
+        await autotune.advance()
+    assert queue.measured == ["", "", "1", "1", ""]
 
 
 async def test_without_autotune_nothing_is_handed_in() -> None:
@@ -145,7 +160,7 @@ async def test_rate_that_stays_keeps_every_digit(bounds: dict[str, str], rate: f
     """As the store returns it: with twelve digits, which may be on either side of a bound."""
     config = RoomConfig.model_validate({"name": "steered", "autotune": True, **bounds})
     state = room_state(rate=float(rate_text(rate)))
-    quiet = period_of({}, waiting=False)
+    quiet = period_of({SLOW: 2}, waiting=False)
     queue, before = FakeQueue(state=state, rules=Rules.of(config), period=quiet), changes()
     assert await one_period(queue) == []
     [request] = queue.requests
