@@ -4,8 +4,8 @@ Rules. Each replica hands what it measured of the origin to `advance`. When a pe
 the store's clock, one of these calls receives the sums of all replicas and begins the next period:
 that replica computes the rate (`policy.autotune`) and hands it in at once. The store takes it only
 in that period, and only while rate, settings and events are those that it was computed from. A
-replica that ends in between costs one period without a change. A replica that was paused says so:
-what it measured then includes the pause. Without autotune none of this runs,
+replica that ends in between costs one period without a change. A replica that was paused reports
+that: what it measured then includes the pause. Without autotune none of this runs,
 and what the law remembers ends with it, or with its targets.
 """
 
