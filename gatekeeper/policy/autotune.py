@@ -14,7 +14,7 @@ Rules:
 - The rate leads what the measured load stands for (`policy.autotune_memory`) by half at most.
 - A period in which a replica was paused is no evidence.
 
-docs/background/autotune.md explains it; docs/decisions/0138-a-plateau-below-the-limit.md has the
+docs/background/autotune.md explains it; docs/decisions/0139-a-plateau-below-the-limit.md has the
 alternatives and their figures.
 """
 

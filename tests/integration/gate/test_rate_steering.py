@@ -34,7 +34,7 @@ Counted = Callable[[Gate], tuple[int, int, int]]
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
     """Requests without a response, failed responses and all responses, none handed to the store."""
     take = OriginTally.take
-    monkeypatch.setattr(OriginTally, "take", lambda _tally, *, is_late: "")
+    monkeypatch.setattr(OriginTally, "take", lambda _tally, **_: "")
 
     def read(gate: Gate) -> tuple[int, int, int]:
         end = PeriodEnd.parse(
