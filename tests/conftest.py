@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import uvloop
+from _pytest.runner import runtestprotocol
 
 from tests.profiles import load_profile
 from tests.scheduling import FilesOnProcesses, order
@@ -43,6 +44,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Of `--dist loadfile`; others are xdist's own."""
     return FilesOnProcesses(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """As pytest's own, but a set-up and a tear-down that went well are not sent to the process that
+    hands tests out, which shows nothing of them: a message costs more than many a test."""
+    options = item.config.option
+    is_shown = options.verbose > 0 or options.durations or options.xmlpath
+    if is_shown or not hasattr(item.config, "workerinput"):
+        return None
+    for report in runtestprotocol(item, log=False, nextitem=nextitem):
+        if report.when == "call" or not report.passed:
+            item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
 
 
 _watchdog = Watchdog()
