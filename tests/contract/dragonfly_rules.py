@@ -19,27 +19,35 @@ would show there, on a machine that has none.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 from lupa import lua54
 
+from tests.contract.command_arguments import (
+    Reply,
+    ScriptError,
+    bound,
+    integer,
+    limited,
+    members_of,
+    range_options,
+    score_of,
+)
 from tests.contract.lua_sandbox import SANDBOX
 from tests.contract.sorted_set import ZSet
 
-Reply: TypeAlias = "str | int | float | list[Reply] | None"
 Hash: TypeAlias = dict[str, str]
 
 _WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
 _GT_LT_MEMBERS = 128  # a larger set leaves the compact encoding
-_FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+|inf)", re.IGNORECASE)
 _PLAIN = frozenset({str, int, float})  # the same in a reply as in Lua
+_OF_KEYS = frozenset({"DEL", "EXISTS"})
 _GROWING = frozenset({"ZADD", "HSET", "HSETNX", "HINCRBY"})
 
 
-class ScriptError(Exception):
-    """What DragonflyDB would reply as an error; the message begins with its code."""
+_NO_MEMBERS = ZSet()
 
 
 class DragonflyRules:
@@ -80,7 +88,8 @@ class DragonflyRules:
             if not parts:
                 raise ScriptError("ERR Please specify at least one argument for redis.call()")
             name, *args = [part if type(part) is str else _argument(part) for part in parts]
-            return self._lua_value(self._command(name.upper(), args))
+            value = self._command(name.upper(), args)
+            return self._lua_value(value) if value is None or type(value) is list else value
         except ScriptError as error:
             return self._lua.table_from({"err": str(error)})
 
@@ -95,7 +104,7 @@ class DragonflyRules:
             if self.is_full or self._grown == self.room_for:
                 raise ScriptError("ERR Out of memory")
             self._grown += 1
-        for key in args if name in {"DEL", "EXISTS"} else args[:1]:
+        for key in args if name in _OF_KEYS else args[:1]:
             if key not in self._declared:
                 raise ScriptError(f"ERR script tried accessing undeclared key, key: {key}")
         return run(self, *args)
@@ -113,9 +122,11 @@ class DragonflyRules:
 
     def _zset(self, key: str) -> ZSet:
         """The value of `key`, or a new empty one that is kept only by `_store`."""
-        value = self.data.get(key)
-        if value is None:
-            return ZSet()
+        return self._read_zset(key) if key in self.data else ZSet()
+
+    def _read_zset(self, key: str) -> ZSet:
+        """The value of `key`, or an empty one, that the caller does not change."""
+        value = self.data.get(key, _NO_MEMBERS)
         if not isinstance(value, ZSet):
             raise ScriptError(_WRONG_TYPE)
         return value
@@ -148,7 +159,7 @@ class DragonflyRules:
     def pexpire(self, key: str, milliseconds: str) -> Reply:
         if key not in self.data:
             return 0
-        self.expires_us[key] = self._now_us + _integer(milliseconds) * 1000
+        self.expires_us[key] = self._now_us + integer(milliseconds) * 1000
         return 1
 
     def pttl(self, key: str) -> Reply:
@@ -195,7 +206,7 @@ class DragonflyRules:
 
     def hincrby(self, key: str, field: str, by: str) -> Reply:
         value = self._hash(key)
-        total = _integer(value.get(field, "0"), what="hash value is not an integer") + _integer(by)
+        total = integer(value.get(field, "0"), what="hash value is not an integer") + integer(by)
         value[field] = str(total)
         self._store(key, value)
         return total
@@ -217,7 +228,7 @@ class DragonflyRules:
             or len(flags & {"NX", "GT", "LT"}) > 1
         ):
             raise ScriptError("ERR syntax error")
-        pairs = [(_score(s), m) for s, m in zip(rest[::2], rest[1::2], strict=True)]
+        pairs = [(score_of(s), m) for s, m in zip(rest[::2], rest[1::2], strict=True)]
         value = self._zset(key)
         added = changed = 0
         for score, member in pairs:
@@ -244,16 +255,16 @@ class DragonflyRules:
         return removed
 
     def zscore(self, key: str, member: str) -> Reply:
-        return self._zset(key).get(member)
+        return self._read_zset(key).get(member)
 
     def zmscore(self, key: str, *members: str) -> Reply:
-        return [self._zset(key).get(member) for member in members]
+        return [*map(self._read_zset(key).get, members)]
 
     def zcard(self, key: str) -> Reply:
-        return len(self._zset(key))
+        return len(self._read_zset(key))
 
     def zrank(self, key: str, member: str) -> Reply:
-        value = self._zset(key)
+        value = self._read_zset(key)
         return value.rank(member) if member in value else None
 
     def zcount(self, key: str, low: str, high: str) -> Reply:
@@ -261,7 +272,7 @@ class DragonflyRules:
         return max(last - first, 0)
 
     def zrange(self, key: str, first: str, last: str, *options: str) -> Reply:
-        flags, limit = _range_options(options, {"BYSCORE", "REV", "WITHSCORES"})
+        flags, limit = range_options(options, {"BYSCORE", "REV", "WITHSCORES"})
         if "BYSCORE" not in flags:
             if limit is not None:
                 raise ScriptError("ERR syntax error, LIMIT is only supported with BYSCORE")
@@ -270,19 +281,19 @@ class DragonflyRules:
             pairs = self._by_score(key, last, first)[::-1]
         else:
             pairs = self._by_score(key, first, last)
-        return _members(_limited(pairs, limit), with_scores="WITHSCORES" in flags)
+        return members_of(limited(pairs, limit), with_scores="WITHSCORES" in flags)
 
     def zrangebyscore(self, key: str, low: str, high: str, *options: str) -> Reply:
-        flags, limit = _range_options(options, {"WITHSCORES"})
-        pairs = _limited(self._by_score(key, low, high), limit)
-        return _members(pairs, with_scores="WITHSCORES" in flags)
+        flags, limit = range_options(options, {"WITHSCORES"})
+        pairs = limited(self._by_score(key, low, high), limit)
+        return members_of(pairs, with_scores="WITHSCORES" in flags)
 
     def zpopmin(self, key: str, count: str = "1") -> Reply:
-        if (wanted := _integer(count)) < 0:
+        if (wanted := integer(count)) < 0:
             raise ScriptError("ERR value is out of range, must be positive")
         pairs = self._zset(key).in_order(0, wanted)
         self._drop(key, pairs)
-        return _members(pairs, with_scores=True)
+        return members_of(pairs, with_scores=True)
 
     def zremrangebyscore(self, key: str, low: str, high: str) -> Reply:
         return self._drop(key, self._by_score(key, low, high))
@@ -291,18 +302,18 @@ class DragonflyRules:
         return self._drop(key, self._by_rank(key, first, last))
 
     def _by_score(self, key: str, low: str, high: str) -> list[tuple[str, float]]:
-        return self._zset(key).in_order(*self._ranks(key, low, high))
+        return self._read_zset(key).in_order(*self._ranks(key, low, high))
 
     def _ranks(self, key: str, low: str, high: str) -> tuple[int, int]:
         """The first rank within two scores, and the first one after them."""
-        (least, least_out), (most, most_out) = _bound(low), _bound(high)
-        return self._zset(key).ranks(least, most, least_out=least_out, most_out=most_out)
+        (least, least_out), (most, most_out) = bound(low), bound(high)
+        return self._read_zset(key).ranks(least, most, least_out=least_out, most_out=most_out)
 
     def _by_rank(
         self, key: str, first: str, last: str, *, reverse: bool = False
     ) -> list[tuple[str, float]]:
         value = self._zset(key)
-        start, stop, size = _integer(first), _integer(last), len(value)
+        start, stop, size = integer(first), integer(last), len(value)
         start = max(start + size, 0) if start < 0 else start
         stop = stop + size if stop < 0 else min(stop, size - 1)
         if start > stop:
@@ -378,57 +389,3 @@ def _reply(value: Any) -> Reply:
         return status
     parts = [value[index] for index in range(1, len(value) + 1)]
     return [part if type(part) in _PLAIN else _reply(part) for part in parts]
-
-
-def _integer(text: str, *, what: str = "value is not an integer or out of range") -> int:
-    if not re.fullmatch(r"-?\d{1,19}", text):
-        raise ScriptError(f"ERR {what}")
-    return int(text)
-
-
-def _score(text: str) -> float:
-    if not _FLOAT.fullmatch(text):
-        raise ScriptError("ERR value is not a valid float")
-    return float(text)
-
-
-def _bound(text: str) -> tuple[float, bool]:
-    """A limit of scores, and whether it excludes itself: `(5`."""
-    number = text.removeprefix("(")
-    if not _FLOAT.fullmatch(number):
-        raise ScriptError("ERR min or max is not a float")
-    return float(number), number != text
-
-
-def _range_options(
-    options: Sequence[str], allowed: set[str]
-) -> tuple[set[str], tuple[int, int] | None]:
-    flags: set[str] = set()
-    limit: tuple[int, int] | None = None
-    rest = list(options)
-    while rest:
-        word = rest.pop(0).upper()
-        if word == "LIMIT" and len(rest) >= 2:
-            limit = _integer(rest.pop(0)), _integer(rest.pop(0))
-        elif word in allowed:
-            flags.add(word)
-        else:
-            raise ScriptError("ERR syntax error")
-    return flags, limit
-
-
-def _limited(
-    pairs: list[tuple[str, float]], limit: tuple[int, int] | None
-) -> list[tuple[str, float]]:
-    if limit is None:
-        return pairs
-    offset, count = limit
-    if offset < 0:
-        return []
-    return pairs[offset:] if count < 0 else pairs[offset : offset + count]
-
-
-def _members(pairs: list[tuple[str, float]], *, with_scores: bool) -> Reply:
-    if with_scores:
-        return [part for pair in pairs for part in pair]
-    return [member for member, _ in pairs]

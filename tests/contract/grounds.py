@@ -23,7 +23,8 @@ from gatekeeper.room.queue import Queue
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import RedisStore, Reply, Script, Store, StoreFull, room_keys
 from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
-from tests.contract.dragonfly_rules import DragonflyRules, Hash, ScriptError
+from tests.contract.command_arguments import ScriptError
+from tests.contract.dragonfly_rules import DragonflyRules, Hash
 from tests.contract.sorted_set import ZSet
 
 Contents: TypeAlias = dict[str, dict[str, str | float]]

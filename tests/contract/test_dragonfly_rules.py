@@ -9,7 +9,8 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.contract.dragonfly_rules import DragonflyRules, ScriptError
+from tests.contract.command_arguments import ScriptError
+from tests.contract.dragonfly_rules import DragonflyRules
 from tests.profiles import examples
 
 KEY = "gk:{room}:queue"
