@@ -6,6 +6,7 @@ kills, pauses or flushes takes `private_store` or `private_events`. `GATEKEEPER_
 """
 
 import importlib.metadata
+import logging
 import os
 import secrets
 import tempfile
@@ -89,6 +90,24 @@ def short_folder() -> Iterator[Path]:
     """A temporary folder whose path leaves room for a socket's name; pytest's own can be long."""
     with tempfile.TemporaryDirectory(prefix="gk-") as folder:
         yield Path(folder)
+
+
+class LogRecords(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+@pytest.fixture
+def log_records() -> Iterator[list[logging.LogRecord]]:
+    """What libraries log, in place of pytest's `caplog`, whose plugin costs every test."""
+    handler = LogRecords()
+    logging.getLogger().addHandler(handler)
+    yield handler.records
+    logging.getLogger().removeHandler(handler)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Origin failures: an error before the response head, an aborted connection after it."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable
 
@@ -131,7 +132,7 @@ async def test_stopped_upload_is_408() -> None:
 
 
 async def test_origin_close_during_upload_is_reported_once(
-    caplog: pytest.LogCaptureFixture,
+    log_records: list[logging.LogRecord],
 ) -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
@@ -151,7 +152,7 @@ async def test_origin_close_during_upload_is_reported_once(
         wire.close()
     assert len(gate.errors) == 1
     assert isinstance(gate.errors[0], OriginProtocolError)
-    assert caplog.records == []
+    assert log_records == []
 
 
 CUT = {
