@@ -1,4 +1,8 @@
-"""`gatekeeper serve` as a process of its own; the other commands as processes or in this one."""
+"""`gatekeeper serve` as a process of its own; the other commands as processes or in this one.
+
+Rules: a gate ends with the test run, even when that is killed. One that is left would connect to
+the servers of the next run, which have the same ports.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,7 @@ from unittest import mock
 import pytest
 
 from gatekeeper import cli
+from gatekeeper.process.embedded_process import launched
 
 _GATEKEEPER = [sys.executable, "-m", "gatekeeper"]
 # Longer than the gate's own limits, 60 s for a worker and 10 s for each embedded server: a failed
@@ -50,10 +55,12 @@ class GateProcess:
         self.file.write_text(toml)
         self.environment = {**os.environ, "GATEKEEPER_STATE_DIR": str(self.state), **environment}
         self.url = self.admin_url = ""
-        limit = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"] if files else []
+        limit = f"ulimit -n {files}; " if files else ""
+        # `launched` makes files private, which the gate has to do itself.
+        shell = ["/bin/sh", "-c", f'umask 022; {limit}exec "$@"', "sh"]
         with (self.folder / "errors").open("wb") as errors:
             self.process = subprocess.Popen(
-                [*limit, *_GATEKEEPER, "serve", "-c", str(self.file), *arguments],
+                launched([*shell, *_GATEKEEPER, "serve", "-c", str(self.file), *arguments]),
                 env=self.environment,
                 cwd=self.folder,
                 stdout=subprocess.PIPE,

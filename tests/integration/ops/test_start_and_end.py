@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import os
 import re
 import signal
+import sys
+from tempfile import TemporaryDirectory
 
 import aiohttp
 
@@ -42,6 +45,34 @@ async def test_start_prints_addresses_and_a_kill_leaves_no_process() -> None:
         started = gate.pids()
         assert await gate.stop(signal.SIGKILL) == -signal.SIGKILL
         await eventually(lambda: not [pid for pid in started if is_alive(pid)])
+
+
+_KILLED_RUN = """
+import os, signal, sys
+from tests.gates import GateProcess
+gate = GateProcess(sys.argv[1])
+assert len(gate.ready_lines()) == 2
+print(gate.process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+async def test_gate_ends_with_a_killed_test_run() -> None:
+    """A gate that is left would connect to the servers of the next run, at the same ports."""
+    with TemporaryDirectory(prefix="gk-") as folder:  # the run cannot remove what it wrote
+        run = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", _KILLED_RUN, settings()),
+            env={**os.environ, "TMPDIR": folder, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        output, _ = await run.communicate()
+        assert run.returncode == -signal.SIGKILL
+        pid = int(output)
+        try:
+            await eventually(lambda: not is_alive(pid))
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 async def test_workers_stop_at_the_same_time() -> None:
