@@ -6,7 +6,10 @@ as open until the next missed ping. Here such a message has no headers, and so n
 
 from __future__ import annotations
 
-from nats.aio.client import Client
+import asyncio
+
+from nats.aio.client import DEFAULT_FLUSH_TIMEOUT, Client
+from nats.errors import FlushTimeoutError
 
 
 class NatsClient(Client):
@@ -15,3 +18,11 @@ class NatsClient(Client):
             return await super()._process_headers(headers)
         except (ValueError, LookupError):
             return None
+
+    async def flush(self, timeout: int = DEFAULT_FLUSH_TIMEOUT) -> None:  # noqa: ASYNC109
+        """Return once the server has what was sent before, subscriptions included."""
+        try:
+            await asyncio.wait_for(self._flush_pending(force_flush=True), timeout)
+        except TimeoutError as error:
+            raise FlushTimeoutError from error
+        await super().flush(timeout)

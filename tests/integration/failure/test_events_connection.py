@@ -18,6 +18,7 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import VisitorId, new_visitor_id
 from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.events import NatsEvents
+from gatekeeper.room.nats_client import NatsClient
 from gatekeeper.room.state import RoomState
 from tests.builders import SECRET, room_state
 from tests.servers import EventsServer, eventually
@@ -221,6 +222,28 @@ async def test_room_added_after_connecting_receives_events_once(events_url: str)
             await sender.publish_revoked(ROOM, [visitor], count=count)
         await eventually(lambda: (visitor, 2) in listener.revoked)
     assert listener.revoked == [(visitor, 1), (visitor, 2)]
+
+
+async def test_flush_sends_subscriptions_before_its_ping() -> None:
+    """Else the server may pass on events to others before it knows of the subscription."""
+    received: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"server_id":"s","version":"2.10.0","max_payload":1048576}\r\n')
+        while line := await reader.readline():
+            received.append(line.split()[0])
+            if received[-1] == b"PING":
+                writer.write(b"PONG\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    client = NatsClient()
+    async with server:
+        await client.connect(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        await client.subscribe("subject")
+        await client.flush()
+        assert received == [b"CONNECT", b"PING", b"SUB", b"PING"]
+        await client.close()
 
 
 async def test_client_that_reconnects_by_itself_is_kept(
