@@ -15,6 +15,7 @@
 - `upload`: the request body, sent while the response is awaited
 - `downstream`: the client's side of an exchange
 - `own_response`: the gate's own responses on aiohttp's path, as bytes
+- `refusal_reasons`: why a request is refused that no handler sees; pure
 - `write_deadline`: the deadline of a client that reads nothing
 - `head_reader`: where the heads of a client's byte stream end; pure
 - `tunnel`: a WebSocket, after a 101

@@ -17,14 +17,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, cast
 
-from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web import BaseRequest, RequestHandler, RequestPayloadError, Server, StreamResponse
 from aiohttp.web_protocol import _ErrInfo
 
-from gatekeeper.errors import N_, GatekeeperError
+from gatekeeper.errors import GatekeeperError
 from gatekeeper.proxy.head_reader import MAX_LINE_BYTES, HeadReader
 from gatekeeper.proxy.own_response import Refuse, plain_refusal
+from gatekeeper.proxy.refusal_reasons import HEAD_TOO_LARGE, HEAD_TOO_SLOW, LINE_TOO_LONG, reason_of
 from gatekeeper.proxy.write_deadline import WRITE_TIMEOUT_S, WriteDeadline
 
 HEAD_TIMEOUT_S: Final = 15.0  # for a whole head, from its first byte
@@ -48,12 +48,6 @@ SERVER_OPTIONS: Final[dict[str, Any]] = {
     "keepalive_timeout": 75.0,
 }
 _MOST_QUEUED = 16  # pipelined requests; below aiohttp's own limit, which ends no head
-
-_MALFORMED = N_("The request is malformed.")
-_LINE_TOO_LONG = N_("The address of the request is too long.")
-_HEAD_TOO_LARGE = N_("The header fields of the request are too large.")
-_HEAD_TOO_SLOW = N_("The request did not arrive in time.")
-_FAILED = N_("Something went wrong on our side. Please try again.")
 
 
 class _InputEnd(Exception):
@@ -167,7 +161,7 @@ class ConnectionHandler(RequestHandler):
             part, size = self._reader.take(data, start)
             if self._reader.is_too_long:
                 has_line = self._reader.has_request_line
-                self._refuse(*((431, _HEAD_TOO_LARGE) if has_line else (414, _LINE_TOO_LONG)))
+                self._refuse(*((431, HEAD_TOO_LARGE) if has_line else (414, LINE_TOO_LONG)))
                 return size
             if part:
                 super().data_received(part)
@@ -222,7 +216,7 @@ class ConnectionHandler(RequestHandler):
         if self._reading_paused or self._buffer_paused:  # the client cannot send the rest
             self._watch_head()
         else:
-            self._refuse(408, _HEAD_TOO_SLOW)
+            self._refuse(408, HEAD_TOO_SLOW)
 
     def _process_keepalive(self) -> None:
         if self._reader.head:  # it has a limit of its own
@@ -282,7 +276,7 @@ class ConnectionHandler(RequestHandler):
             raise ConnectionError("a response has begun")
         if isinstance(exc, _InputEnd):
             return cast(StreamResponse, _NoResponse())
-        status, reason = _refusal(exc, status)
+        status, reason = reason_of(exc, status)
         refusal = self._refuse_with(self._refused_head, status, reason)
         return cast(StreamResponse, _LastResponse(self, refusal))
 
@@ -316,6 +310,23 @@ class ConnectionHandler(RequestHandler):
         finally:
             if not self._payload.is_eof():
                 self._discards_since_s = self._loop.time()
+
+    async def finish_response(self, *response: Any) -> tuple[StreamResponse, bool]:
+        if self._upgraded and not self._messages and self._payload_parser is None:
+            self._end_upgrade()
+        return await super().finish_response(*response)
+
+    def _end_upgrade(self) -> None:
+        """The upgrade was refused, so what came behind it are requests. aiohttp would give them to
+        the parser unlimited."""
+        assert self._parser is not None
+        self._parser.set_upgraded(False)
+        self._upgraded = False
+        tail, self._message_tail = self._message_tail, b""
+        if tail:
+            self.data_received(tail)
+        if self._buffer_paused and not self._upgraded:
+            self._resume_reading_if_drained()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -383,18 +394,3 @@ class _LastResponse(_NoResponse):
 
     async def write_eof(self) -> None:
         await self._handler.linger()
-
-
-def _refusal(exc: BaseException | None, status: int) -> tuple[int, str]:
-    """The status and the reason that a client receives for this failure."""
-    match exc:
-        case GatekeeperError():
-            return status, exc.public
-        case LineTooLong() if MAX_LINE_BYTES in exc.args:
-            return 414, _LINE_TOO_LONG
-        case _ if isinstance(exc, LineTooLong) or "Too many headers" in str(exc):
-            return 431, _HEAD_TOO_LARGE
-        case _ if status != 400:
-            return status, _FAILED
-        case _:
-            return 400, _MALFORMED
