@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,16 +33,17 @@ async def running_git_server(root: Path, *, git: str) -> AsyncIterator[str]:
         }
         body = await request.read()
         environment["CONTENT_LENGTH"] = str(len(body))
-        process = await asyncio.create_subprocess_exec(
-            git,
-            "http-backend",
+        # In a thread: a pipe of the event loop fails where a process ends without reading it.
+        backend = await asyncio.to_thread(
+            subprocess.run,
+            (git, "http-backend"),
             env=environment,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
+            input=body,
+            stdout=subprocess.PIPE,
+            check=True,
+            timeout=_TIMEOUT_S,
         )
-        async with asyncio.timeout(_TIMEOUT_S):
-            output, _ = await process.communicate(body)
-        head, _, content = output.partition(b"\r\n\r\n")
+        head, _, content = backend.stdout.partition(b"\r\n\r\n")
         fields = dict(line.split(": ", 1) for line in head.decode().splitlines())
         status = int(fields.pop("Status", "200").split(" ")[0])
         return web.Response(status=status, headers=fields, body=content)

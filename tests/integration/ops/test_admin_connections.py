@@ -49,6 +49,10 @@ async def test_idle_connections_do_not_keep_a_dead_worker_from_being_replaced() 
                 each.close()
 
 
+async def _little(_request: web.Request) -> web.Response:
+    return web.Response(text="ok")
+
+
 async def _much(_: web.Request) -> web.Response:
     """More than the buffers between the two hold."""
     return web.Response(body=bytes(64 << 20))
@@ -60,7 +64,7 @@ async def admin_port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     monkeypatch.setattr(aiohttp_server, "HEAD_TIMEOUT_S", 0.6)
     monkeypatch.setattr(admin_connections, "KEEP_ALIVE_S", 0.3)
     app = web.Application()
-    app.router.add_get("/", lambda _: asyncio.sleep(0, web.Response(text="ok")))
+    app.router.add_get("/", _little)
     app.router.add_get("/much", _much)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
