@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import ssl
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -66,15 +67,16 @@ def is_reloaded(gate: GateProcess, count: int) -> bool:
 
 async def s_client(gate: GateProcess, *flags: str, commands: bytes) -> bytes:
     """The output of `openssl s_client` until the connection ends."""
-    client = await asyncio.create_subprocess_exec(
-        *("openssl", "s_client", "-connect", gate.url.removeprefix("https://"), *flags),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+    client = await asyncio.to_thread(  # a pipe of the event loop fails where it ends unread
+        subprocess.run,
+        ("openssl", "s_client", "-connect", gate.url.removeprefix("https://"), *flags),
+        input=commands,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,  # a refused handshake is a failure of openssl
+        timeout=60,
     )
-    async with asyncio.timeout(60):
-        output, _ = await client.communicate(commands)
-    return output
+    return client.stdout
 
 
 async def renegotiation_is_refused(gate: GateProcess) -> None:
