@@ -123,6 +123,7 @@ class GateSetup:
     """A gate before one of the two origins, shared by the tests of this module."""
 
     port: int
+    hasty_port: int  # of a gate that does not wait long for the origin
     origin: OriginLog
     before: int = 0
     path: bytes = b"/first"  # of the first request; as long as that, and new for each test
@@ -154,16 +155,16 @@ async def shared_setup(request: pytest.FixtureRequest, store_url: str) -> AsyncI
             origin: OriginLog = request.getfixturevalue("nginx")
         else:
             origin = await stack.enter_async_context(aiohttp_origin())
-        worker = await stack.enter_async_context(
-            running_worker(
-                origin.url,
-                store_url=store_url,
-                fast_path=True,
-                # aiohttp does not report a malformed chunk: the upload stops.
-                origin_toml='read_timeout = "200ms"',
+        # aiohttp does not report a malformed chunk: the upload stops.
+        patient, hasty = [
+            await stack.enter_async_context(
+                running_worker(
+                    origin.url, store_url=store_url, fast_path=True, origin_toml=origin_toml
+                )
             )
-        )
-        yield GateSetup(worker.port, origin)
+            for origin_toml in ("", 'read_timeout = "200ms"')
+        ]
+        yield GateSetup(patient.port, hasty.port, origin)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -234,7 +235,7 @@ async def _receive(wire: socket.socket, sending: asyncio.Task[None]) -> bytes | 
 async def test_ambiguous_request_is_rejected_before_origin(name: str, setup: GateSetup) -> None:
     nonce = _nonce()
     data = setup.marked(REJECTED[name]) + visitor_request(b"GET " + nonce)
-    log = await exchange(setup.port, data, until=nonce)
+    log = await exchange(setup.hasty_port, data, until=nonce)
     assert log.closed
     assert len(log.statuses) == 1
     assert log.statuses[0] in {400, 408, 414, 417, 431}
@@ -277,7 +278,7 @@ async def test_requests_in_pieces_smuggle_nothing(
         return
     nonce = _nonce()
     data = setup.marked(REJECTED[name]) + visitor_request(b"GET " + nonce)
-    log = await exchange(setup.port, data, until=nonce, cuts=where)
+    log = await exchange(setup.hasty_port, data, until=nonce, cuts=where)
     assert log.closed
     assert len(log.statuses) == 1
     seen = setup.seen()
