@@ -45,14 +45,15 @@ async def sent_behind_an_upgrade(stage: Stage, origin: RefusingOrigin, data: byt
     return wire
 
 
-@pytest.mark.parametrize("cut", [1, 9, len(FOLLOWING) - 1, len(FOLLOWING)])
+@pytest.mark.parametrize("cut", [1, 9, -1, None])
 async def test_request_behind_a_refused_upgrade_is_forwarded(
-    cut: int, open_stage: StageOpener
+    cut: int | None, open_stage: StageOpener
 ) -> None:
+    """Sent up to there before the refusal; None: all of it."""
     origin = RefusingOrigin()
     async with open_stage(origin) as stage:
         wire = await sent_behind_an_upgrade(stage, origin, FOLLOWING[:cut])
-        wire.send(FOLLOWING[cut:])
+        wire.send(b"" if cut is None else FOLLOWING[cut:])
         assert await received(wire, len(OK)) == OK
         lines = [each.first_line for each in stage.origin.requests]
         assert lines == [b"GET /socket HTTP/1.1", "GET /schön HTTP/1.1".encode()]
