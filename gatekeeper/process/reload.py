@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from threading import Thread
 
@@ -66,7 +66,7 @@ class Reloader:
         self._on_reload = on_reload
         self._edge = edge
         self._load_timeout_s = load_timeout_s
-        self._is_reading = False
+        self._reading: Future[CheckedFiles] | None = None
         self._lock = asyncio.Lock()
 
     async def reload(self) -> Config:
@@ -109,34 +109,21 @@ class Reloader:
         return files.config
 
     async def _loaded_files(self) -> CheckedFiles:
-        if self._is_reading:
+        if self._reading is not None and not self._reading.done():
             raise ConfigError([_STILL_READING], source="reload")
-        loop = asyncio.get_running_loop()
-        loaded: asyncio.Future[CheckedFiles] = loop.create_future()
-
-        def end(outcome: CheckedFiles | Exception) -> None:
-            self._is_reading = False
-            if loaded.done():  # nobody waits for it any more
-                return
-            if isinstance(outcome, Exception):
-                loaded.set_exception(outcome)
-            else:
-                loaded.set_result(outcome)
+        self._reading = reading = Future[CheckedFiles]()
+        reading.set_running_or_notify_cancel()  # a time-out below ends no reading
 
         def read() -> None:
-            outcome: CheckedFiles | Exception
             try:
-                outcome = self._load()
+                reading.set_result(self._load())
             except Exception as error:  # noqa: BLE001  raised where it is awaited
-                outcome = error
-            with suppress(RuntimeError):  # the loop was closed meanwhile
-                loop.call_soon_threadsafe(end, outcome)
+                reading.set_exception(error)
 
-        self._is_reading = True
         Thread(target=read, name="reload", daemon=True).start()  # the gate ends without it
         try:
             async with asyncio.timeout(self._load_timeout_s):
-                return await loaded
+                return await asyncio.wrap_future(reading)
         except TimeoutError:
             problem = f"not read and checked within {self._load_timeout_s:g} s"
             expected = "expected files that can be read at once"
