@@ -39,7 +39,7 @@ from gatekeeper.proxy.fastpath.connection_states import (
     SENT,
 )
 from gatekeeper.proxy.fastpath.deadlines import TimedConnection
-from gatekeeper.proxy.fastpath.forwarded_exchange import ForwardedExchange
+from gatekeeper.proxy.fastpath.forwarded_exchange import CLOSE, LINE_END, ForwardedExchange
 from gatekeeper.proxy.fastpath.interface import (
     CompleteResponse,
     ConnectionOwner,
@@ -58,7 +58,6 @@ from gatekeeper.proxy.write_deadline import WRITE_TIMEOUT_S
 from gatekeeper.stepper import step
 
 _HEAD_END = b"\r\n\r\n"
-_LINE_END, _CLOSE = b"\r\n", b"Connection: close\r\n\r\n"
 _BETWEEN_REQUESTS, _BEFORE_RESPONSE = (HEAD, NEXT), (CONNECTING, RESPONSE)
 
 
@@ -237,7 +236,7 @@ class ClientConnection(ForwardedExchange, TimedConnection):
         match reply:
             case CompleteResponse():  # first: every poll
                 self._keep_alive &= not (reply.close or self._server.closing)
-                end = _LINE_END if self._keep_alive else _CLOSE
+                end = LINE_END if self._keep_alive else CLOSE
                 self._transport.write(reply.head + end + reply.body)
                 self._state = SENT
                 if not self._slow:

@@ -18,7 +18,7 @@ from gatekeeper.proxy.response import UNREQUESTED_PROTOCOL, body_of, parse_respo
 from gatekeeper.proxy.upstream import OriginConnection
 
 _H = ord("H")  # a plain request is a GET or a HEAD
-_LINE_END, _CLOSE = b"\r\n", b"Connection: close\r\n\r\n"
+LINE_END, CLOSE = b"\r\n", b"Connection: close\r\n\r\n"  # of a response head
 _NONE: tuple[str, ...] = ()  # no literal: mypy lets subclasses declare what is used here
 
 
@@ -60,7 +60,7 @@ class ForwardedExchange:
         plan.on_response(known.status, seconds=perf_counter() - self._began_s)
         self._body, self._partial_head = body, b""
         origin.reusable = known.persistent
-        end = _LINE_END if self._keep_alive else _CLOSE
+        end = LINE_END if self._keep_alive else CLOSE
         return b"".join((known.before, looked_up[2], known.after, end, early))
 
     def _parse_head(
