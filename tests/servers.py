@@ -1,7 +1,8 @@
 """Real servers that a test can kill, pause and restart at the same address.
 
 Rules: synchronous, so that one server can outlive the event loop of a test; a start returns as soon
-as the server responds; a server ends with the test run, even when that is killed.
+as the server responds; a server ends with the test run, even when that is killed and the server
+paused.
 """
 
 import asyncio
@@ -65,6 +66,8 @@ class Server:
     """A child process. `stop` sends SIGTERM, `kill` SIGKILL; `restart` keeps the address."""
 
     url: str
+    # What it gets when the test run was killed: a paused process ignores other signals.
+    orphaned = signal.SIGKILL
 
     def __init__(self) -> None:
         # Short, because a socket's path is limited and pytest's own folders can be long.
@@ -96,7 +99,7 @@ class Server:
         assert self._process is None, "it runs already"
         with (self.home / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                launched(self._command()),
+                launched(self._command(), orphaned=self.orphaned),
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

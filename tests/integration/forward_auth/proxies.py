@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import sysconfig
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -138,6 +139,8 @@ PROXIES = (NGINX, HAPROXY, CADDY, ENVOY, TRAEFIK)
 class ProxyServer(Server):
     """A proxy between visitors at `url`, the gate and the origin. `cookies` are the names
     that the gate's cookies can have."""
+
+    orphaned = signal.SIGTERM  # nginx's workers outlive a master that is killed
 
     def __init__(
         self,

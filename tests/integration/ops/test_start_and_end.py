@@ -47,7 +47,7 @@ async def test_start_prints_addresses_and_a_kill_leaves_no_process() -> None:
         await eventually(lambda: not [pid for pid in started if is_alive(pid)])
 
 
-_KILLED_RUN = """
+_RUN_WITH_GATE = """
 import os, signal, sys
 from tests.gates import GateProcess
 gate = GateProcess(sys.argv[1])
@@ -55,24 +55,42 @@ assert len(gate.ready_lines()) == 2
 print(gate.process.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
+_RUN_WITH_PAUSED_STORE = """
+import os, signal
+from tests.servers import StoreServer
+store = StoreServer()
+store.start()
+store.pause()
+print(store.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
-async def test_gate_ends_with_a_killed_test_run() -> None:
-    """A gate that is left would connect to the servers of the next run, at the same ports."""
+async def _wait_until_ended_with_its_run(*run: str) -> None:
+    """`run` prints the id of a process that it started, and kills itself."""
     with TemporaryDirectory(prefix="gk-") as folder:  # the run cannot remove what it wrote
-        run = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", _KILLED_RUN, settings()),
+        killed = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", *run),
             env={**os.environ, "TMPDIR": folder, "PYTHONPATH": os.pathsep.join(sys.path)},
             stdout=asyncio.subprocess.PIPE,
         )
-        output, _ = await run.communicate()
-        assert run.returncode == -signal.SIGKILL
+        output, _ = await killed.communicate()
+        assert killed.returncode == -signal.SIGKILL
         pid = int(output)
         try:
             await eventually(lambda: not is_alive(pid))
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+async def test_gate_ends_with_a_killed_test_run() -> None:
+    """A gate that is left would connect to the servers of the next run, at the same ports."""
+    await _wait_until_ended_with_its_run(_RUN_WITH_GATE, settings())
+
+
+async def test_paused_server_ends_with_a_killed_test_run() -> None:
+    await _wait_until_ended_with_its_run(_RUN_WITH_PAUSED_STORE)
 
 
 async def test_workers_stop_at_the_same_time() -> None:
