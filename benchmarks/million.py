@@ -114,19 +114,19 @@ class Room:
             self._store,
             self.rules,
             replica="bench",
-            on_state=self._hear,
+            on_state=self._receive,
             newest_known=lambda: self.newest,
         )
 
-    def _hear(self, state: RoomState) -> None:
+    def _receive(self, state: RoomState) -> None:
         if state.newer_than(self.newest):
             self.newest = state
 
     async def arrive(self, count: int) -> dict[VisitorId, int]:
         """Newcomers without a slot: their arrivals, in order."""
         visitors = [new_visitor_id() for _ in range(count)]
-        answers = await asyncio.gather(*map(self.queue.arrive, map(ArrivalRequest, visitors)))
-        return {v: each.turn_us for v, each in zip(visitors, answers, strict=True)}
+        replies = await asyncio.gather(*map(self.queue.arrive, map(ArrivalRequest, visitors)))
+        return {v: each.turn_us for v, each in zip(visitors, replies, strict=True)}
 
     async def confirm(self, newcomers: dict[VisitorId, int]) -> None:
         """They return their tickets, which puts them in line."""

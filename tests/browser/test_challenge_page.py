@@ -62,12 +62,12 @@ async def test_page_solves_the_challenge_and_enters(
     """Also when the proof is lost on its way, and when the gate refuses one."""
     async with working_gate(room_name, store_url=store_url) as gate:
         page = await new_page()
-        answers = [0, 503, 403]
+        statuses = [0, 503, 403]
 
         async def interfere(route: Route) -> None:
-            if not answers:
+            if not statuses:
                 await route.continue_()
-            elif status := answers.pop(0):
+            elif status := statuses.pop(0):
                 await route.fulfill(status=status, json={"error": "no"})
             else:
                 await route.abort()
@@ -75,7 +75,7 @@ async def test_page_solves_the_challenge_and_enters(
         await page.route("**/.gatekeeper/challenge?*", interfere)
         await page.goto(gate.url)
         await is_let_in(page)
-        assert answers == []
+        assert statuses == []
         assert await held_by(page.context, gate) is not None
 
 

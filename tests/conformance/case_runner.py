@@ -22,16 +22,16 @@ class ScriptedOrigin:
 
     origin_steps: list[OriginStep] = field(default_factory=list)
     cuts: tuple[int, ...] = ()  # where the pieces of its responses end
-    heard: bytes = b""
+    received: bytes = b""
 
     def begin(self, case: Case, *, cuts: tuple[int, ...] = ()) -> None:
-        self.origin_steps, self.cuts, self.heard = list(case.origin_steps), cuts, b""
+        self.origin_steps, self.cuts, self.received = list(case.origin_steps), cuts, b""
 
     def script_of(self, origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             while True:
                 request = await origin.request(wire)
-                self.heard += request.head + request.raw_body
+                self.received += request.head + request.raw_body
                 origin_steps = self.origin_steps.pop(0) if self.origin_steps else OriginStep(OK)
                 await send_in_pieces(wire, origin_steps.data, self.cuts)
                 match origin_steps.then:
@@ -64,12 +64,12 @@ async def run_case(
                 await sending
                 wire.send(_LAST)
                 _same(await received(wire, len(_LAST_BACK) + 1), _LAST_BACK)
-                _same(part.heard, case.seen + _SEEN_LAST)
+                _same(part.received, case.seen + _SEEN_LAST)
                 return
             case "close":
                 _same(await wire.rest(), b"")
         await sending
-        _same(part.heard, case.seen)
+        _same(part.received, case.seen)
     finally:
         sending.cancel()
         wire.abort()

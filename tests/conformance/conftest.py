@@ -32,9 +32,9 @@ def open_stage(fast_path: bool, store_url: str) -> StageOpener:
 @pytest.fixture
 async def stage(open_stage: StageOpener) -> AsyncIterator[Stage]:
     """A gate whose origin responds `OK` to every request."""
-    from tests.integration.proxy.forwarding import OK, answering
+    from tests.integration.proxy.forwarding import OK, responding
 
-    async with open_stage(answering(OK)) as stage:
+    async with open_stage(responding(OK)) as stage:
         yield stage
 
 

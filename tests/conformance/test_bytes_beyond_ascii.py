@@ -6,7 +6,7 @@ import pytest
 
 from tests.conformance.gate_pair import COOKIE, Stage, StageOpener, received, visitor_request
 from tests.conformance.request_cases import OK
-from tests.integration.proxy.forwarding import answering
+from tests.integration.proxy.forwarding import responding
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ async def test_raw_utf_8_is_in_the_room_of_its_reading(
     target: bytes, waits: bool, open_stage: StageOpener
 ) -> None:
     """However it is spelled, and only there."""
-    async with open_stage(answering(OK), room=ROOM_AND_RULES) as stage:
+    async with open_stage(responding(OK), room=ROOM_AND_RULES) as stage:
         for method in (b"GET", b"POST"):
             wire = await stage.connect()
             wire.send(method + b" " + target + b" HTTP/1.1\r\nHost: shop.example\r\n\r\n")

@@ -26,7 +26,7 @@ async def test_last_request_of_connection_is_last_forwarded(
         wire = await stage.connect()
         wire.send(LAST[name])
         assert (await wire.rest()).count(b"HTTP/1.") in {1, 2}
-        assert b" /2 " not in part.heard
+        assert b" /2 " not in part.received
         assert len(stage.origin.requests) <= 1
 
 

@@ -14,8 +14,8 @@ from tests.integration.proxy.forwarding import (
     Origin,
     Script,
     Wire,
-    answering,
-    answering_once,
+    responding,
+    responding_once,
     until,
 )
 
@@ -36,7 +36,7 @@ async def test_incomplete_head_times_out(
     monkeypatch.setitem(SERVER_OPTIONS, "keepalive_timeout", 0.2)
     for module in (aiohttp_server, deadlines):
         monkeypatch.setattr(module, "HEAD_TIMEOUT_S", 0.3)  # the longer of the two
-    async with open_stage(answering(OK)) as stage:
+    async with open_stage(responding(OK)) as stage:
         wire = await stage.connect()
         wire.send(SLOW[name])
         status_line = b"HTTP/1.1 408 Request Timeout" if SLOW[name] else b""
@@ -48,7 +48,7 @@ async def test_idle_connection_is_closed(
     monkeypatch: pytest.MonkeyPatch, open_stage: StageOpener
 ) -> None:
     monkeypatch.setitem(SERVER_OPTIONS, "keepalive_timeout", 0.2)
-    async with open_stage(answering(OK)) as stage:
+    async with open_stage(responding(OK)) as stage:
         wire = await stage.connect()
         wire.send(GET)
         assert await wire.rest() == OK
@@ -115,7 +115,7 @@ async def test_client_disconnect_ends_exchange(open_stage: StageOpener) -> None:
 
 async def test_silent_origin_in_body_aborts_client_connection(open_stage: StageOpener) -> None:
     async with open_stage(
-        answering_once(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", stays=True),
+        responding_once(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", stays=True),
         origin_toml='read_timeout = "100ms"',
     ) as stage:
         wire = await stage.connect()
@@ -129,7 +129,7 @@ async def test_many_interim_responses_use_no_recursion(open_stage: StageOpener) 
     """However many come in one read."""
     hints = b"HTTP/1.1 103 Early Hints\r\n\r\n" * 5000
     async with open_stage(
-        answering(hints + OK),
+        responding(hints + OK),
     ) as stage:
         wire = await stage.connect()
         wire.send(GET)
@@ -196,7 +196,7 @@ async def test_upload_aborted_by_origin_is_502(open_stage: StageOpener) -> None:
 async def test_request_begun_before_previous_response_is_served(open_stage: StageOpener) -> None:
     """A slow request after a fast one: half of it is handed over."""
     part = visitor_request(b"POST /slow", b"Content-Length: 6", body=b"abc")
-    async with open_stage(answering(OK)) as stage:
+    async with open_stage(responding(OK)) as stage:
         wire = await stage.connect()
         for half in (GET[:20], part[:25], part):
             rest = {GET[:20]: GET[20:], part[:25]: part[25:] + b"def", part: b"def"}[half]
@@ -212,7 +212,7 @@ async def test_request_begun_before_previous_response_is_served(open_stage: Stag
 
 async def test_many_pipelined_requests_are_all_served(open_stage: StageOpener) -> None:
     count = 500
-    async with open_stage(answering(OK)) as stage:
+    async with open_stage(responding(OK)) as stage:
         wire = await stage.connect()
         sending = asyncio.create_task(asyncio.wait_for(_drained(wire, GET * count), PATIENCE_S))
         assert await received(wire, len(OK) * count) == OK * count
@@ -245,7 +245,7 @@ async def test_head_beyond_limits_is_rejected(known: bool, stage: Stage) -> None
 
 async def test_head_beyond_plain_limit_is_forwarded_by_aiohttp(open_stage: StageOpener) -> None:
     fields = [b"X-%d: " % number + b"a" * 1000 for number in range(12)]
-    async with open_stage(answering(OK)) as stage:
+    async with open_stage(responding(OK)) as stage:
         wire = await stage.connect()
         wire.send(visitor_request(b"GET /", *fields))
         assert await received(wire, len(OK)) == OK

@@ -16,7 +16,7 @@ from tests.conformance.gate_pair import (
     visitor_request,
 )
 from tests.conformance.request_cases import GET, OK
-from tests.integration.proxy.forwarding import Origin, Script, Wire, answering_once
+from tests.integration.proxy.forwarding import Origin, Script, Wire, responding_once
 
 
 async def test_requests_of_one_client_share_one_origin_connection(
@@ -103,7 +103,7 @@ async def test_origin_that_does_not_listen_is_502(stage: Stage) -> None:
 
 async def test_silent_origin_is_504_after_one_request(open_stage: StageOpener) -> None:
     async with open_stage(
-        answering_once(b"", stays=True),
+        responding_once(b"", stays=True),
         origin_toml='read_timeout = "100ms"',
     ) as stage:
         wire = await stage.connect()

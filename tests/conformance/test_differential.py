@@ -116,7 +116,7 @@ async def test_both_paths_forward_and_respond_alike(
             await send_in_pieces(wire, request, tuple(cuts))
             back += await wire.rest()
             wire.close()
-        results.append((part.heard, back))
+        results.append((part.received, back))
     (fast_path, fast_path_response), (aiohttp, aiohttp_response) = results
     assert fast_path == aiohttp
     assert fast_path.count(b" HTTP/1.1\r\nHost: ") == 2

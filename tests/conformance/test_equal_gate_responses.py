@@ -16,7 +16,7 @@ from gatekeeper.pages.renderer import PUBLIC_ASSET_PREFIX, Pages
 from gatekeeper.policy.tokens import Keyring, Pass, Ticket, Token, Tokens, VisitorId
 from tests.builders import SECRET
 from tests.conformance.gate_pair import ROOM, Stage, running_stage
-from tests.integration.proxy.forwarding import answering, until
+from tests.integration.proxy.forwarding import responding, until
 from tests.servers import StoreServer
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -111,7 +111,7 @@ async def stages(store_url: str) -> AsyncIterator[tuple[Stage, Stage]]:
     def stage(*, fast_path: bool) -> AbstractAsyncContextManager[Stage]:
         toml = '[admission]\nrate = 0\nconfirm_timeout = "10m"\n'
         toml += '[waiting]\ncors_origins = ["https://shop.example"]'
-        return running_stage(answering(OK), store_url=store_url, fast_path=fast_path, toml=toml)
+        return running_stage(responding(OK), store_url=store_url, fast_path=fast_path, toml=toml)
 
     async with stage(fast_path=True) as on_fast_path, stage(fast_path=False) as on_aiohttp:
         yield on_fast_path, on_aiohttp
@@ -120,7 +120,7 @@ async def stages(store_url: str) -> AsyncIterator[tuple[Stage, Stage]]:
 @pytest.mark.parametrize("name", CASES)
 async def test_both_paths_send_same_gate_response(name: str, stages: tuple[Stage, Stage]) -> None:
     for sent in (CASES[name] + LAST, CASES[name].replace(b"\r\n", b"\r\nConnection: close\r\n", 1)):
-        on_fast_path, on_aiohttp = [masked(await answers(stage, sent)) for stage in stages]
+        on_fast_path, on_aiohttp = [masked(await responses(stage, sent)) for stage in stages]
         assert on_fast_path == on_aiohttp
         assert len(on_fast_path) > 100
 
@@ -146,7 +146,7 @@ async def test_cached_head_serves_every_visitor_correctly(
     for line in (STATUS, b"GET /page"):
         for speaker in speakers * 2:
             sent = get(line, HTML, speaker) + LAST
-            on_fast_path, on_aiohttp = [masked(await answers(stage, sent)) for stage in stages]
+            on_fast_path, on_aiohttp = [masked(await responses(stage, sent)) for stage in stages]
             assert on_fast_path == on_aiohttp, speaker
 
 
@@ -190,7 +190,7 @@ async def test_admitted_visitor_is_handed_over_with_store_result(
     """The store is asked once about a newcomer, and not again by aiohttp for a second one."""
 
     async with running_stage(
-        answering(OK),
+        responding(OK),
         store_url=private_store.url,
         fast_path=True,
         toml='[admission]\nrate = "60000/min"',
@@ -199,27 +199,27 @@ async def test_admitted_visitor_is_handed_over_with_store_result(
         before = (await room.queue.look()).arrived_total
         wire = await stage.connect()
         wire.send(get(b"GET /", b"Connection: close"))
-        answer = await wire.rest()
-        assert answer.startswith(b"HTTP/1.1 200 OK")
-        assert b"Set-Cookie: gatekeeper-" in answer
+        response = await wire.rest()
+        assert response.startswith(b"HTTP/1.1 200 OK")
+        assert b"Set-Cookie: gatekeeper-" in response
         assert (await room.queue.look()).arrived_total == before + 1
 
 
-async def answers(stage: Stage, sent: bytes) -> bytes:
+async def responses(stage: Stage, sent: bytes) -> bytes:
     wire = await stage.connect()
     wire.send(sent)
     return await wire.rest()
 
 
-def masked(answer: bytes) -> bytes:
-    for body in re.findall(rb"\x1f\x8b.*?(?=HTTP/1.1 200|$)", answer, re.DOTALL):
-        answer = answer.replace(body, gzip.decompress(body))
-    newcomer = b"Set-Cookie" in answer and b"Max-Age=0" not in answer
+def masked(response: bytes) -> bytes:
+    for body in re.findall(rb"\x1f\x8b.*?(?=HTTP/1.1 200|$)", response, re.DOTALL):
+        response = response.replace(body, gzip.decompress(body))
+    newcomer = b"Set-Cookie" in response and b"Max-Age=0" not in response
     for pattern in (
         rb"\r\nDate: [^\r]*",
         rb"(?<=[= \"])eyJ[A-Za-z0-9_.-]+",
         rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\d\d:\d\d UTC",
         *([rb"\b[0-9A-Z]{4}-[0-9A-Z]{4}\b", rb"\b[\d,]+\b"] if newcomer else []),
     ):
-        answer = re.sub(pattern, b"#", answer)
-    return answer
+        response = re.sub(pattern, b"#", response)
+    return response

@@ -16,8 +16,8 @@ from tests.integration.proxy.forwarding import (
     Origin,
     Script,
     Wire,
-    answering,
-    answering_once,
+    responding,
+    responding_once,
     until,
 )
 
@@ -44,12 +44,12 @@ async def test_pipeline_over_tls_is_forwarded_unchanged(
         wire = await stage.connect()
         wire.send(over_tls(case.sent))
         await receive(wire, case)
-        assert part.heard == over_tls(case.seen)
+        assert part.received == over_tls(case.seen)
 
 
 async def test_origin_failure_over_tls_is_502(tls: Tls, open_stage: StageOpener) -> None:
     async with open_stage(
-        answering_once(b"nonsense\r\n\r\n"),
+        responding_once(b"nonsense\r\n\r\n"),
         toml=tls.toml,
         tls=tls.client,
     ) as stage:
@@ -62,7 +62,7 @@ async def test_origin_failure_over_tls_is_502(tls: Tls, open_stage: StageOpener)
 
 async def test_cut_response_over_tls_looks_incomplete(tls: Tls, open_stage: StageOpener) -> None:
     async with open_stage(
-        answering_once(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhal"),
+        responding_once(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhal"),
         toml=tls.toml,
         tls=tls.client,
     ) as stage:
@@ -157,7 +157,7 @@ async def test_disconnect_while_connecting_ends_the_connect(
         finally:
             ended.set()
 
-    async with running_stage(answering(OK), store_url=store_url, fast_path=True) as stage:
+    async with running_stage(responding(OK), store_url=store_url, fast_path=True) as stage:
         assert stage.worker._fast_path is not None
         monkeypatch.setattr(stage.worker._fast_path.pool, "connect", never)
         wire = await stage.connect()
@@ -170,7 +170,7 @@ async def test_disconnect_while_connecting_ends_the_connect(
 
 
 async def test_handed_over_connection_stays_with_aiohttp(store_url: str) -> None:
-    async with running_stage(answering(OK), store_url=store_url, fast_path=True) as stage:
+    async with running_stage(responding(OK), store_url=store_url, fast_path=True) as stage:
         wire = await stage.connect()
         wire.send(GET)
         assert await received(wire, len(OK)) == OK

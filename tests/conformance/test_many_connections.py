@@ -6,7 +6,7 @@ from gatekeeper.process import worker
 from gatekeeper.proxy.fastpath.idle_connections import count_open_files
 from tests.conformance.gate_pair import received, running_stage
 from tests.conformance.request_cases import GET, OK, POST
-from tests.integration.proxy.forwarding import Origin, Script, Wire, answering, until
+from tests.integration.proxy.forwarding import Origin, Script, Wire, responding, until
 
 _MORE_FILES = 120  # two for each connection of this process with itself
 
@@ -31,7 +31,7 @@ def close_evicted(clients: list[Wire]) -> None:
 async def test_new_visitors_are_accepted_near_the_file_limit(first: bytes, store_url: str) -> None:
     """Whatever the idle ones did: nothing, a request, or a part of a head; on either path."""
     complete = first in (GET, POST)
-    async with running_stage(answering(OK), store_url=store_url, fast_path=True) as stage:
+    async with running_stage(responding(OK), store_url=store_url, fast_path=True) as stage:
         idle = []
         for _ in range(3 * _MORE_FILES // 2):
             idle.append(await stage.connect())

@@ -10,14 +10,14 @@ import pytest
 from tests.conformance.gate_pair import Stage, running_stage
 from tests.conformance.request_cases import OK, STATUS
 from tests.conformance.tls_stage import Tls
-from tests.integration.proxy.forwarding import Wire, answering
+from tests.integration.proxy.forwarding import Wire, responding
 
 
 @pytest.fixture
 async def stage(tls: Tls, store_url: str) -> AsyncIterator[Stage]:
     """A gate with TLS, and clients without it."""
     async with running_stage(
-        answering(OK), store_url=store_url, fast_path=True, toml=tls.toml
+        responding(OK), store_url=store_url, fast_path=True, toml=tls.toml
     ) as stage:
         yield stage
 

@@ -9,7 +9,7 @@ import pytest
 
 from gatekeeper.proxy.head_reader import MAX_HEAD_BYTES
 from tests.conformance.gate_pair import COOKIE, Stage, StageOpener
-from tests.integration.proxy.forwarding import OK, Message, answering, get
+from tests.integration.proxy.forwarding import OK, Message, get, responding
 from tests.integration.proxy.test_malformed_requests import REFUSED
 
 _ACCEPT_HTML = "Accept: text/html,application/xhtml+xml\r\nAccept-Language: de\r\n"
@@ -142,7 +142,7 @@ async def test_chunk_that_is_malformed_after_the_response_is_no_error(
     log_records: list[logging.LogRecord], open_stage: StageOpener
 ) -> None:
     """An endpoint does not read the body; nothing is logged of what the client sends then."""
-    async with open_stage(answering(OK)) as stage:
+    async with open_stage(responding(OK)) as stage:
         wire = await stage.connect()
         wire.send(get("/.gatekeeper/enqueue", _CHUNKED, method="POST"))
         assert (await wire.message()).status == 201
@@ -174,12 +174,12 @@ async def test_empty_host_is_an_unknown_host(spelling: bytes, open_stage: StageO
     missing Host is 400 in HTTP/1.1."""
     empty = b"GET / HTTP/1.1\r\n" + spelling + b"\r\n\r\n"
     missing = b"GET / HTTP/1.1\r\nX: y\r\n\r\n"
-    async with open_stage(answering(OK)) as stage:
+    async with open_stage(responding(OK)) as stage:
         for request, statuses in ((empty, {200, 503}), (missing, {400})):
             wire = await stage.connect()
             wire.send(request)
             assert (await wire.message()).status in statuses
-    async with open_stage(answering(OK), room='host = "shop.example"') as stage:
+    async with open_stage(responding(OK), room='host = "shop.example"') as stage:
         for request, status in ((empty, 421), (missing, 400)):
             wire = await stage.connect()
             wire.send(request)

@@ -10,7 +10,7 @@ from gatekeeper.proxy.head_reader import MAX_HEAD_BYTES
 from tests.conformance.gate_pair import Stage, StageOpener, received, visitor_request
 from tests.conformance.request_cases import GET, OK, POST, STATUS
 from tests.conformance.tls_stage import Tls
-from tests.integration.proxy.forwarding import Origin, Script, Wire, answering, until
+from tests.integration.proxy.forwarding import Origin, Script, Wire, responding, until
 
 
 def head_of_size(size: int, *, line: bytes = b"GET /") -> bytes:
@@ -158,7 +158,7 @@ async def test_slow_response_does_not_count_as_slow_head(
 async def test_limits_hold_under_tls(
     brief_heads: float, tls: Tls, monkeypatch: pytest.MonkeyPatch, open_stage: StageOpener
 ) -> None:
-    async with open_stage(answering(OK), toml=tls.toml, tls=tls.client) as stage:
+    async with open_stage(responding(OK), toml=tls.toml, tls=tls.client) as stage:
         await refused_slow_head(stage, STATUS, limit_s=brief_heads, after=b"")
         limit_heads(monkeypatch, 15)  # the next head is long, and none of it is late
         wire = await stage.connect()

@@ -16,7 +16,7 @@ from gatekeeper.proxy.fastpath import plain_listener
 from gatekeeper.proxy.fastpath.client_connection import ClientConnection
 from gatekeeper.proxy.fastpath.single_exchange import SingleExchange
 from tests.conformance.gate_pair import Stage, running_stage, visitor_request
-from tests.integration.proxy.forwarding import Origin, Script, Wire, answering, until
+from tests.integration.proxy.forwarding import Origin, Script, Wire, responding, until
 
 REQUEST = visitor_request(b"GET /", b"Connection: close")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -323,7 +323,7 @@ async def test_listener_accepts_itself_while_most_clients_close(store_url: str) 
     """Three quarters of a sample; the event loop accepts again from half on."""
     sample = plain_listener._SAMPLE
     kept = visitor_request(b"GET /")
-    async with running_stage(answering(OK), store_url=store_url, fast_path=True) as stage:
+    async with running_stage(responding(OK), store_url=store_url, fast_path=True) as stage:
         await ask(stage, REQUEST, sample // 2)
         await ask(stage, kept, sample // 2)
         assert not accepts_itself(stage)
@@ -347,7 +347,7 @@ async def test_listener_goes_on_itself_without_a_file_for_the_loop(
         raise OSError(errno.EMFILE, "no file is left")
 
     kept = visitor_request(b"GET /")
-    async with running_stage(answering(OK), store_url=store_url, fast_path=True) as stage:
+    async with running_stage(responding(OK), store_url=store_url, fast_path=True) as stage:
         listener_of(stage).accept_itself()
         monkeypatch.setattr("gatekeeper.proxy.fastpath.plain_listener.os.dup", no_file)
         await ask(stage, kept, 2 * plain_listener._SAMPLE)

@@ -12,7 +12,7 @@ from gatekeeper.proxy.fastpath import client_connection, deadlines
 from tests.conformance.gate_pair import Stage, StageOpener
 from tests.conformance.request_cases import STATUS
 from tests.conformance.tls_stage import Tls
-from tests.integration.proxy.forwarding import OK, answering, until
+from tests.integration.proxy.forwarding import OK, responding, until
 
 LIMIT_S = 0.5
 PAGE = b"GET / HTTP/1.1\r\nHost: shop.example\r\nAccept: text/html\r\nCookie: a=b\r\n\r\n"
@@ -41,7 +41,7 @@ async def test_client_that_reads_no_own_response_is_reset(
 ) -> None:
     """Pipelined requests, until the gate takes no more of them."""
     async with open_stage(
-        answering(OK),
+        responding(OK),
         toml=NO_ADMISSION,
         origin_toml='read_timeout = "500ms"',
     ) as stage:
@@ -65,7 +65,7 @@ async def test_client_that_reads_no_own_response_over_tls_is_reset(
     request_: bytes, tls: Tls, open_stage: StageOpener
 ) -> None:
     async with open_stage(
-        answering(OK),
+        responding(OK),
         toml=tls.toml + NO_ADMISSION,
         origin_toml='read_timeout = "500ms"',
         tls=tls.client,
@@ -83,7 +83,7 @@ async def test_client_that_reads_no_own_response_over_tls_is_reset(
 async def test_slow_reader_of_own_responses_is_kept(
     request_: bytes, open_stage: StageOpener
 ) -> None:
-    async with open_stage(answering(OK), toml=NO_ADMISSION) as stage:
+    async with open_stage(responding(OK), toml=NO_ADMISSION) as stage:
         client = connect(stage)
         loop = asyncio.get_running_loop()
         count = 60

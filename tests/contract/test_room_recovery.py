@@ -43,14 +43,14 @@ async def test_newest_known_state_is_written_back_in_any_order(
     newest = known[2]
     assert newest is not None
     await lose_everything(ground)
-    heard: list[RoomState] = []
+    received: list[RoomState] = []
     for at in order:
-        heard.append(await replicas[at].queue.join())
+        received.append(await replicas[at].queue.join())
         best = known[at]
         assert best is not None
-        assert fell(best, heard[-1]) == []
-    assert [fell(one, next_) for one, next_ in pairwise(heard)] == [[], []]
-    state = heard[-1]
+        assert fell(best, received[-1]) == []
+    assert [fell(one, next_) for one, next_ in pairwise(received)] == [[], []]
+    state = received[-1]
     assert state.epoch > newest.epoch
     assert (state.mode, state.rate_per_minute) == (Mode.HOLD, newest.rate_per_minute)
     assert state.message == newest.message == "Doors at noon. – Türen um 12 🎟"

@@ -98,7 +98,7 @@ class VisitorRules(RoomCalls):
                 assert turn_of(held, self.model.order()) % PROVISIONAL_US == turn_us
 
     @rule(at=REPLICAS, count=st.integers(1, 4), ran=st.sampled_from(["before", "after", "never"]))
-    def the_answer_to_newcomers_is_lost(self, at: int, count: int, ran: str) -> None:
+    def the_reply_to_newcomers_is_lost(self, at: int, count: int, ran: str) -> None:
         """The replica stamps them, they return the ticket and the replica polls for them; whether
         the call has run it cannot know."""
         names = [VisitorId(f"v{self.arrived + number:04}") for number in range(count)]

@@ -38,7 +38,7 @@ class _OriginConnection(asyncio.Protocol):
         self._buffer += data
         while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
             head, self._buffer = self._buffer[:end], self._buffer[end + 4 :]
-            self._transport.write(_answer(head.split(b" ", 2)[1]))
+            self._transport.write(_response(head.split(b" ", 2)[1]))
 
 
 def body_of(path: bytes) -> bytes:
@@ -46,7 +46,7 @@ def body_of(path: bytes) -> bytes:
     return (nonce + b" ") * int(count)
 
 
-def _answer(path: bytes) -> bytes:
+def _response(path: bytes) -> bytes:
     body = body_of(path)
     if int(path.rpartition(b"/")[2]) % 2 == 0:
         return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)

@@ -120,8 +120,8 @@ async def under_load(visitor: Visitor) -> AsyncIterator[list[int]]:
             tasks.create_task(send(connection), name=f"load on {connection}")
         await eventually(lambda: len(statuses) >= 4)
         yield statuses
-        answered = len(statuses)
-        await eventually(lambda: len(statuses) >= answered + 4)
+        before = len(statuses)
+        await eventually(lambda: len(statuses) >= before + 4)
         is_over.set()
 
 

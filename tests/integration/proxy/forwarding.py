@@ -103,14 +103,14 @@ class Wire:
     async def message(self, *, bodiless: bool = False) -> Message:
         """A request or response with framing; without it, the body is all until the close."""
         message = await self.head()
-        is_answer = message.head.startswith(b"HTTP/")
-        if bodiless or (is_answer and message.status in {204, 304}):
+        is_response = message.head.startswith(b"HTTP/")
+        if bodiless or (is_response and message.status in {204, 304}):
             return message
         if message.one("Transfer-Encoding") == b"chunked":
             await self._chunks(message)
         elif (length := message.one("Content-Length")) is not None:
             message.body = message.raw_body = await self.exactly(int(length))
-        elif is_answer:
+        elif is_response:
             message.body = message.raw_body = await self.rest()
         return message
 
@@ -171,7 +171,7 @@ class Origin:
         return request
 
 
-def answering(*answers: bytes) -> Callable[[Origin], Script]:
+def responding(*responses: bytes) -> Callable[[Origin], Script]:
     """A script that responds to each request of a connection, and repeats the last response."""
 
     def script_of(origin: Origin) -> Script:
@@ -179,7 +179,7 @@ def answering(*answers: bytes) -> Callable[[Origin], Script]:
             turn = 0
             while True:
                 await origin.request(wire)
-                wire.send(answers[min(turn, len(answers) - 1)])
+                wire.send(responses[min(turn, len(responses) - 1)])
                 turn += 1
 
         return script
@@ -187,14 +187,14 @@ def answering(*answers: bytes) -> Callable[[Origin], Script]:
     return script_of
 
 
-def answering_once(answer: bytes, *, stays: bool = False) -> Callable[[Origin], Script]:
+def responding_once(response: bytes, *, stays: bool = False) -> Callable[[Origin], Script]:
     """A script that responds to one request of a connection with these bytes, and closes it; with
     `stays` not before the gate does."""
 
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
-            wire.send(answer)
+            wire.send(response)
             if stays:
                 await wire.gone()
 

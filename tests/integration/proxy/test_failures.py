@@ -15,11 +15,11 @@ from tests.integration.proxy.forwarding import (
     Origin,
     Script,
     Wire,
-    answering,
-    answering_once,
     get,
     post,
     proxying,
+    responding,
+    responding_once,
     running_gate,
 )
 from tests.ports import closed_port
@@ -114,7 +114,7 @@ async def test_origin_that_keeps_sending_may_exceed_timeout() -> None:
 
 @pytest.mark.simulated_time
 async def test_slow_upload_is_not_origin_silence() -> None:
-    async with proxying(answering(OK), read_timeout="200ms") as (_, gate):
+    async with proxying(responding(OK), read_timeout="200ms") as (_, gate):
         wire = await gate.connect()
         wire.send(get("/", "Content-Length: 8", method="POST"))
         for _ in range(8):
@@ -126,7 +126,7 @@ async def test_slow_upload_is_not_origin_silence() -> None:
 
 @pytest.mark.simulated_time
 async def test_stopped_upload_is_408() -> None:
-    async with proxying(answering(OK), read_timeout="100ms") as (origin, gate):
+    async with proxying(responding(OK), read_timeout="100ms") as (origin, gate):
         assert (await gate.ask(get("/", "Content-Length: 8", method="POST"))).status == 408
     assert origin.requests == []
 
@@ -166,7 +166,7 @@ CUT = {
 @pytest.mark.parametrize("what", CUT)
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 async def test_cut_response_never_looks_complete(what: str, version: str) -> None:
-    async with proxying(answering_once(CUT[what])) as (_, gate):
+    async with proxying(responding_once(CUT[what])) as (_, gate):
         wire = await gate.connect()
         wire.send(get(version=version))
         with pytest.raises(ConnectionError):
@@ -216,7 +216,7 @@ CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     ],
 )
 async def test_malformed_chunks_with_head_are_error(chunks: bytes) -> None:
-    async with proxying(answering(CHUNKED_HEAD + chunks)) as (_, gate):
+    async with proxying(responding(CHUNKED_HEAD + chunks)) as (_, gate):
         assert (await gate.ask(get())).status == 502
     failed_with(gate, OriginProtocolError)
 
@@ -270,7 +270,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("what", MALFORMED)
 async def test_malformed_response_is_error_and_closes_connection(what: str) -> None:
-    async with proxying(answering(MALFORMED[what])) as (origin, gate):
+    async with proxying(responding(MALFORMED[what])) as (origin, gate):
         assert (await gate.ask(get())).status == 502
         assert (await gate.ask(get())).status == 502
     failed_with(gate, OriginProtocolError)
@@ -280,14 +280,14 @@ async def test_malformed_response_is_error_and_closes_connection(what: str) -> N
 async def test_identity_coding_is_ignored() -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nall"
 
-    async with proxying(answering_once(head)) as (_, gate):
+    async with proxying(responding_once(head)) as (_, gate):
         assert (await gate.ask(get())).body == b"all"
 
 
 async def test_head_of_maximum_size_is_forwarded() -> None:
     filling = b"".join(b"X-%04d: %b\r\n" % (turn, b"a" * 90) for turn in range(600))
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + filling + b"\r\n"
-    async with proxying(answering(head)) as (_, gate):
+    async with proxying(responding(head)) as (_, gate):
         assert (await gate.ask(get())).head == head
 
 
@@ -298,7 +298,7 @@ async def test_on_head_error_is_raised_before_response() -> None:
     def on_head(_: ResponseHead) -> tuple[tuple[bytes, bytes], ...]:
         raise OtherError("odd")
 
-    async with proxying(answering(OK)) as (_, gate):
+    async with proxying(responding(OK)) as (_, gate):
         gate.on_head = on_head
         assert (await gate.ask(post(b"x"))).status == 502
     assert isinstance(gate.errors[0], OtherError)

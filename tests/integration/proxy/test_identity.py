@@ -4,9 +4,9 @@ import pytest
 
 from tests.integration.proxy.forwarding import (
     Message,
-    answering,
     get,
     proxying,
+    responding,
 )
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -15,7 +15,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 async def seen_by_the_origin(
     *fields: str, trusted: tuple[str, ...] = (), preserve_host: bool = True
 ) -> Message:
-    async with proxying(answering(OK), preserve_host=preserve_host) as (server, gate):
+    async with proxying(responding(OK), preserve_host=preserve_host) as (server, gate):
         gate.trusted = trusted
         assert (await gate.ask(get("/", *fields))).status == 200
     return server.requests[0]
@@ -161,7 +161,7 @@ async def test_hop_by_hop_request_fields_are_removed() -> None:
 
 async def test_connection_cannot_remove_gate_or_framing_fields() -> None:
     fields = "Host, Content-Length, X-Gatekeeper-Visitor, X-Gatekeeper-Room, X-Forwarded-For"
-    async with proxying(answering(OK)) as (origin, gate):
+    async with proxying(responding(OK)) as (origin, gate):
         request = get("/", f"Connection: {fields}", "Content-Length: 5", method="POST") + b"hello"
         assert (await gate.ask(request)).status == 200
     seen = origin.requests[0]
@@ -178,6 +178,6 @@ async def test_hop_by_hop_response_fields_are_removed() -> None:
         b"Keep-Alive: timeout=5\r\nProxy-Connection: x\r\nUpgrade: h2\r\nX-Kept: 1\r\n"
         b"Content-Length: 0\r\n\r\n"
     )
-    async with proxying(answering(head)) as (_, gate):
+    async with proxying(responding(head)) as (_, gate):
         response = await gate.ask(get())
     assert response.head == b"HTTP/1.1 200 OK\r\nX-Kept: 1\r\nContent-Length: 0\r\n\r\n"

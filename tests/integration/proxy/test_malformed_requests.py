@@ -6,9 +6,9 @@ from tests.integration.proxy.forwarding import (
     Origin,
     Script,
     Wire,
-    answering,
     get,
     proxying,
+    responding,
 )
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -101,7 +101,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("what", REFUSED)
 async def test_malformed_request_is_rejected_and_not_forwarded(what: str) -> None:
-    async with proxying(answering(OK)) as (origin, gate):
+    async with proxying(responding(OK)) as (origin, gate):
         wire = await gate.connect()
         wire.send(REFUSED[what])
         response = await wire.message()
@@ -112,7 +112,7 @@ async def test_malformed_request_is_rejected_and_not_forwarded(what: str) -> Non
 
 
 async def test_expectation_other_than_continue_is_417() -> None:
-    async with proxying(answering(OK)) as (origin, gate):
+    async with proxying(responding(OK)) as (origin, gate):
         assert (await gate.ask(get("/", "Expect: miracles"))).status == 417
     assert origin.requests == []
 

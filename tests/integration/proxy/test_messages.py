@@ -10,11 +10,11 @@ from tests.integration.proxy.forwarding import (
     Origin,
     Script,
     Wire,
-    answering,
-    answering_once,
     get,
     post,
     proxying,
+    responding,
+    responding_once,
 )
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
@@ -27,7 +27,7 @@ CHUNKED_POST = get("/", "Transfer-Encoding: chunked", method="POST")
 
 @pytest.mark.parametrize("method", METHODS + EXTENSION_METHODS)
 async def test_every_method_is_forwarded(method: str) -> None:
-    async with proxying(answering(OK)) as (origin, gate):
+    async with proxying(responding(OK)) as (origin, gate):
         response = await gate.ask(get("/x", method=method), bodiless=method == "HEAD")
     assert response.status == 200
     assert origin.requests[0].first_line == f"{method} /x HTTP/1.1".encode()
@@ -52,14 +52,14 @@ async def test_every_method_is_forwarded(method: str) -> None:
 async def test_max_forwards_is_decremented(method: str, value: str, seen: bytes) -> None:
     """RFC 9110 section 7.6.2. What is no number stays as it is."""
     request = get("/x", "Max-Forwards: MARK", method=method)
-    async with proxying(answering(OK)) as (origin, gate):
+    async with proxying(responding(OK)) as (origin, gate):
         await gate.ask(request.replace(b"MARK", value.encode("latin-1")))
     assert origin.requests[0].one("Max-Forwards") == seen
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "options", "TRACK"])
 async def test_max_forwards_of_another_method_is_kept(method: str) -> None:
-    async with proxying(answering(OK)) as (origin, gate):
+    async with proxying(responding(OK)) as (origin, gate):
         await gate.ask(get("/x", "Max-Forwards: 5", method=method))
     assert origin.requests[0].one("Max-Forwards") == b"5"
 
@@ -80,7 +80,7 @@ async def test_max_forwards_of_another_method_is_kept(method: str) -> None:
 )
 async def test_target_is_forwarded_byte_for_byte(target: str) -> None:
     request = get().replace(b"GET /", b"GET " + target.encode())
-    async with proxying(answering(OK)) as (origin, gate):
+    async with proxying(responding(OK)) as (origin, gate):
         await gate.ask(request)
     assert origin.requests[0].first_line == b"GET %b HTTP/1.1" % target.encode()
 
@@ -99,13 +99,13 @@ async def test_target_is_forwarded_byte_for_byte(target: str) -> None:
 async def test_absolute_target_is_forwarded_in_origin_form(
     target: str, method: str, seen: str
 ) -> None:
-    async with proxying(answering(OK)) as (origin, gate):
+    async with proxying(responding(OK)) as (origin, gate):
         await gate.ask(get(target, method=method))
     assert origin.requests[0].first_line == f"{method} {seen} HTTP/1.1".encode()
 
 
 async def test_body_of_known_length_is_forwarded() -> None:
-    async with proxying(answering(OK)) as (origin, gate):
+    async with proxying(responding(OK)) as (origin, gate):
         response = await gate.ask(post(b"a=1&b=2"))
     assert response.body == b"ok"
     assert origin.requests[0].one("Content-Length") == b"7"
@@ -113,7 +113,7 @@ async def test_body_of_known_length_is_forwarded() -> None:
 
 
 async def test_compressed_body_is_forwarded_unchanged() -> None:
-    async with proxying(answering(OK)) as (origin, gate):
+    async with proxying(responding(OK)) as (origin, gate):
         await gate.ask(post(b"\x1f\x8bnot gzip at all", "Content-Encoding: gzip"))
     assert origin.requests[0].body == b"\x1f\x8bnot gzip at all"
     assert origin.requests[0].one("Content-Encoding") == b"gzip"
@@ -123,7 +123,7 @@ async def test_compressed_body_is_forwarded_unchanged() -> None:
     "body", [b"0\r\n\r\n", b"3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\nX-T: 1\r\n\r\n"]
 )
 async def test_chunked_body_is_forwarded_chunked(body: bytes) -> None:
-    async with proxying(answering(OK)) as (origin, gate):
+    async with proxying(responding(OK)) as (origin, gate):
         await gate.ask(CHUNKED_POST + body)
     assert origin.requests[0].one("Transfer-Encoding") == b"chunked"
     assert origin.requests[0].one("Content-Length") is None
@@ -157,14 +157,14 @@ async def test_response_keeps_exactly_its_own_fields() -> None:
         b"content-TYPE:text/plain\r\nX-Odd:  spaced \xff \r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n"
         b"Content-Length: 0\r\n\r\n"
     )
-    async with proxying(answering(head)) as (_, gate):
+    async with proxying(responding(head)) as (_, gate):
         response = await gate.ask(get())
     assert response.head == head
 
 
 async def test_response_without_reason_is_forwarded() -> None:
-    origin_answer = b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n"
-    async with proxying(answering(origin_answer)) as (_, gate):
+    origin_response = b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n"
+    async with proxying(responding(origin_response)) as (_, gate):
         response = await gate.ask(get())
     assert response.first_line == b"HTTP/1.1 200 "
 
@@ -172,7 +172,7 @@ async def test_response_without_reason_is_forwarded() -> None:
 @pytest.mark.parametrize("framing", ["Content-Length: 1234", "Transfer-Encoding: chunked"])
 async def test_head_response_never_has_body(framing: str) -> None:
     head = f"HTTP/1.1 200 OK\r\n{framing}\r\n\r\n".encode()
-    async with proxying(answering(head, OK)) as (origin, gate):
+    async with proxying(responding(head, OK)) as (origin, gate):
         wire = await gate.connect()
         wire.send(get(method="HEAD"))
         response = await wire.message(bodiless=True)
@@ -192,7 +192,7 @@ async def test_head_response_never_has_body(framing: str) -> None:
     ],
 )
 async def test_204_and_304_never_have_body(head: bytes) -> None:
-    async with proxying(answering(head, OK)) as (origin, gate):
+    async with proxying(responding(head, OK)) as (origin, gate):
         wire = await gate.connect()
         wire.send(get())
         assert (await wire.message()).head == head
@@ -204,7 +204,7 @@ async def test_204_and_304_never_have_body(head: bytes) -> None:
 
 async def test_204_loses_content_length() -> None:
     head = b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"
-    async with proxying(answering(head)) as (_, gate):
+    async with proxying(responding(head)) as (_, gate):
         assert (await gate.ask(get())).head == b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
@@ -213,7 +213,7 @@ async def test_range_is_forwarded_both_ways() -> None:
         b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 2-4/10\r\n"
         b"Content-Length: 3\r\n\r\ncde"
     )
-    async with proxying(answering(part)) as (origin, gate):
+    async with proxying(responding(part)) as (origin, gate):
         response = await gate.ask(get("/", "Range: bytes=2-4"))
     assert origin.requests[0].one("Range") == b"bytes=2-4"
     assert (response.status, response.body) == (206, b"cde")
@@ -222,10 +222,10 @@ async def test_range_is_forwarded_both_ways() -> None:
 
 async def test_chunks_and_trailers_are_relayed_unchanged() -> None:
     chunks = b'3;a="b"\r\nabc\r\n00A\r\n0123456789\r\n0;last\r\nX-Sum: 1\r\nX-More: 2\r\n\r\n'
-    origin_answer = (
+    origin_response = (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\nTrailer: X-Sum, X-More\r\n\r\n" + chunks
     )
-    async with proxying(answering(origin_answer)) as (origin, gate):
+    async with proxying(responding(origin_response)) as (origin, gate):
         wire = await gate.connect()
         for _ in range(2):
             wire.send(get("/", "TE: trailers, deflate;q=0.5", "Connection: TE"))
@@ -239,7 +239,7 @@ async def test_chunks_and_trailers_are_relayed_unchanged() -> None:
 
 
 async def test_close_delimited_response_is_sent_chunked() -> None:
-    async with proxying(answering_once(b"HTTP/1.1 200 OK\r\n\r\nall there is")) as (origin, gate):
+    async with proxying(responding_once(b"HTTP/1.1 200 OK\r\n\r\nall there is")) as (origin, gate):
         wire = await gate.connect()
         for _ in range(2):
             wire.send(get())
@@ -251,11 +251,11 @@ async def test_close_delimited_response_is_sent_chunked() -> None:
 
 
 async def test_http10_client_receives_decoded_chunks() -> None:
-    origin_answer = (
+    origin_response = (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n"
         b"3\r\nabc\r\n2\r\nde\r\n0\r\nX: 1\r\n\r\n"
     )
-    async with proxying(answering(origin_answer)) as (origin, gate):
+    async with proxying(responding(origin_response)) as (origin, gate):
         response = await gate.ask(get("/", "Connection: keep-alive", "TE: trailers", version="1.0"))
     assert response.body == b"abcde"
     assert response.one("Connection") == b"close"
@@ -265,7 +265,7 @@ async def test_http10_client_receives_decoded_chunks() -> None:
 
 
 async def test_http10_client_with_keep_alive_keeps_connection() -> None:
-    async with proxying(answering(OK)) as (_, gate):
+    async with proxying(responding(OK)) as (_, gate):
         wire = await gate.connect()
         for _ in range(2):
             wire.send(get("/", "Connection: keep-alive", version="1.0"))
@@ -279,14 +279,14 @@ async def test_http10_client_with_keep_alive_keeps_connection() -> None:
 
 
 async def test_http10_client_without_host_is_forwarded() -> None:
-    async with proxying(answering(OK)) as (origin, gate):
+    async with proxying(responding(OK)) as (origin, gate):
         await gate.ask(b"GET / HTTP/1.0\r\n\r\n")
     assert origin.requests[0].one("Host") == f"127.0.0.1:{origin.port}".encode()
     assert origin.requests[0].one("X-Forwarded-Host") is None
 
 
 async def test_client_that_requests_close_is_closed() -> None:
-    async with proxying(answering(OK)) as (origin, gate):
+    async with proxying(responding(OK)) as (origin, gate):
         wire = await gate.connect()
         wire.send(get("/", "Connection: close"))
         response = await wire.message()
@@ -317,7 +317,7 @@ async def test_pipelined_requests_receive_responses_in_order() -> None:
 @pytest.mark.parametrize("interim", ["100 Continue", "103 Early Hints"])
 async def test_interim_responses_reach_http11_clients_only(interim: str) -> None:
     hint = f"HTTP/1.1 {interim}\r\nLink: </a.css>\r\nConnection: x\r\nX: 1\r\n\r\n".encode()
-    async with proxying(answering(hint + hint + OK)) as (_, gate):
+    async with proxying(responding(hint + hint + OK)) as (_, gate):
         wire = await gate.connect()
         wire.send(get())
         for _ in range(2):
@@ -387,12 +387,12 @@ async def test_gate_fields_are_added_and_command_removed() -> None:
         received_.append((response.status, response.command))
         return ((b"Set-Cookie", b"gatekeeper=new"), (b"X-Late", b"2"))
 
-    origin_answer = (
+    origin_response = (
         b"HTTP/1.1 103 Early Hints\r\n\r\n"
         b"HTTP/1.1 201 Created\r\nGatekeeper-Command: revoke\r\nContent-Length: 0\r\n\r\n"
     )
     began_s = perf_counter()
-    async with proxying(answering(origin_answer)) as (_, gate):
+    async with proxying(responding(origin_response)) as (_, gate):
         gate.on_head = on_head
         wire = await gate.connect()
         wire.send(get())

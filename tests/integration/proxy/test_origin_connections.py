@@ -13,10 +13,10 @@ from tests.integration.proxy.forwarding import (
     Origin,
     Script,
     Wire,
-    answering,
     get,
     post,
     proxying,
+    responding,
     until,
 )
 
@@ -27,7 +27,7 @@ async def asked_in_turn(gate: Gate, *requests: bytes) -> list[int]:
 
 
 async def test_requests_of_one_client_reuse_one_connection() -> None:
-    async with proxying(answering(OK)) as (origin, gate):
+    async with proxying(responding(OK)) as (origin, gate):
         wire = await gate.connect()
         for turn in range(100):
             wire.send(get(f"/{turn}"))
@@ -38,7 +38,7 @@ async def test_requests_of_one_client_reuse_one_connection() -> None:
 
 
 async def test_consecutive_clients_reuse_one_connection() -> None:
-    async with proxying(answering(OK)) as (origin, gate):
+    async with proxying(responding(OK)) as (origin, gate):
         assert await asked_in_turn(gate, *[get()] * 100) == [200] * 100
     assert origin.connections == 1
 
@@ -99,14 +99,14 @@ async def test_pool_keeps_at_most_max_idle_connections() -> None:
     ],
 )
 async def test_connection_announced_to_close_is_not_reused(response: bytes) -> None:
-    async with proxying(answering(response)) as (origin, gate):
+    async with proxying(responding(response)) as (origin, gate):
         assert await asked_in_turn(gate, get(), get()) == [200, 200]
     assert origin.connections == 2
 
 
 async def test_origin_close_keeps_client_connection() -> None:
     closing = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
-    async with proxying(answering(closing)) as (origin, gate):
+    async with proxying(responding(closing)) as (origin, gate):
         wire = await gate.connect()
         for _ in range(3):
             wire.send(get())
@@ -126,7 +126,7 @@ SURPLUS = {
 
 @pytest.mark.parametrize("what", SURPLUS)
 async def test_bytes_after_response_reach_no_client(what: str) -> None:
-    async with proxying(answering(SURPLUS[what], OK)) as (origin, gate):
+    async with proxying(responding(SURPLUS[what], OK)) as (origin, gate):
         wire = await gate.connect()
         for _ in range(3):
             wire.send(get())
@@ -139,7 +139,7 @@ async def test_bytes_after_response_reach_no_client(what: str) -> None:
 
 
 async def test_body_after_head_response_reaches_no_client() -> None:
-    async with proxying(answering(OK)) as (origin, gate):
+    async with proxying(responding(OK)) as (origin, gate):
         wire = await gate.connect()
         wire.send(get(method="HEAD"))
         await wire.message(bodiless=True)
@@ -157,19 +157,19 @@ async def test_unsolicited_response_closes_connection(monkeypatch: pytest.Monkey
             await origin.request(wire)
             wire.send(OK)
             if origin.connections == 1:
-                await answered.wait()
+                await is_received.wait()
                 wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
             await wire.gone()
             dropped.set()
 
         return script
 
-    answered, dropped = asyncio.Event(), asyncio.Event()
+    is_received, dropped = asyncio.Event(), asyncio.Event()
     async with proxying(script_of) as (origin, gate):
         wire = await gate.connect()
         wire.send(get())
         assert (await wire.message()).body == b"ok"
-        answered.set()
+        is_received.set()
         async with asyncio.timeout(PATIENCE_S):
             await dropped.wait()
         wire.send(get())
@@ -247,13 +247,13 @@ async def test_request_with_begun_response_is_not_repeated() -> None:
 
 async def test_idle_origin_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "MAX_IDLE_S", 0.05)
-    async with proxying(answering(OK)) as (origin, gate):
+    async with proxying(responding(OK)) as (origin, gate):
         assert await asked_in_turn(gate, get()) == [200]
         await until(lambda: origin.wires[0].reader.at_eof())
 
 
 async def test_closing_forwarder_closes_idle_connections() -> None:
-    async with proxying(answering(OK)) as (origin, gate):
+    async with proxying(responding(OK)) as (origin, gate):
         assert await asked_in_turn(gate, get()) == [200]
         await gate.forwarder.close()
         await until(lambda: origin.wires[0].reader.at_eof())

@@ -17,8 +17,8 @@ from tests.integration.proxy.forwarding import (
     Origin,
     Script,
     Wire,
-    answering,
     get,
+    responding,
     running_gate,
     running_origin,
 )
@@ -48,7 +48,7 @@ async def test_origin_with_trusted_certificate_is_reached(
     names: list[str | None] = []
     context = server_context(authority, "localhost")
     context.sni_callback = lambda _socket, name, _context: names.append(name)
-    async with running_origin(answering(OK), tls=context) as origin:
+    async with running_origin(responding(OK), tls=context) as origin:
         url = f"https://localhost:{origin.port}"
         async with running_gate(url, tls_ca=tls_ca) as gate:
             wire = await gate.connect()
@@ -64,7 +64,7 @@ async def test_origin_with_trusted_certificate_is_reached(
 async def test_origin_at_address_is_verified_by_address(authority: trustme.CA, tls_ca: str) -> None:
     context = server_context(authority, "127.0.0.1")
     async with (
-        running_origin(answering(OK), tls=context) as origin,
+        running_origin(responding(OK), tls=context) as origin,
         running_gate(origin.url, tls_ca=tls_ca) as gate,
     ):
         assert (await gate.ask(get())).body == b"ok"
@@ -76,7 +76,7 @@ async def test_origin_with_wrong_certificate_is_unreachable(
 ) -> None:
     name = "elsewhere.example" if trusted else "127.0.0.1"
     async with (
-        running_origin(answering(OK), tls=server_context(authority, name)) as origin,
+        running_origin(responding(OK), tls=server_context(authority, name)) as origin,
         running_gate(origin.url, tls_ca=tls_ca if trusted else "") as gate,
     ):
         assert (await gate.ask(get())).status == 502
@@ -105,7 +105,7 @@ async def test_large_body_is_forwarded_over_tls(authority: trustme.CA, tls_ca: s
     response = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     context = server_context(authority, "127.0.0.1")
     async with (
-        running_origin(answering(response), tls=context) as origin,
+        running_origin(responding(response), tls=context) as origin,
         running_gate(origin.url, tls_ca=tls_ca) as gate,
     ):
         assert (await gate.ask(get())).body == body

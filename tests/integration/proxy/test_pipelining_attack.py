@@ -15,7 +15,7 @@ from gatekeeper.proxy import own_response
 from gatekeeper.proxy.fastpath import client_connection, deadlines
 from gatekeeper.proxy.plain_head import MAX_PLAIN_BYTES
 from tests.conformance.gate_pair import Stage, running_stage, visitor_request
-from tests.integration.proxy.forwarding import OK, answering
+from tests.integration.proxy.forwarding import OK, responding
 
 LIMIT_S = 0.5
 ATTACK_S = 2.0
@@ -79,7 +79,7 @@ async def test_endless_requests_delay_no_other_client_and_end(
     for module in (worker, own_response, client_connection, deadlines):
         monkeypatch.setattr(module, "WRITE_TIMEOUT_S", LIMIT_S)
     async with running_stage(
-        answering(OK), store_url=store_url, fast_path=True, origin_toml='read_timeout = "500ms"'
+        responding(OK), store_url=store_url, fast_path=True, origin_toml='read_timeout = "500ms"'
     ) as stage:
         for listener in stage.worker._listeners[0].sockets:  # its connections inherit this
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)

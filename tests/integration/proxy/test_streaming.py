@@ -14,10 +14,10 @@ from tests.integration.proxy.forwarding import (
     Origin,
     Script,
     Wire,
-    answering,
-    answering_once,
     get,
     proxying,
+    responding,
+    responding_once,
     running_gate,
     running_origin,
     stuck_at,
@@ -173,7 +173,7 @@ async def test_origin_that_does_not_read_pauses_client() -> None:
 async def test_client_that_pipelines_without_reading_is_paused() -> None:
     body = b"x" * (MIB // 4)
     response = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-    async with proxying(answering(response)) as (origin, gate):
+    async with proxying(responding(response)) as (origin, gate):
         wire = await gate.connect()
         wire.send(get() * 256)
         assert await stuck_at(lambda: len(origin.requests)) < 256
@@ -331,7 +331,7 @@ async def test_client_that_stops_reading_is_aborted() -> None:
 
 async def test_response_cut_by_shutdown_looks_incomplete() -> None:
     async with running_origin(
-        answering_once(b"HTTP/1.1 200 OK\r\n\r\nbeginning", stays=True)
+        responding_once(b"HTTP/1.1 200 OK\r\n\r\nbeginning", stays=True)
     ) as origin:
         async with running_gate(origin.url) as gate:
             wire = await gate.connect()

@@ -14,10 +14,10 @@ from tests.integration.proxy.forwarding import (
     Origin,
     Script,
     Wire,
-    answering,
-    answering_once,
     get,
     proxying,
+    responding,
+    responding_once,
     running_gate,
     stuck_at,
     until,
@@ -187,7 +187,7 @@ async def test_slow_origin_pauses_client_and_receives_all() -> None:
 
 
 async def test_origin_close_ends_client() -> None:
-    async with proxying(answering_once(SWITCH + b"bye")) as (_, gate):
+    async with proxying(responding_once(SWITCH + b"bye")) as (_, gate):
         wire = await gate.connect()
         wire.send(get("/", *ASK))
         await wire.head()
@@ -273,7 +273,7 @@ async def test_idle_tunnel_outlives_read_timeout() -> None:
 @pytest.mark.parametrize("status", [b"200 OK", b"403 Forbidden", b"426 Upgrade Required"])
 async def test_origin_that_does_not_switch_responds_normally(status: bytes) -> None:
     rejection = b"HTTP/1.1 %b\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\nno" % status
-    async with proxying(answering(rejection, OK)) as (origin, gate):
+    async with proxying(responding(rejection, OK)) as (origin, gate):
         wire = await gate.connect()
         wire.send(get("/", *ASK))
         response = await wire.message()
@@ -297,12 +297,12 @@ async def test_origin_that_does_not_switch_responds_normally(status: bytes) -> N
     ids=["h2c", "no Connection", "HTTP/1.0", "PUT", "a body"],
 )
 async def test_other_upgrade_is_not_forwarded(request_: bytes) -> None:
-    async with proxying(answering(OK)) as (origin, gate):
+    async with proxying(responding(OK)) as (origin, gate):
         assert (await gate.ask(request_)).body == b"ok"
     assert origin.requests[0].one("Upgrade") is origin.requests[0].one("Connection") is None
 
 
 async def test_switch_to_other_protocol_is_error() -> None:
-    async with proxying(answering(SWITCH.replace(b"websocket", b"h2c"))) as (_, gate):
+    async with proxying(responding(SWITCH.replace(b"websocket", b"h2c"))) as (_, gate):
         assert (await gate.ask(get("/", *ASK))).status == 502
     assert isinstance(gate.errors[0], OriginProtocolError)

@@ -27,7 +27,7 @@ RULES = Rules.of(RoomConfig(name=SALE, max_active=400))
 WAITING = replace(STATE, queue_length=1204, rate_per_minute=500.0, active=310)
 
 
-def answers(count: int, *, bucket: int = 3) -> tuple[int, ...]:
+def responses(count: int, *, bucket: int = 3) -> tuple[int, ...]:
     return tuple(count if index == bucket else 0 for index in range(ORIGIN))
 
 
@@ -212,15 +212,15 @@ def test_store_that_refuses_a_replica_is_named() -> None:
 
 
 def test_failing_origin_has_share_and_causes() -> None:
-    before = figures("one", origin=answers(1000), failures={"502": 50})
-    one_cause = figures("one", origin=answers(2000), failures={"502": 170})
+    before = figures("one", origin=responses(1000), failures={"502": 50})
+    one_cause = figures("one", origin=responses(2000), failures={"502": 170})
     [first, _] = diagnose(observations(MOVING, before=before, after=one_cause))
     assert first == Finding("bad", "The origin returns 502 for 12% of requests (last minute).")
-    several = figures("one", origin=answers(1950), failures={"502": 60, "unreachable": 50})
+    several = figures("one", origin=responses(1950), failures={"502": 60, "unreachable": 50})
     assert texts(observations(MOVING, before=before, after=several))[0] == (
         "The origin fails 6.0% of requests (last minute): unreachable 50, 502 10."
     )
-    away = figures("one", origin=answers(1000), failures={"502": 50, "unreachable": 40})
+    away = figures("one", origin=responses(1000), failures={"502": 50, "unreachable": 40})
     assert texts(observations(MOVING, before=before, after=away))[0] == (
         "The origin is unreachable for 100% of requests (last minute)."
     )
@@ -228,8 +228,8 @@ def test_failing_origin_has_share_and_causes() -> None:
 
 def test_room_with_a_failing_origin_is_named() -> None:
     def both(*, failing: int, of: int, slow: bool = False) -> Figures:
-        shop = figures("one", origin=answers(10_000)).rooms
-        part = answers(of, bucket=11 if slow else 3)
+        shop = figures("one", origin=responses(10_000)).rooms
+        part = responses(of, bucket=11 if slow else 3)
         other = figures("one", room="other", origin=part, failures={"500": failing}).rooms
         return replace(figures("one"), rooms={**shop, **other})
 
@@ -252,12 +252,12 @@ def test_room_with_a_failing_origin_is_named() -> None:
 
 
 def test_few_failures_are_not_reported() -> None:
-    after = figures("one", origin=answers(10), failures={"500": 2})
+    after = figures("one", origin=responses(10), failures={"500": 2})
     assert len(texts(observations(MOVING, after=after))) == 1
 
 
 def test_slow_origin_is_reported_with_p50() -> None:
-    after = figures("one", origin=answers(10, bucket=11))
+    after = figures("one", origin=responses(10, bucket=11))
     assert texts(observations(MOVING, after=after))[0] == (
         "The origin is slow: p50 is 3.8 s (last minute)."
     )

@@ -69,12 +69,12 @@ def test_clock_set_back_is_followed_at_once(view: ReplicaView, clock: Clock) -> 
 
 
 def test_states_of_others_count_before_the_first_reply(view: ReplicaView, clock: Clock) -> None:
-    heard = replace(STATE, mode=Mode.HOLD)
-    assert view.update_from_replica(heard, sent_at_s=START_S)
-    assert (view.state, view.store_state, view.decisive.phase) == (heard, None, Phase.HELD)
+    received = replace(STATE, mode=Mode.HOLD)
+    assert view.update_from_replica(received, sent_at_s=START_S)
+    assert (view.state, view.store_state, view.decisive.phase) == (received, None, Phase.HELD)
     assert error_s(view, clock) == pytest.approx(0, abs=1e-5)
     clock.now_s = STARTED_S + 1.9
-    assert view.update_from_replica(heard, sent_at_s=START_S + 1)  # 0.9 s late
+    assert view.update_from_replica(received, sent_at_s=START_S + 1)  # 0.9 s late
     assert error_s(view, clock) == pytest.approx(0, abs=0.002)
 
 
@@ -98,8 +98,8 @@ def test_state_of_another_counts_until_the_next_reply(
     view: ReplicaView,
 ) -> None:
     view.update_from_store(STATE)
-    heard = replace(STATE, version=9, watermark_us=300, mode=Mode.HOLD)
-    assert view.update_from_replica(heard, sent_at_s=START_S)
+    received = replace(STATE, version=9, watermark_us=300, mode=Mode.HOLD)
+    assert view.update_from_replica(received, sent_at_s=START_S)
     assert (view.decisive.watermark_us, view.decisive.phase) == (300, Phase.HELD)
     held = view.state
     view.update_from_store(replace(STATE, version=2))
