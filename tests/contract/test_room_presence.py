@@ -1,23 +1,13 @@
 """Present, absent and returning visitors: held on every store."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import astuple, replace
-
 import pytest
 
-from gatekeeper.config.schema import RoomConfig
-from gatekeeper.config.types import RoomName
-from gatekeeper.errors import StoreError
 from gatekeeper.policy.decision import QueuePosition, SlotGrant
 from gatekeeper.policy.phase import Mode
-from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.room.visitor_calls import ArrivalRequest
 from tests.contract.grounds import (
-    EmulatedGround,
     Ground,
     Open,
-    Replica,
     admitted_names,
     arrive,
     crowd,
@@ -29,8 +19,7 @@ from tests.contract.grounds import (
     stay,
 )
 
-ANN, BOB, CAT = (VisitorId(name) for name in ("ann", "bob", "cat"))
-SOON_US = 60_000_000
+ANN = VisitorId("ann")
 
 # Ghosts
 
@@ -132,93 +121,6 @@ async def test_absent_visitors_at_the_end_are_swept_within_a_lap(
     state = await patient.look()
     assert (state.queue_length, state.abandoned_total) == (2400, 100)
     assert await poll(patient, {"v2399": replies["v2399"]}) == {"v2399": replies["v2399"]}
-
-
-async def full_store_with_ghosts(room_name: RoomName) -> tuple[EmulatedGround, Replica]:
-    """1200 visitors whose deadlines are far, and 300 ghosts; every write fails, also that of the
-    time at which a pacer was there. The replica is one that attends."""
-    ground = EmulatedGround(room_name)
-    rules = Rules.of(
-        RoomConfig.model_validate({"name": room_name, "rate": 0, "heartbeat_timeout": "20s"})
-    )
-    replica = Replica(ground, replace(rules, heartbeat_timeout_s=600), name="patient")
-    hasty = Replica(ground, rules, name="hasty")
-    await replica.queue.join(starting=True)
-    await line_up(replica, crowd(1200))
-    await line_up(hasty, crowd(300, prefix="ghost"))
-    await replica.released()
-    ground.rules.is_full = True
-    return ground, replica
-
-
-async def attend_full_store(ground: EmulatedGround, replica: Replica, *, seconds: float) -> None:
-    """A pacer calls every 137 ms, and nothing but time passes meanwhile."""
-    for _ in range(round(seconds / 0.137)):
-        ground.rules.clock_us += 137_000
-        with pytest.raises(StoreError):
-            await replica.released()
-
-
-async def test_absent_visitors_are_swept_in_a_full_store(room_name: RoomName) -> None:
-    ground, replica = await full_store_with_ghosts(room_name)
-    await attend_full_store(ground, replica, seconds=40)
-    assert set((await ground.read())["queue"]) == {*crowd(1200)}
-    ground.rules.is_full = False
-    assert await replica.released() == 0
-    state = await replica.look()
-    assert (state.queue_length, state.replicas) == (1200, 1)
-    ground.rules.clock_us += 3_700_000_000
-    await replica.released()
-    assert (await replica.look()).replicas == 1, "and it does not expire later"
-
-
-@pytest.mark.parametrize("room_for", range(6))
-async def test_store_that_fills_in_a_release_releases_no_more(
-    room_name: RoomName, room_for: int
-) -> None:
-    """From any command of the script on. No more than was granted, and nobody loses the place."""
-    ground = EmulatedGround(room_name)
-    rules = Rules.of(RoomConfig.model_validate({"name": room_name, "rate": 0}))
-    replica = Replica(ground, rules, name="only")
-    await replica.queue.join(starting=True)
-    replies = await line_up(replica, crowd(60))
-    await replica.allow(10)
-    ground.rules.room_for = room_for
-    for _ in range(20):
-        ground.rules.clock_us += 100_000
-        try:
-            await replica.released()
-        except StoreError:
-            continue
-    ground.rules.room_for = None
-    held = (await ground.read()).get("active", {})
-    assert len(held) == (await replica.look()).released_total <= 10
-    await poll(replica, replies)  # those whose release was not counted return
-    await replica.released()
-    assert (await replica.look()).released_total == 10
-    standings = await poll(replica, replies)
-    entered, waiting = set(admitted_names(standings)), (await ground.read())["queue"]
-    assert len(entered) == 10
-    assert entered | waiting.keys() == {*crowd(60)}
-
-
-async def test_pause_in_a_full_store_is_no_absence(room_name: RoomName) -> None:
-    """Nobody could poll in it, and a full store cannot keep its length: no visitor is swept, until
-    it has room again and the deadlines go on."""
-    ground, replica = await full_store_with_ghosts(room_name)
-    await attend_full_store(ground, replica, seconds=5)
-    ground.rules.clock_us += 60_000_000
-    await attend_full_store(ground, replica, seconds=30)
-    assert len((await ground.read())["queue"]) == 1500
-    ground.rules.is_full = False
-    for _ in range(12):
-        await replica.released()
-        ground.rules.clock_us += 1_000_000
-    assert len((await ground.read())["queue"]) == 1500
-    for _ in range(30):
-        await replica.released()
-        ground.rules.clock_us += 1_000_000
-    assert set((await ground.read())["queue"]) == {*crowd(1200)}
 
 
 async def test_unclaimed_slot_is_free_after_claim_timeout(ground: Ground, open_room: Open) -> None:
@@ -375,66 +277,6 @@ async def test_visitor_after_the_claim_window_waits_at_the_head(
         "ann": QueuePosition(replies["ann"].turn_us, 0, returned_at=1),
         "bob": QueuePosition(replies["bob"].turn_us, 1),
     }
-
-
-# Twice is once
-
-Doing = Callable[[Replica, int], Awaitable[object]]
-
-DOINGS: dict[str, Doing] = {
-    "a newcomer arrives": lambda r, _: r.queue.arrive(ArrivalRequest(VisitorId("new"))),
-    "one in line arrives": lambda r, _: r.queue.arrive(ArrivalRequest(BOB)),
-    "one inside arrives": lambda r, _: r.queue.arrive(ArrivalRequest(ANN)),
-    "one in line polls": lambda r, us: r.queue.poll(poll_request("bob", us + 1)),
-    "one released claims": lambda r, us: r.queue.poll(poll_request("ann", us)),
-    "one with a pass polls": lambda r, us: r.queue.poll(poll_request("ann", us, has_pass=True)),
-    "absent visitor returns": lambda r, us: r.queue.poll(poll_request("away", us - 1)),
-    "one inside is touched": lambda r, us: r.queue.touch(
-        ANN, until_us=us + SOON_US, ends_us=us + SOON_US
-    ),
-    "one in line is touched": lambda r, us: r.queue.touch(
-        BOB, until_us=us + SOON_US, ends_us=us + SOON_US
-    ),
-    "one in line leaves": lambda r, _: r.queue.leave([BOB]),
-    "one inside leaves": lambda r, _: r.queue.leave([ANN]),
-    "one unknown leaves": lambda r, _: r.queue.leave([CAT]),
-    "the pacer calls": lambda r, _: r.queue.advance(),
-    "a rate is set": lambda r, _: r.queue.set_rate(77),
-    "a mode is set": lambda r, _: r.queue.set_mode(Mode.OPEN),
-    "a replica joins": lambda r, _: r.queue.join(starting=True),
-    "a look": lambda r, _: r.queue.look(),
-}
-
-
-async def summary(ground: Ground, replica: Replica) -> object:
-    """All but the times, which go on between two calls, the version, and how many arrived: a call
-    that is repeated gives the next turn to nobody."""
-    state = astuple(replace(await replica.look(), last_arrival_us=0, arrived_total=0))
-    contents = await ground.read()
-    members = {name: set(value) for name, value in contents.items() if name != "state"}
-    return state[2:11], state[12:15], members
-
-
-@pytest.mark.parametrize("doing", DOINGS)
-async def test_repeated_call_has_the_effect_of_one(
-    ground: Ground, open_room: Open, doing: str
-) -> None:
-    replica = await open_room(rate=0)
-    replies = await line_up(replica, ["ann", "bob"])
-    await replica.allow(1)
-    await replica.released()
-    await replica.allow(2)
-    arrival_us = replies["ann"].turn_us
-    await DOINGS[doing](replica, arrival_us)
-    once = await summary(ground, replica)
-    await DOINGS[doing](replica, arrival_us)
-    assert await summary(ground, replica) == once
-
-
-async def test_repeated_grant_counts_each_time(open_room: Open) -> None:
-    replica = await open_room()
-    await replica.allow(2)
-    assert (await replica.allow(2)).pending_grants == 4
 
 
 # Visitors on a stream
