@@ -10,7 +10,8 @@ from gatekeeper.policy.ordering import ARRIVAL_ORDER, PROVISIONAL_US, turn_of
 from gatekeeper.policy.phase import phase_of
 from gatekeeper.policy.tokens import Ticket, VisitorId
 from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest, poll_of
-from tests.property.room_calls import LANES, REPLICAS, RoomCalls, Visitor
+from tests.property.room_account import Visitor
+from tests.property.room_calls import LANES, REPLICAS, RoomCalls
 from tests.property.room_ledger import ActiveState, Revocation, UnconfirmedSlot, WaitingState
 
 TURNS = st.sampled_from(["first", "tied", "tied", "tied last", "last"])
