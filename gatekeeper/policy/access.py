@@ -118,6 +118,10 @@ class HostCondition:
     hosts: tuple[str, ...]
     reads: ClassVar[FactSet] = Fact.HOST
     key: ClassVar[str] = "host"
+    _patterns: tuple[tuple[str, ...], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_patterns", tuple(map(host_labels, self.hosts)))
 
     @property
     def value(self) -> str:
@@ -126,7 +130,8 @@ class HostCondition:
     def holds(self, request: RequestReadings, *, every: bool) -> bool:
         if every and ends_with_dot(request.facts.client.host):
             return False
-        return any(labels_match(host_labels(host), request.labels) for host in self.hosts)
+        labels = request.labels
+        return any(labels_match(pattern, labels) for pattern in self._patterns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,7 +176,7 @@ class Router:
                     queued_by = rule.name
                     break
         reads |= self._room_reads
-        if self._names_every_host and not self._knows_host(request.facts.client.host):
+        if self._names_every_host and not self._knows_host(request.labels):
             return Rejected(421, UNKNOWN_HOST, reads)
         rooms = set(self.rooms_of(request)) - {None}
         if len(rooms) > 1:
@@ -186,14 +186,14 @@ class Router:
 
     def route_of_endpoint(self, facts: RequestFacts, room: RoomName) -> InRoom | Blocked | Rejected:
         """The route of a request to one of the gate's own endpoints, which names this room. A host
-        that no room has is refused as on the site. `block`
-        applies to it as to the site. Conditions on path and query are about the site: a block with
-        them does not apply here, and an exception from a later block with them does, for its
-        visitors poll there. `bypass` is an exception only if no such condition narrows it."""
+        that no room has is refused as on the site. `block` applies to it as to the site. Conditions
+        on path and query are about the site: a block with them does not apply here, and an
+        exception from a later block with them does, for its visitors poll there. `bypass` is an
+        exception only if no such condition narrows it."""
         reads: FactSet = Fact.NONE
-        if self._names_every_host and not self._knows_host(facts.client.host):
-            return Rejected(421, UNKNOWN_HOST, Fact.HOST)
         request = RequestReadings(facts)
+        if self._names_every_host and not self._knows_host(request.labels):
+            return Rejected(421, UNKNOWN_HOST, Fact.HOST)
         for rule in self._endpoint_rules:
             if rule.room not in (None, room):
                 continue
@@ -269,8 +269,7 @@ class Router:
             for path, lowered in [(path, path.lower()) for path in paths]
         }
 
-    def _knows_host(self, host: str) -> bool:
-        labels = host_labels(host)
+    def _knows_host(self, labels: tuple[str, ...]) -> bool:
         return any(place.labels and labels_match(place.labels, labels) for place in self._places)
 
 
