@@ -22,11 +22,13 @@ class PathPatterns:
     def __init__(self, globs: Iterable[str], regexes: Iterable[str]) -> None:
         globs, regexes = tuple(globs), tuple(regexes)
         encoded = [glob for glob in globs if "%" in glob]
-        self._as_configured = [*_matchers(globs), *map(regex_matcher, regexes)]
+        exact = [regex_matcher(each) for each in regexes]
+        self._as_configured = [*_matchers(globs), *exact]
         self._decoded = _matchers(encoded, decoded_path)
         self._any_case = [*_matchers(globs, str.lower), *_matchers(encoded, _decoded_and_lowered)]
-        self._regexes_in_any_case = [*map(regex_matcher, regexes)]
-        self._regexes_in_any_case += [regex_matcher(each, ignore_case=True) for each in regexes]
+        # Both: `[^a]` matches "A", and without regard to case it does not.
+        in_any_case = [regex_matcher(each, ignore_case=True) for each in regexes]
+        self._regexes_in_any_case = [*exact, *in_any_case]
         # What every path that matches begins with; empty where that is unknown.
         literals = tuple(glob.partition("*")[0] for glob in globs)
         self.prefixes = () if regexes or not all(literals) else literals
