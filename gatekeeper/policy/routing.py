@@ -22,6 +22,8 @@ from gatekeeper.policy.access import (
     AccessRule,
     ClientCondition,
     NamedValue,
+    PathCondition,
+    QueryCondition,
 )
 from gatekeeper.policy.facts import Client, Fact, FactSet, RequestFacts
 from gatekeeper.policy.methods import MethodCondition
@@ -295,14 +297,10 @@ def _rules_of_endpoints(rules: Sequence[AccessRule]) -> Iterable[AccessRule]:
 def _rules_of_shared_addresses(rules: Sequence[AccessRule]) -> Iterable[AccessRule]:
     """The `queue` rules with a client. What they exempt is a loosening, so that every reading of
     their conditions has to match, as for a bypass."""
-    of_site: FactSet = Fact.METHOD | Fact.TARGET
+    of_site = (MethodCondition, PathCondition, QueryCondition)
     for rule in rules:
         if rule.action == "queue" and any(isinstance(e, ClientCondition) for e in rule.conditions):
-            conditions = tuple(
-                each
-                for each in rule.conditions
-                if each.reads & ~of_site and not isinstance(each, MethodCondition)
-            )
+            conditions = tuple(e for e in rule.conditions if not isinstance(e, of_site))
             yield replace(rule, action="bypass", conditions=conditions)
 
 
