@@ -44,10 +44,6 @@ class StoreError(GatekeeperError):
     """The store did not respond in time, or returned an error."""
 
 
-class EventsError(GatekeeperError):
-    """The event bus is unreachable."""
-
-
 class OriginError(GatekeeperError):
     """The origin sent no usable response, and nothing was sent to the client yet."""
 

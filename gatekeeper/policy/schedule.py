@@ -196,10 +196,6 @@ class Schedule:
                 return window
         return self.windows[-1]
 
-    def next_change_us(self, now_us: int) -> int:
-        """When the phase changes next; NEVER_US: not by the schedule."""
-        return self.at(now_us).until_us
-
     def next_start(self, now_us: int) -> Event | None:
         """The event that opens the room next; None: it is open, or nothing is planned."""
         planned = [each for each in self.events if not each.cancelled and each.start_us > now_us]

@@ -6,7 +6,6 @@ what `head_of` makes of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -35,9 +34,6 @@ class GateResponse(NamedTuple):
     headers: Headers
     body: bytes
     close: bool = False
-
-    def with_headers(self, headers: Iterable[tuple[str, str]]) -> GateResponse:
-        return GateResponse(self.status, (*self.headers, *headers), self.body, self.close)
 
     def without_referrer(self) -> GateResponse:
         """The same for an address that nobody else may learn."""
