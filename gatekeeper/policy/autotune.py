@@ -111,7 +111,7 @@ class Adjustment:
 
 def adjust(rate: float, memory: Memory, period: Period, targets: Targets) -> Adjustment:
     """The rate from now on, and why. `rate` is the one in force; it may be outside the bounds."""
-    rate = min(max(rate, targets.rate_min), targets.rate_max)
+    rate = _within(rate, targets)
     if abs(rate - memory.given) > _UNCHANGED * rate:
         memory = memory.with_rate(rate)
     excess = _excess(memory, period, targets)

@@ -100,7 +100,14 @@ class Period:
     """
 
     __slots__ = (
-        *("admitted", "counts", "failed", "groups", "is_late", "responses", "seconds", "waiting"),
+        "admitted",
+        "counts",
+        "failed",
+        "groups",
+        "is_late",
+        "responses",
+        "seconds",
+        "waiting",
     )
 
     def __init__(
@@ -258,7 +265,7 @@ class Memory:
         return _with_pool(_with_model(self, period), period)
 
     def after_unjudged(self, period: Period) -> Memory:
-        """The same for a period whose latencies are not the origin's."""
+        """The memory with that period in the model alone: its latencies are not the origin's."""
         return _with_model(self, period)
 
     def after_pause(self, seconds: float) -> Memory:
