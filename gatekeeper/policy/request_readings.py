@@ -26,10 +26,10 @@ class RequestReadings:
 
     __slots__ = (
         "_beyond",
+        "_found_queries",
         "_labels",
         "_loose_paths",
         "_readings",
-        "_texts",
         "_values",
         "facts",
         "method",
@@ -47,7 +47,7 @@ class RequestReadings:
         self._beyond: tuple[str, ...] | None = None
         self._labels: tuple[str, ...] | None = None
         self._loose_paths: dict[str, str] | None = None
-        self._texts: tuple[str, ...] | None = None
+        self._found_queries: tuple[str, ...] | None = None
         self.rooms: set[RoomName | None] | None = None  # of the router, once it has looked
         self._values: dict[tuple[str, bool], tuple[str, ...]] = {}
 
@@ -107,7 +107,7 @@ class RequestReadings:
     @property
     def _queries(self) -> tuple[str, ...]:
         """The query as it came, then those that an origin may find in the path."""
-        if self._texts is None:
+        if self._found_queries is None:
             query = self.target.partition("?")[2].partition("#")[0]
-            self._texts = (query, *queries_in_path(self.target))
-        return self._texts
+            self._found_queries = (query, *queries_in_path(self.target))
+        return self._found_queries

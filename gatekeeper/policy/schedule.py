@@ -240,7 +240,7 @@ class Schedule:
         return arrival_us if event is None else event.turn_us(visitor, arrival_us, lane)
 
     @cached_property
-    def has_orders(self) -> bool:
+    def can_reorder(self) -> bool:
         """Whether any turn can differ from the arrival."""
         return any(
             event.order != "arrival" and event.span_us > 0 and not event.cancelled

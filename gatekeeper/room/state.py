@@ -105,7 +105,7 @@ class RoomState:
             rate = rate if own_rate is None else own_rate
         object.__setattr__(self, "schedule", schedule)
         object.__setattr__(self, "window", window)
-        ordering = EventOrder.of(schedule, window) if schedule.has_orders else ARRIVAL_ORDER
+        ordering = EventOrder.of(schedule, window) if schedule.can_reorder else ARRIVAL_ORDER
         object.__setattr__(self, "ordering", ordering)
         object.__setattr__(self, "phase", phase)
         object.__setattr__(self, "shown_message", self.message if message is None else str(message))
