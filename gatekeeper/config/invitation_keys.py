@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from gatekeeper.config.files import read_file
 from gatekeeper.config.problems import unreadable
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.secrets import check_not_writable, read_secrets
@@ -96,8 +97,7 @@ def _public_keys(path: Path) -> tuple[InvitationKey, ...]:
 def _read(path: Path) -> bytes:
     check_not_writable(path)
     try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
+        data = read_file(path)
     except OSError as error:
         raise ConfigError([unreadable(error)], source=str(path)) from error
     if len(data) > _MOST_BYTES:
