@@ -96,7 +96,8 @@ class StoreAddress:
         if opener_class is _TlsOpener:
             self._opener.ssl_context.get()  # raises for a file that is missing
             tls["ssl"] = True
-        self._url_server = (options.get("host", "localhost"), options.get("port", 6379))
+        is_by_host = opener_class is not _UnixOpener
+        self._url_server = (self._opener.host, self._opener.port) if is_by_host else None
         self._server = ("", 0)  # that the Sentinels named last
         self._primary = behind.primary if behind else ""
         self._sentinel = _sentinel(behind, tls, timeout_s) if behind else None
@@ -124,7 +125,7 @@ class StoreAddress:
         """`MOVED SLOT HOST:PORT`: in a cluster of one shard another server is the primary now."""
         host, _, port = moved.rpartition(" ")[2].rpartition(":")
         is_port = port.isdecimal() and int(port) < 65536
-        if self._sentinel is None and is_port and hasattr(self._opener, "host"):
+        if self._sentinel is None and is_port and self._url_server:
             self._opener.host, self._opener.port = host or self._opener.host, int(port)
             log.info("store_primary", name="", address=f"{self._opener.host}:{port}")
 
@@ -132,7 +133,7 @@ class StoreAddress:
         try:
             return await self._connect()
         except BaseException:
-            if hasattr(self._opener, "host"):  # it may have followed a primary that is lost
+            if self._url_server:  # it may have followed a primary that is lost
                 self._opener.host, self._opener.port = self._url_server
             raise
 
