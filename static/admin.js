@@ -217,28 +217,31 @@
 
   function showRooms(overview) {
     const names = overview.rooms.map((room) => room.room);
-    cards.forEach((card, name) => {
-      if (names.includes(name)) return;
-      card.element.remove();
-      card.option.remove();
-      cards.delete(name);
-    });
+    keepOnly(cards, names);
     byId("of-rooms").hidden = names.length < 2; // with one room the totals are the same
     overview.rooms.forEach((room) => {
       if (!cards.has(room.room)) cards.set(room.room, makeCard(room.room));
       const card = cards.get(room.room);
       card.room = room;
-      const row = overview.now && overview.now.rooms[room.room];
-      facts.show(card, room, row ? named(overview.room_fields, row) : {});
+      facts.show(card, room, named(overview.room_fields, overview.now && overview.now.rooms[room.room]));
       events.show(card, room.event);
       autotune.show(card, room);
     });
   }
 
+  /* The elements of what has gone go too. */
+  function keepOnly(shown, names) {
+    shown.forEach((each, name) => {
+      if (names.includes(name)) return;
+      each.element.remove();
+      if (each.option) each.option.remove();
+      shown.delete(name);
+    });
+  }
+
+  /* The values of a row by field; none without a row. */
   function named(fields, row) {
-    const values = {};
-    fields.forEach((field, index) => { values[field] = row[index]; });
-    return values;
+    return row ? Object.fromEntries(fields.map((field, index) => [field, row[index]])) : {};
   }
 
   function makeCard(name) {
@@ -339,14 +342,14 @@
   }
 
   const auditLog = window.gatekeeperAuditLog({ call });
-  const replicas = window.gatekeeperReplicas({ named, text });
+  const replicas = window.gatekeeperReplicas({ keepOnly, named, text });
   const facts = window.gatekeeperRoomFacts({ text });
   const configuration = window.gatekeeperConfiguration({ call, ask, wake });
   window.gatekeeperReport({ call });
   const events = window.gatekeeperEvents({ call, ask, wake });
   const edge = window.gatekeeperEdge();
   const autotune = window.gatekeeperAutotune();
-  const passes = window.gatekeeperPasses({ call, ask, wake, confirmation, result });
+  const passes = window.gatekeeperPasses({ call, ask, wake, confirmation, result, keepOnly, text });
 
   // --- start ------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@
 window.gatekeeperPasses = (page) => {
   "use strict";
 
-  const { call, ask, wake, confirmation, result } = page;
+  const { call, ask, wake, confirmation, result, keepOnly, text } = page;
   const section = document.getElementById("passes");
   const body = section.querySelector("tbody");
   const outcome = section.querySelector(".result");
@@ -16,15 +16,11 @@ window.gatekeeperPasses = (page) => {
   function show(overview) {
     const passes = overview.passes;
     section.hidden = !passes.length && outcome.hidden;
-    const names = passes.map(key);
-    rows.forEach((row, name) => {
-      if (names.includes(name)) return;
-      row.element.remove();
-      rows.delete(name);
-    });
+    keepOnly(rows, passes.map(key));
     passes.forEach((each, index) => {
       const row = rows.get(key(each)) || makeRow(each, overview.rooms);
-      row.cells.forEach((cell, at) => { if (cell.textContent !== words(each)[at]) cell.textContent = words(each)[at]; });
+      const shown = words(each);
+      row.cells.forEach((cell, at) => text(cell, shown[at]));
       const next = body.children[index];
       if (next !== row.element && !body.contains(document.activeElement)) body.insertBefore(row.element, next || null);
     });

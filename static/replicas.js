@@ -9,18 +9,11 @@ window.gatekeeperReplicas = (page) => {
   const rows = new Map();      // replica → its row of the table
 
   function show(overview) {
-    const names = overview.replicas.map((each) => each.replica);
-    rows.forEach((row, name) => {
-      if (names.includes(name)) return;
-      row.element.remove();
-      row.option.remove();
-      rows.delete(name);
-    });
+    page.keepOnly(rows, overview.replicas.map((each) => each.replica));
     overview.replicas.forEach((each) => {
       if (!rows.has(each.replica)) rows.set(each.replica, makeRow(each.replica));
       const { element, cells } = rows.get(each.replica);
-      const row = overview.now && overview.now.replicas[each.replica];
-      const now = row ? page.named(overview.replica_fields, row) : {};
+      const now = page.named(overview.replica_fields, overview.now && overview.now.replicas[each.replica]);
       const silent = each.quiet_s >= overview.silent_after_s;
       const rate = (value, unit) => (typeof value === "number" ? number(value) + unit : "–");
       element.dataset.silent = String(silent);
