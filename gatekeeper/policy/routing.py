@@ -21,9 +21,8 @@ from gatekeeper.errors import N_
 from gatekeeper.policy.access import (
     AccessRule,
     ClientCondition,
+    Condition,
     NamedValue,
-    PathCondition,
-    QueryCondition,
 )
 from gatekeeper.policy.facts import Client, Fact, FactSet, RequestFacts
 from gatekeeper.policy.methods import MethodCondition
@@ -285,7 +284,7 @@ def _rules_of_endpoints(rules: Sequence[AccessRule]) -> Iterable[AccessRule]:
     without one."""
     kept: list[AccessRule] = []
     for rule in rules:
-        conditions = tuple(each for each in rule.conditions if each.reads != Fact.TARGET)
+        conditions = tuple(each for each in rule.conditions if not _is_of_site(each))
         is_of_site = len(conditions) < len(rule.conditions)
         if rule.action == "queue" or not is_of_site:
             kept.append(replace(rule, conditions=conditions))
@@ -297,11 +296,19 @@ def _rules_of_endpoints(rules: Sequence[AccessRule]) -> Iterable[AccessRule]:
 def _rules_of_shared_addresses(rules: Sequence[AccessRule]) -> Iterable[AccessRule]:
     """The `queue` rules with a client. What they exempt is a loosening, so that every reading of
     their conditions has to match, as for a bypass."""
-    of_site = (MethodCondition, PathCondition, QueryCondition)
     for rule in rules:
         if rule.action == "queue" and any(isinstance(e, ClientCondition) for e in rule.conditions):
-            conditions = tuple(e for e in rule.conditions if not isinstance(e, of_site))
+            conditions = tuple(
+                each
+                for each in rule.conditions
+                if not isinstance(each, MethodCondition) and not _is_of_site(each)
+            )
             yield replace(rule, action="bypass", conditions=conditions)
+
+
+def _is_of_site(condition: Condition) -> bool:
+    """Whether a condition is about the path or query, of which an endpoint has its own."""
+    return condition.reads == Fact.TARGET
 
 
 def _places(room: RoomConfig) -> Iterable[_Place]:
