@@ -72,15 +72,15 @@ _GIVEN_UP = 0.025  # of the distance by which a period of a dip corrects the unl
 # Rising.
 _GROWTH = 1.25  # most in one period, before a first limit
 _AHEAD = 0.5  # most above the rate that the load stands for
-_LEAST_AHEAD = 0.05
-_AHEAD_S = 240.0  # of calm add as much again as `_AHEAD`
+_LEAST_AHEAD = 0.05  # the same without calm
+_AHEAD_S = 240.0  # of calm lead from there to `_AHEAD`
 _PACE = 0.0006  # of the plateau, a second
-_CALM_S = 15.0  # double the pace
+_CALM_S = 15.0  # of calm double the pace
 _UNLOADED = 0.1  # of the way from the unloaded p95 to the target: neither calm nor its opposite
 _RETURN_PACE = 0.01  # to a limit that was just measured
 _RETURNED = 0.95  # of that
 _LEAST_STEP = 0.003  # of the rate: smaller ones are kept for later
-_UNCHANGED = 0.002  # of the rate: the law's own, and not of an operator
+_UNCHANGED = 0.002  # of the rate: no further off it is the law's own, and no operator's
 
 
 class Reason(StrEnum):
