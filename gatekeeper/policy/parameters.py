@@ -63,7 +63,7 @@ def parameter_values(query: str, wanted: str, *, every: bool) -> tuple[str, ...]
     by_ampersand, by_both = _parameters_named(wanted)
     plain: dict[str, None] = {}
     loose: dict[str, None] = {}
-    parts = dict.fromkeys(by_both.findall(f"&{query}"), False)
+    parts = dict.fromkeys(by_both.findall(f"&{query}"), False) if ";" in query else {}
     parts |= dict.fromkeys(by_ampersand.findall(f"&{query}"), True)
     for part, is_plain in parts.items():
         raw_name, _, raw_value = part.partition("=")
