@@ -14,23 +14,25 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import math
-import random
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import aiohttp
 import uvloop
-from aiohttp import web
 
 from benchmarks.autotune_plot import Curve, svg_of
+from benchmarks.limited_origin import (
+    PATIENCE_S,
+    PAUSE_S,
+    REQUESTS,
+    SERVERS,
+    SERVICE_S,
+    Room,
+    running_room,
+    watch,
+)
 from benchmarks.readme_section import conclude, table
-from benchmarks.rig import free_port
-from tests.builders import SECRET
 from tests.closed_loop import (
     IN_BAND,
     SCENES,
@@ -47,15 +49,10 @@ from tests.closed_loop import (
 )
 from tests.closed_loop import Crowd as VirtualCrowd
 from tests.closed_loop import scene as virtual_scene
-from tests.gates import GateProcess
 
 PLOT = Path(__file__).with_name("autotune.svg")
 SEEDS = tuple(range(1, 11))
 PHASE_S = 240.0
-SERVERS = 8
-SERVICE_S = 0.2
-REQUESTS = 4  # of one visitor, the mean
-PAUSE_S = 1.5
 TARGET_S = 0.8
 CAPACITY = SERVERS / SERVICE_S / REQUESTS * 60
 STATIC = CAPACITY * 4 / 3
@@ -71,9 +68,6 @@ SCENE = virtual_scene(
 )
 _WITHIN = (SCENE.whole / CAPACITY, SCENE.half / (CAPACITY / 2), SCENE.whole / CAPACITY)
 _USUAL = 0.88  # of what the origin can serve: about what autotune admits
-_IN_LINE = 40
-_PATIENCE_S = 30.0  # a visitor leaves when one response takes longer
-_POLL_S = 1.0
 _SAMPLE_S = 5.0
 _VIRTUAL = f"""\
 **In virtual time**, the law alone: eight minutes with all servers, eight with half of them, eight \
@@ -87,7 +81,7 @@ _REAL = f"""\
 with {REQUESTS} requests, so at most {CAPACITY:.0f} admissions a minute. Half of them stop after \
 {PHASE_S:.0f} s and are back {PHASE_S:.0f} s later. Figures begin {SETTLED_S:.0f} s after each \
 change. Beside it the same with a constant {STATIC:.0f}/min, a third too high. A visitor leaves \
-when a response takes longer than {_PATIENCE_S:.0f} s. "Can serve" is what that other, saturated \
+when a response takes longer than {PATIENCE_S:.0f} s. "Can serve" is what that other, saturated \
 origin served at the same time on the same machine, times the share of it that is within the \
 target ({100 * _WITHIN[0]:.0f} %, with half of the servers {100 * _WITHIN[1]:.0f} %, by \
 simulation). "The law alone" is the same law with the same phases in virtual time."""
@@ -147,159 +141,6 @@ def _mean(values: Sequence[float]) -> float:
 # Real time.
 
 
-class LimitedOrigin:
-    """An aiohttp application whose requests wait for one of `SERVERS` servers, in their order."""
-
-    def __init__(self, seed: int) -> None:
-        self._rng = random.Random(seed)
-        self._servers = asyncio.Semaphore(SERVERS)
-        self._sigma = math.sqrt(math.log(1 + 0.5**2))
-        self.served: list[float] = []  # when each request was served, monotonic
-
-    async def respond(self, _: web.Request) -> web.Response:
-        async with self._servers:
-            mean = math.log(SERVICE_S) - self._sigma**2 / 2
-            await asyncio.sleep(math.exp(self._rng.gauss(mean, self._sigma)))
-        self.served.append(time.monotonic())
-        return web.Response(text="in")
-
-    async def stop_half(self) -> None:
-        for _ in range(SERVERS // 2):
-            await self._servers.acquire()
-
-    def start_half(self) -> None:
-        for _ in range(SERVERS // 2):
-            self._servers.release()
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[str]:
-        application = web.Application()
-        application.router.add_route("*", "/{path:.*}", self.respond)
-        runner = web.AppRunner(application, access_log=None)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", port := free_port())
-        await site.start()
-        try:
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            await runner.cleanup()
-
-
-@dataclass
-class Crowd:
-    """Visitors of one gate: a line is kept, and what the admitted ones received is recorded."""
-
-    url: str
-    session: aiohttp.ClientSession
-    rng: random.Random
-    waiting: int = 0
-    entered: list[float] = field(default_factory=list)  # when, monotonic
-    responses: list[tuple[float, float, bool]] = field(default_factory=list)  # end, s, failed
-    problems: list[str] = field(default_factory=list)
-
-    async def keep_a_line(self) -> None:
-        """Until it is cancelled."""
-        async with asyncio.TaskGroup() as visitors:
-            while True:
-                for _ in range(_IN_LINE - self.waiting):
-                    self.waiting += 1
-                    visitors.create_task(self._visit())
-                await asyncio.sleep(0.05)
-
-    async def _visit(self) -> None:
-        cookies: dict[str, str] = {}
-        try:
-            is_admitted = await self._wait(cookies)
-        finally:
-            self.waiting -= 1
-        if not is_admitted:
-            return
-        self.entered.append(time.monotonic())
-        for number in range(self.rng.randint(REQUESTS // 2, REQUESTS * 3 // 2)):
-            if number:
-                await asyncio.sleep(self.rng.expovariate(1 / PAUSE_S))
-            began_s = time.monotonic()
-            try:
-                status, _ = await self._get("/page", cookies)
-            except (TimeoutError, aiohttp.ClientError):
-                self.responses.append((time.monotonic(), time.monotonic() - began_s, True))
-                return
-            ended_s = time.monotonic()
-            self.responses.append((ended_s, ended_s - began_s, status >= 500))
-
-    async def _wait(self, cookies: dict[str, str]) -> bool:
-        try:
-            _, body = await self._get("/page", cookies)
-            while True:
-                await asyncio.sleep(_POLL_S * self.rng.uniform(0.9, 1.1))
-                _, body = await self._get("/.gatekeeper/status", cookies)
-                if json.loads(body)["state"] == "admitted":
-                    return True
-        except (TimeoutError, aiohttp.ClientError, ValueError) as error:
-            self.problems.append(f"in line: {type(error).__name__}")
-            return False
-
-    async def _get(self, path: str, cookies: dict[str, str]) -> tuple[int, bytes]:
-        headers = {"Accept": "text/html"}
-        if cookies:
-            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
-        async with self.session.get(self.url + path, headers=headers) as response:
-            body = await response.read()
-            cookies.update((name, morsel.value) for name, morsel in response.cookies.items())
-            return response.status, body
-
-
-@dataclass(frozen=True)
-class Room:
-    """One gate, its origin and its crowd."""
-
-    gate: GateProcess
-    origin: LimitedOrigin
-    crowd: Crowd
-    rates: list[tuple[float, float]]  # when, and admissions per minute
-
-
-@asynccontextmanager
-async def running_room(admission: str, *, seed: int) -> AsyncIterator[Room]:
-    origin = LimitedOrigin(seed)
-    async with origin.running() as origin_url:
-        with GateProcess(_toml(origin_url, admission)) as gate:
-            await gate.wait_until_serving()
-            async with aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=_PATIENCE_S),
-            ) as session:
-                crowd = Crowd(gate.url, session, random.Random(seed))
-                yield Room(gate, origin, crowd, [])
-
-
-def _toml(origin_url: str, admission: str) -> str:
-    return f"""
-[server]
-listen = "127.0.0.1:{free_port()}"
-[origin]
-url = "{origin_url}"
-[tokens]
-secrets = ["{SECRET.decode()}"]
-[admin]
-listen = "127.0.0.1:{free_port()}"
-[admission]
-{admission}
-"""
-
-
-async def _watch(room: Room) -> None:
-    """Reads the rate each second, until it is cancelled."""
-    async with aiohttp.ClientSession() as session:
-        while True:
-            with suppress(TimeoutError, aiohttp.ClientError):
-                async with session.get(f"{room.gate.admin_url}/admin/status") as response:
-                    status = (await response.json())["rooms"][0]
-                room.rates.append((time.monotonic(), status["rate_per_minute"]))
-            await asyncio.sleep(1.0)
-
-
 @dataclass(frozen=True)
 class Result:
     """The curves of the steered and the static gate, and the phases of the steered one.
@@ -329,7 +170,7 @@ autotune_latency = "{TARGET_S * 1000:.0f}ms"
         tasks = [
             asyncio.create_task(work)
             for room in rooms
-            for work in (room.crowd.keep_a_line(), _watch(room))
+            for work in (room.crowd.keep_a_line(), watch(room))
         ]
         began_s = time.monotonic()
         try:
