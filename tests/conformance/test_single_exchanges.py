@@ -22,6 +22,8 @@ REQUEST = visitor_request(b"GET /", b"Connection: close")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"
+_SIZE = 1 << 24  # more than the buffers between the two hold
+LARGE = (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % _SIZE, b"x" * _SIZE)
 
 
 class Steps:
@@ -98,6 +100,12 @@ def has_ended(wire: Wire) -> bool:
     return wire.reader.at_eof() or wire.reader.exception() is not None
 
 
+async def until_all_ended(stage: Stage) -> None:
+    """The client's connection, and with it the one to the origin."""
+    await until(lambda: stage.fast_path_connections == 0)
+    await until(lambda: has_ended(stage.origin.wires[0]))
+
+
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plain_listener, "PATIENCE_S", 60.0)
@@ -165,28 +173,23 @@ async def test_disconnect_is_noticed_after_a_moment(store_url: str) -> None:
     async with known_request(Steps(OK), store_url) as stage:
         wire, _ = await begin(stage)
         wire.reset()
-        await until(lambda: stage.fast_path_connections == 0)
-        await until(lambda: has_ended(stage.origin.wires[0]))
+        await until_all_ended(stage)
 
 
 @pytest.mark.usefixtures("patient")
 async def test_response_to_a_client_that_disconnected_leaves_nothing(store_url: str) -> None:
-    size = 1 << 24
-    pieces = (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size, b"x" * size)
-    origin = Steps(*pieces)
+    origin = Steps(*LARGE)
     async with known_request(origin, store_url) as stage:
         wire, _ = await begin(stage)
         wire.reset()
         origin.step()
         origin.step()
-        await until(lambda: stage.fast_path_connections == 0)
-        await until(lambda: has_ended(stage.origin.wires[0]))
+        await until_all_ended(stage)
 
 
 @pytest.mark.usefixtures("patient")
 async def test_slow_client_receives_everything(store_url: str) -> None:
-    size = 1 << 24
-    origin = Steps(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size, b"x" * size)
+    origin = Steps(*LARGE)
     async with known_request(origin, store_url) as stage:
         wire, exchange = await begin(stage)
         wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -197,7 +200,7 @@ async def test_slow_client_receives_everything(store_url: str) -> None:
         wire.writer.transport.resume_reading()  # type: ignore[attr-defined]
         head, _, body = (await wire.rest()).partition(b"\r\n\r\n")
         assert head.endswith(b"\r\nConnection: close")
-        assert body == b"x" * size
+        assert body == LARGE[1]
 
 
 @pytest.mark.usefixtures("patient")
