@@ -41,6 +41,11 @@ def give_slots(node: PortServer, first: int, last: int) -> None:
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
 
 
+def meet(node: PortServer, other: PortServer) -> None:
+    with node.client() as client:
+        client.execute_command("CLUSTER", "MEET", "127.0.0.1", other.port)
+
+
 def cluster_info(node: PortServer) -> str:
     with node.client() as client:
         return str(client.execute_command("CLUSTER", "INFO"))
@@ -89,8 +94,7 @@ async def test_fail_over_of_the_only_shard_is_followed(
     """Also back, when the server that was followed is lost."""
     first, second = nodes
     give_slots(first, 0, SLOTS - 1)
-    with first.client() as client:
-        client.execute_command("CLUSTER", "MEET", "127.0.0.1", second.port)
+    meet(first, second)
     await eventually(lambda: "cluster_known_nodes:2" in cluster_info(second))
     await eventually(lambda: "cluster_size:1" in cluster_info(second))
     replicate(first, second)
@@ -116,8 +120,7 @@ async def test_room_that_moved_to_another_shard_is_not_followed(
     first, second = nodes
     give_slots(first, 0, 0)
     give_slots(second, 1, SLOTS - 1)
-    with first.client() as client:
-        client.execute_command("CLUSTER", "MEET", "127.0.0.1", second.port)
+    meet(first, second)
     await eventually(lambda: "cluster_state:ok" in cluster_info(first))
     await eventually(lambda: "cluster_size:2" in cluster_info(first))
     store = RedisStore(first.url, timeout_s=5)
@@ -134,8 +137,7 @@ async def test_several_shards_are_a_start_error_of_one_line(
     first, second = nodes
     give_slots(first, 0, SLOTS // 2 - 1)
     give_slots(second, SLOTS // 2, SLOTS - 1)
-    with first.client() as client:
-        client.execute_command("CLUSTER", "MEET", "127.0.0.1", second.port)
+    meet(first, second)
 
     await eventually(lambda: "cluster_size:2" in cluster_info(first))
     with GateProcess(SETTINGS.format(url=first.url)) as gate:
