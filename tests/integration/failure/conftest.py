@@ -1,11 +1,20 @@
-"""The ways in which a store becomes unreachable."""
+"""The ways in which a store becomes unreachable, and a room to which that happens."""
 
 import pytest
 
-from tests.integration.failure.outage import OUTAGES, Outage
+from tests.integration.failure.outage import GRANTS_ONLY, OUTAGES, SHORT_TIMEOUTS, Outage, Pair
+from tests.integration.replicas.replica_group import RoomStarter
 
 
 @pytest.fixture(params=OUTAGES)
 def break_store(request: pytest.FixtureRequest) -> Outage:
     """Kills or pauses a store."""
     return OUTAGES[request.param]
+
+
+@pytest.fixture
+async def pair(start_room: RoomStarter) -> Pair:
+    """Of a room that admits only what is granted, and whose visitors return soon."""
+    room = start_room(**GRANTS_ONLY, **SHORT_TIMEOUTS)
+    first, second = await room.replicas(2)
+    return Pair(room, first, second, await room.operator())

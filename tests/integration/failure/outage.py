@@ -1,8 +1,10 @@
 """Stores that become unreachable and recover, and rooms whose visitors return soon."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
-from tests.integration.replicas.replica_group import Replica
+from gatekeeper.room.operator import Operator
+from tests.integration.replicas.replica_group import Replica, ReplicatedRoom
 from tests.servers import StoreServer, eventually
 
 GRANTS_ONLY: dict[str, object] = {"rate": 0, "burst": 1}  # admits only what an operator grants
@@ -10,6 +12,16 @@ SHORT_TIMEOUTS = {
     "heartbeat_timeout": "3s",
     "confirm_timeout": "1s",
 }  # polls at least once a second
+
+
+class Pair(NamedTuple):
+    """Two replicas of a room and an operator of it."""
+
+    room: ReplicatedRoom
+    first: Replica
+    second: Replica
+    operator: Operator
+
 
 Outage = Callable[[StoreServer], None]
 OUTAGES = {"killed": StoreServer.kill, "paused": StoreServer.pause}

@@ -11,7 +11,7 @@ from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import room_keys
 from gatekeeper.web.outcome import Deny
 from tests.gates import GateStarter
-from tests.integration.failure.outage import GRANTS_ONLY, SHORT_TIMEOUTS
+from tests.integration.failure.outage import GRANTS_ONLY, SHORT_TIMEOUTS, Pair
 from tests.integration.replicas.replica_group import (
     Replica,
     RoomStarter,
@@ -165,12 +165,8 @@ async def test_front_is_released_before_the_whole_line_could_return(
     await request_released(reversed(waiting), first, second)
 
 
-async def test_newest_replica_state_is_written_back(
-    private_store: StoreServer, start_room: RoomStarter
-) -> None:
-    room = start_room(**GRANTS_ONLY, **SHORT_TIMEOUTS)
-    first, second = await room.replicas(2)
-    operator = await room.operator()
+async def test_newest_replica_state_is_written_back(private_store: StoreServer, pair: Pair) -> None:
+    room, first, second, operator = pair
     await operator.set_rate(120)
     await operator.set_mode(Mode.HOLD)
     await operator.allow(7)
@@ -187,12 +183,8 @@ async def test_newest_replica_state_is_written_back(
     assert state.epoch > known.epoch
 
 
-async def test_revocations_survive_a_flush(
-    private_store: StoreServer, start_room: RoomStarter
-) -> None:
-    room = start_room(**GRANTS_ONLY, **SHORT_TIMEOUTS)
-    first, second = await room.replicas(2)
-    operator = await room.operator()
+async def test_revocations_survive_a_flush(private_store: StoreServer, pair: Pair) -> None:
+    room, first, second, operator = pair
     visitors = await line_up(12, first)
     await operator.allow(5)
     await eventually(lambda: first.state.released_total == 5)
@@ -266,12 +258,8 @@ async def test_writes_lost_by_restart_are_written_back(
     assert admitted_indexes(visitors) == [*range(20)]
 
 
-async def test_repeated_flushes_keep_the_order(
-    private_store: StoreServer, start_room: RoomStarter
-) -> None:
-    room = start_room(**GRANTS_ONLY, **SHORT_TIMEOUTS)
-    first, second = await room.replicas(2)
-    operator = await room.operator()
+async def test_repeated_flushes_keep_the_order(private_store: StoreServer, pair: Pair) -> None:
+    _, first, second, operator = pair
     visitors = await line_up(100, first, second)
     for _ in range(5):
         private_store.flush()

@@ -18,6 +18,7 @@ from tests.integration.failure.outage import (
     GRANTS_ONLY,
     SHORT_TIMEOUTS,
     Outage,
+    Pair,
     recover,
     wait_until_recovered,
     wait_until_unreachable,
@@ -230,12 +231,10 @@ async def test_fail_open_admits_share_of_the_rate(
 
 
 async def test_long_outage_keeps_all_waiting_visitors(
-    private_store: StoreServer, start_room: RoomStarter
+    private_store: StoreServer, pair: Pair
 ) -> None:
     """Longer than both timeouts, and whether or not the visitors poll meanwhile."""
-    room = start_room(**GRANTS_ONLY, **SHORT_TIMEOUTS)
-    first, second = await room.replicas(2)
-    operator = await room.operator()
+    _, first, second, operator = pair
     visitors = await line_up(300, first, second)
     await request_all(visitors, first, second)
     polling = visitors[::2]
