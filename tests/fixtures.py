@@ -142,3 +142,9 @@ async def start_gate(
 async def gate(start_gate: GateStarter) -> Gate:
     """A running gate with one room, everything by default."""
     return await start_gate()
+
+
+@pytest.fixture
+async def closed_gate(start_gate: GateStarter) -> Gate:
+    """A running gate with one room that lets in only what is granted."""
+    return await start_gate(rate="0")

@@ -52,45 +52,42 @@ async def test_invalid_token_makes_a_newcomer(
     room_name: RoomName,
     bad: Callable[[Gate], str],
     by_header: bool,
-    start_gate: GateStarter,
+    closed_gate: Gate,
 ) -> None:
-    gate = await start_gate(rate="0")
-    visitor = gate.visitor()
-    raw = bad(gate)
+    visitor = closed_gate.visitor()
+    raw = bad(closed_gate)
     sent = {"X-Queue-Token": raw} if by_header else {"Cookie": f"gatekeeper-{room_name}={raw}"}
     response = await visitor.request("GET", headers=sent)
     assert response.status == 503
     assert (response.json["state"], response.json["position"]) == ("waiting", 1)
-    fresh = response.headers.get("X-Queue-Token") or visitor.cookies()[gate.cookie_name]
-    assert gate.token(fresh) is not None
+    fresh = response.headers.get("X-Queue-Token") or visitor.cookies()[closed_gate.cookie_name]
+    assert closed_gate.token(fresh) is not None
     visitor.session.cookie_jar.clear()
     response = await visitor.request("GET", "/.gatekeeper/status", headers=sent)
     assert response.json == {"state": "none"}
     response = await visitor.request("POST", "/.gatekeeper/leave", headers=sent)
     assert response.json == {"state": "none"}
-    assert gate.origin.requests == []
+    assert closed_gate.origin.requests == []
 
 
-async def test_ticket_does_not_admit(start_gate: GateStarter) -> None:
-    gate = await start_gate(rate="0")
-    visitor = gate.visitor()
-    visitor.set_cookie(gate.cookie_name, sign_token(gate.issue_ticket()))
+async def test_ticket_does_not_admit(closed_gate: Gate) -> None:
+    visitor = closed_gate.visitor()
+    visitor.set_cookie(closed_gate.cookie_name, sign_token(closed_gate.issue_ticket()))
     assert (await visitor.get())[0] == 503
     assert (await visitor.status())["position"] == 1
-    assert gate.origin.requests == []
+    assert closed_gate.origin.requests == []
 
 
 async def test_token_of_undecodable_bytes_is_ignored(
-    room_name: RoomName, start_gate: GateStarter
+    room_name: RoomName, closed_gate: Gate
 ) -> None:
-    gate = await start_gate(rate="0")
-    visitor = gate.visitor()
+    visitor = closed_gate.visitor()
     for sent in (
         {"X-Queue-Token": "\udcff\udcfe"},
         {"Cookie": f"gatekeeper-{room_name}=\udcff\udcfe"},
     ):
         assert (await visitor.request("GET", headers=sent)).status == 503
-    assert gate.origin.requests == []
+    assert closed_gate.origin.requests == []
 
 
 # Rotation.
@@ -190,13 +187,10 @@ async def test_tokens_of_all_rooms_are_removed_for_the_origin(
 
 
 @pytest.mark.parametrize("first", ["valid", "junk"])
-async def test_valid_cookie_counts_beside_an_invalid_one(
-    first: str, start_gate: GateStarter
-) -> None:
-    gate = await start_gate(rate="0")
-    visitor = gate.visitor()
-    name = gate.cookie_name
-    valid, junk = f"{name}={sign_token(gate.issue_pass())}", f"{name}=junk"
+async def test_valid_cookie_counts_beside_an_invalid_one(first: str, closed_gate: Gate) -> None:
+    visitor = closed_gate.visitor()
+    name = closed_gate.cookie_name
+    valid, junk = f"{name}={sign_token(closed_gate.issue_pass())}", f"{name}=junk"
     values = [valid, junk] if first == "valid" else [junk, valid]
     for headers in (
         CIMultiDict({"Cookie": "; ".join(values)}),
@@ -242,12 +236,11 @@ async def test_void_cookies_never_hide_the_place(
         assert (response.json["state"], response.json["position"]) == ("waiting", 1)
 
 
-async def test_token_header_outranks_cookie(room_name: RoomName, start_gate: GateStarter) -> None:
-    gate = await start_gate(rate="0")
-    visitor = gate.visitor()
+async def test_token_header_outranks_cookie(room_name: RoomName, closed_gate: Gate) -> None:
+    visitor = closed_gate.visitor()
     by_header, by_cookie = (
-        gate.issue_pass(),
-        gate.issue_pass(),
+        closed_gate.issue_pass(),
+        closed_gate.issue_pass(),
     )
     response = await visitor.request(
         "GET",
@@ -260,14 +253,13 @@ async def test_token_header_outranks_cookie(room_name: RoomName, start_gate: Gat
 
 
 async def test_renewed_token_returns_by_header_or_cookie_as_sent(
-    room_name: RoomName, start_gate: GateStarter
+    room_name: RoomName, closed_gate: Gate
 ) -> None:
-    gate = await start_gate(rate="0")
-    visitor = gate.visitor()
-    raw = sign_token(gate.issue_pass(ago_s=100))
+    visitor = closed_gate.visitor()
+    raw = sign_token(closed_gate.issue_pass(ago_s=100))
     by_header = await visitor.request("GET", headers={"X-Queue-Token": raw})
     assert "Set-Cookie" not in by_header.headers
-    renewed = gate.token(by_header.headers["X-Queue-Token"])
+    renewed = closed_gate.token(by_header.headers["X-Queue-Token"])
     assert isinstance(renewed, Pass)
     by_cookie = await visitor.request("GET", headers={"Cookie": f"gatekeeper-{room_name}={raw}"})
     assert "X-Queue-Token" not in by_cookie.headers
@@ -276,15 +268,14 @@ async def test_renewed_token_returns_by_header_or_cookie_as_sent(
 
 @pytest.mark.parametrize("method", ["GET", "PUT"], ids=["fast path", "aiohttp"])
 async def test_origin_does_not_overwrite_the_token(
-    room_name: RoomName, method: str, start_gate: GateStarter
+    room_name: RoomName, method: str, closed_gate: Gate
 ) -> None:
     """An application with a cookie of the same name would throw its own visitors out."""
-    gate = await start_gate(rate="0")
-    visitor = gate.visitor()
+    visitor = closed_gate.visitor()
     await visitor.get()
-    await gate.allow(1)
+    await closed_gate.allow(1)
     assert (await visitor.get())[0] == 200
-    gate.origin.headers = CIMultiDict(
+    closed_gate.origin.headers = CIMultiDict(
         [
             ("Set-Cookie", f"gatekeeper-{room_name}=of-the-origin; Path=/"),
             ("Set-Cookie", "basket=1; Path=/"),

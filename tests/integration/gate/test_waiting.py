@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.gates import HTML, GateStarter, Visitor
+from tests.gates import HTML, Gate, GateStarter, Visitor
 
 CROWD = 9
 
@@ -92,10 +92,9 @@ async def test_waiting_status_is_as_configured(status: int, start_gate: GateStar
     ],
 )
 async def test_request_that_is_no_navigation_gets_json(
-    method: str, accept: str, start_gate: GateStarter
+    method: str, accept: str, closed_gate: Gate
 ) -> None:
-    gate = await start_gate(rate="0")
-    visitor = gate.visitor()
+    visitor = closed_gate.visitor()
     await visitor.join()
     response = await visitor.request(method, "/api", headers={"Accept": accept})
     assert response.status == 503
@@ -103,12 +102,11 @@ async def test_request_that_is_no_navigation_gets_json(
     assert response.json["position"] == 1
     assert response.headers["Retry-After"] == str(response.json["refresh_seconds"])
     assert response.headers["Cache-Control"] == "no-store"
-    assert gate.origin.requests == []
+    assert closed_gate.origin.requests == []
 
 
-async def test_head_request_gets_page_headers_only(start_gate: GateStarter) -> None:
-    gate = await start_gate(rate="0")
-    visitor = gate.visitor()
+async def test_head_request_gets_page_headers_only(closed_gate: Gate) -> None:
+    visitor = closed_gate.visitor()
     for _ in range(2):  # without a place, and with one
         response = await visitor.request("HEAD", headers=HTML)
         assert response.status == 503
@@ -120,42 +118,39 @@ async def test_head_request_gets_page_headers_only(start_gate: GateStarter) -> N
 
 
 async def test_body_sent_while_waiting_is_not_forwarded_later(
-    start_gate: GateStarter,
+    closed_gate: Gate,
 ) -> None:
-    gate = await start_gate(rate="0")
-    visitor = gate.visitor()
+    visitor = closed_gate.visitor()
     await visitor.join()
     response = await visitor.request("POST", "/order", data=b"x" * 2**20)
     assert response.status == 503
     assert response.json["position"] == 1
-    assert gate.origin.requests == []
+    assert closed_gate.origin.requests == []
 
-    await gate.allow(1)
+    await closed_gate.allow(1)
     assert (await visitor.status())["state"] == "admitted"
-    assert gate.origin.requests == []
+    assert closed_gate.origin.requests == []
 
     response = await visitor.request("POST", "/order", data=b"small")
     assert response.status == 200
     assert response.json["length"] == 5
-    assert [request.path for request in gate.origin.requests] == ["/order"]
+    assert [request.path for request in closed_gate.origin.requests] == ["/order"]
 
 
 async def test_request_of_released_visitor_claims_and_is_forwarded(
-    start_gate: GateStarter,
+    closed_gate: Gate,
 ) -> None:
-    gate = await start_gate(rate="0")
-    visitor = gate.visitor()
+    visitor = closed_gate.visitor()
     await visitor.get("/a")
-    await gate.allow(1)
+    await closed_gate.allow(1)
     status, text = await visitor.get("/a")
     assert status == 200
     assert '"/a"' in text
     assert (await visitor.status())["state"] == "admitted"
 
 
-async def test_waiting_page_is_compressed_when_accepted(start_gate: GateStarter) -> None:
-    gate = await start_gate(rate="0")
-    visitor = gate.visitor()
+async def test_waiting_page_is_compressed_when_accepted(closed_gate: Gate) -> None:
+    visitor = closed_gate.visitor()
     await visitor.join()
     plain = await visitor.request("GET", headers=HTML | {"Accept-Encoding": "gzip;q=0, br"})
     packed = await visitor.request("GET", headers=HTML | {"Accept-Encoding": "br, gzip"})
@@ -185,12 +180,11 @@ async def test_eta_follows_from_rate_and_position(
 
 
 async def test_expect_continue_of_waiting_visitor_gets_final_response(
-    start_gate: GateStarter,
+    closed_gate: Gate,
 ) -> None:
     """RFC 9110 section 10.1.1: a final response may be sent instead of 100."""
-    gate = await start_gate(rate="0")
     async with asyncio.timeout(40):
-        reader, writer = await asyncio.open_connection("127.0.0.1", gate.worker.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", closed_gate.worker.port)
         writer.write(
             b"POST /upload HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 1000000\r\n"
             b"Expect: 100-continue\r\n\r\n"
@@ -199,7 +193,7 @@ async def test_expect_continue_of_waiting_visitor_gets_final_response(
         head = await reader.readuntil(b"\r\n\r\n")
         assert b"\r\nConnection: close\r\n" in b"\r\n" + head
         writer.close()
-        assert gate.origin.requests == []
+        assert closed_gate.origin.requests == []
 
 
 async def test_tabs_claiming_at_two_replicas_share_one_slot(
