@@ -132,7 +132,8 @@ def _decoded_once(undecoded: Iterable[str], seen: Container[str], *, most: int) 
 def queries_in_path(target: str) -> list[str]:
     """The queries that an origin finds which decodes the path before it looks for `?`, or a proxy
     before it that writes a decoded path into its own request."""
-    path, found = path_of(target), list[str]()
+    path = path_of(target)
+    found: list[str] = []
     for _ in range(_DECODE_ROUNDS):
         if "%" not in path:
             break
