@@ -76,10 +76,13 @@ class RequestReadings:
         """What tightening rules match: all these readings, with and without the slash at the end,
         as Express and other origins read paths; each with itself in lower case."""
         if self._loose_paths is None:
-            paths = dict.fromkeys((*self.paths, *self.paths_beyond_authority))
-            others = [path[:-1] if path.endswith("/") else f"{path}/" for path in paths]
-            paths |= dict.fromkeys(filter(None, others))
-            self._loose_paths = {path: path.lower() for path in paths}
+            found: dict[str, str] = {}
+            for path in (*self.paths, *self.paths_beyond_authority):
+                found[path] = path.lower()
+                other = path[:-1] if path.endswith("/") else f"{path}/"
+                if other:
+                    found[other] = other.lower()
+            self._loose_paths = found
         return self._loose_paths
 
     @property
