@@ -10,7 +10,7 @@ _WIDTH, _HEIGHT = 960, 560
 _LEFT, _RIGHT = 80, 24
 _RATES = (56, 276)  # top and bottom of each panel
 _LATENCIES = (320, 516)
-_LEAST_S, _MOST_S = 0.1, 40.0
+_MIN_S, _MAX_S = 0.1, 40.0
 _EVERY_S = 60
 _STYLE = """
 svg { color-scheme: light dark; background: #fff; }
@@ -52,7 +52,7 @@ def svg_of(curves: Sequence[Curve], *, capacities: Sequence[float], target_s: fl
 
     def latency_y(latency_s: float) -> float:
         top, bottom = _LATENCIES
-        share = math.log(max(latency_s, _LEAST_S) / _LEAST_S) / math.log(_MOST_S / _LEAST_S)
+        share = math.log(max(latency_s, _MIN_S) / _MIN_S) / math.log(_MAX_S / _MIN_S)
         return bottom - min(share, 1) * (bottom - top)
 
     def path(points: Points, y: Callable[[float], float]) -> str:

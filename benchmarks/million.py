@@ -47,7 +47,7 @@ from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 ROOM = "million"
 TURN = 4 * BATCH_LIMIT  # asked for within one turn of the event loop
 POLLS = 200_000
-RELEASED, MOST_RELEASES = 1_000, 200  # 1,000 at a time, of half the line at most
+RELEASED, MAX_RELEASES = 1_000, 200  # 1,000 at a time, of half the line at most
 GHOSTS = 100_000
 UNCONFIRMED = 200_000  # never return the ticket
 PATIENT = {
@@ -56,9 +56,9 @@ PATIENT = {
     "claim_timeout": "1h",
     "place_ttl": "2h",
 }
-MOST_BYTES, MOST_UNCONFIRMED_BYTES, MOST_US, MOST_ADVANCE_MS, MOST_STALL_MS = 215, 1, 10, 5, 10
+MAX_BYTES, MAX_UNCONFIRMED_BYTES, MAX_US, MAX_ADVANCE_MS, MAX_STALL_MS = 215, 1, 10, 5, 10
 REFERENCE_RANK_US = 3.8
-MOST_CONFIRM_US = 15  # once for each visitor, where a heartbeat comes for as long as they wait
+MAX_CONFIRM_US = 15  # once for each visitor, where a heartbeat comes for as long as they wait
 END_S = 120.0  # for the ghosts to be found
 
 
@@ -312,7 +312,7 @@ async def measure(server: EmbeddedServer, count: int, *, bounds: Bounds) -> str:
     await room.queue.advance()
     await asyncio.sleep(2.5)  # had nobody called the store for a while, nobody is released
     arrivals = list(line.values())
-    most = min(MOST_RELEASES, count // 2 // RELEASED) * RELEASED
+    most = min(MAX_RELEASES, count // 2 // RELEASED) * RELEASED
     advance_cpu_ms, advance_ms = await release(room, arrivals[:most], thread=thread, bounds=bounds)
     store.bgrewriteaof()
     later = arrivals[most : most + 10 * RELEASED]
@@ -323,28 +323,28 @@ async def measure(server: EmbeddedServer, count: int, *, bounds: Bounds) -> str:
     )
     await room.close()
     for what, measured, bound in (
-        ("store memory per visitor", (confirmed - empty) / count, MOST_BYTES),
-        ("store memory per unconfirmed visitor", unconfirmed, MOST_UNCONFIRMED_BYTES),
+        ("store memory per visitor", (confirmed - empty) / count, MAX_BYTES),
+        ("store memory per unconfirmed visitor", unconfirmed, MAX_UNCONFIRMED_BYTES),
     ):
         bounds.at_most(what, measured, bound, unit="B", timed=False)
     for what, us, bound in (
-        ("an arrival", arrive_us, MOST_US),
-        ("a confirmation", confirm_us, MOST_CONFIRM_US),
-        ("a heartbeat", poll_us, MOST_US),
+        ("an arrival", arrive_us, MAX_US),
+        ("a confirmation", confirm_us, MAX_CONFIRM_US),
+        ("a heartbeat", poll_us, MAX_US),
     ):
         bounds.at_most(f"{what}, CPU of the store", us, bound, unit="µs", timed=True)
     for share, name in ((0.5, "p50"), (0.99, "p99")):
         what = f"release of {RELEASED:,}, {name}"
         for kind, values in (("CPU", advance_cpu_ms), ("time", advance_ms)):
             value = quantile(values, share)
-            bounds.at_most(f"{what}, {kind}", value, MOST_ADVANCE_MS, unit="ms", timed=True)
+            bounds.at_most(f"{what}, {kind}", value, MAX_ADVANCE_MS, unit="ms", timed=True)
     sweeping = f"sweep of {GHOSTS:,} ghosts"
     for what, value in (
         (f"{sweeping}, longest command", swept.longest_ms),
         (f"{sweeping}, wait of others, p99", quantile(swept.waits_ms, 0.99)),
         (f"{sweeping}, wait of others, longest", max(swept.waits_ms)),
     ):
-        bounds.at_most(what, value, MOST_STALL_MS, unit="ms", timed=True)
+        bounds.at_most(what, value, MAX_STALL_MS, unit="ms", timed=True)
     if store.info("persistence")["aof_rewrites"] != 1:
         bounds.broken.append("the log was rewritten only when it was requested")
     fork_ms = store.info("stats")["latest_fork_usec"] / 1000

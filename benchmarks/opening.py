@@ -68,10 +68,10 @@ RATE_PER_MINUTE, BURST = 500, 10  # the defaults of the product
 PREQUEUE_S, REAL_PREQUEUE_S = 120.0, 1800.0
 LAST_ARRIVAL_S = 10.0  # before the start
 RUN_S = 95.0  # after the start
-MOST_LATE_S = 3.0  # p99 of the crowd: beyond it the figures are those of the machine
+MAX_LATE_S = 3.0  # p99 of the crowd: beyond it the figures are those of the machine
 SECRET = b"known to the replicas of this benchmark"
 _STORE_TIMEOUT_S = 30.0  # a busy machine is late, and loses no request
-_MOST_IN_FLIGHT, _MOST_OF_A_TICK = 2000, 500
+_MAX_IN_FLIGHT, _MAX_OF_A_TICK = 2000, 500
 _TICK_S, _SAMPLE_S = 0.05, 0.5  # what is due in a tick is sent together
 _JITTER = (0.85, 1.15)
 
@@ -174,7 +174,7 @@ class Crowd:
             heappush(self._heap, (due_s, number, Visitor(new_visitor_id(), due_s)))
         sampled_s, number = 0.0, self._visitors
         while (now_s := self.now_s()) < self._start_s + RUN_S:
-            for _ in range(min(_MOST_OF_A_TICK, _MOST_IN_FLIGHT - len(self._running))):
+            for _ in range(min(_MAX_OF_A_TICK, _MAX_IN_FLIGHT - len(self._running))):
                 if not self._heap or self._heap[0][0] > now_s:
                     break
                 visitor = heappop(self._heap)[2]
@@ -362,7 +362,7 @@ def _result(
         f"{participants} participants": participants == record.participants,
         f"{crowd.failed} requests failed": not crowd.failed,
         f"the crowd sent late, p99 {_ms(crowd, 0.99)}: the machine is too busy": crowd.late(0.99)
-        < MOST_LATE_S,
+        < MAX_LATE_S,
         "the polls were not compared": quiet is not None,
         "the first minute was not measured": minute is not None,
     }.items():

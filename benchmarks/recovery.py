@@ -42,7 +42,7 @@ RATE_PER_MINUTE = 500
 ARRIVALS_PER_S = 1_000
 MAX_FIRST_RELEASE_S = 3.0
 MAX_ERROR = 0.10
-_LEAST_TRUE_POSITION = 50  # of nearer ones a tenth is less than a release
+_MIN_TRUE_POSITION = 50  # of nearer ones a tenth is less than a release
 _OUTAGE_S, _MOVES_FOR_S, _WATCHED_S, _TIMEOUT_S = 4.0, 8.0, 70.0, 400.0
 _TICK_S = 0.02
 _STATE_KEY = room_keys(DEFAULT_ROOM)[6]
@@ -135,7 +135,7 @@ async def _lose_store(rig: Rig, witnesses: Sequence[Witness], stack: AsyncExitSt
         seen_s, place = max(each for each in witness.shown if each[0] < lost_s)
         for at_s, shown in witness.shown:
             true = place - (_count_at(released, at_s) - _count_at(released, seen_s))
-            if at_s > returned_s and true >= _LEAST_TRUE_POSITION:
+            if at_s > returned_s and true >= _MIN_TRUE_POSITION:
                 errors.append(abs(shown - true) / true)
     return Recovery(first_s - returned_s, errors)
 

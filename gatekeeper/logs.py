@@ -22,9 +22,9 @@ import structlog
 
 from gatekeeper.printable import printable
 
-MOST_LINES: Final = 10  # of one kind, in a period
+MAX_LINES: Final = 10  # of one kind, in a period
 PERIOD_S: Final = 10.0
-_MOST_KINDS = 256  # libraries may put values into their messages
+_MAX_KINDS = 256  # libraries may put values into their messages
 _NEVER_DROPPED = frozenset({"audit"})
 
 
@@ -38,7 +38,7 @@ class _Period:
 
 
 class Sampler:
-    """Lets `MOST_LINES` lines of each kind through in each period, and counts the others."""
+    """Lets `MAX_LINES` lines of each kind through in each period, and counts the others."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
@@ -48,14 +48,14 @@ class Sampler:
         """None: the line is dropped. Else how many lines of its kind were dropped before it, since
         the last one that came with a number."""
         now_s = self._clock()
-        if kind not in self._periods and len(self._periods) >= _MOST_KINDS:
+        if kind not in self._periods and len(self._periods) >= _MAX_KINDS:
             kind = "other"
         period = self._periods.setdefault(kind, _Period(now_s))
         suppressed = 0
         if now_s - period.began_s >= PERIOD_S:
             suppressed = period.suppressed
             period.began_s, period.lines, period.suppressed = now_s, 0, 0
-        if period.lines >= MOST_LINES:
+        if period.lines >= MAX_LINES:
             period.suppressed += 1
             return None
         period.lines += 1

@@ -9,7 +9,7 @@
 
   const TIMEOUT_S = 15;
   const MAX_PAUSE_S = 30;
-  const MOST_REFUSED = 5;     // then the gate and this browser do not agree
+  const MAX_REFUSED = 5;     // then the gate and this browser do not agree
 
   const byId = (id) => document.getElementById(id);
   const data = byId("challenge").dataset;
@@ -36,7 +36,7 @@
       stop();
     } else if (challenge.type !== data.type) {
       location.reload();      // an operator chose another one
-    } else if (visitor !== place.reference && refused < MOST_REFUSED) {
+    } else if (visitor !== place.reference && refused < MAX_REFUSED) {
       stop();
       visitor = place.reference;
       if (data.type === "work") work(challenge);
@@ -158,7 +158,7 @@
     token = "";
     if (window.turnstile) window.turnstile.reset();
     if (window.hcaptcha) window.hcaptcha.reset();
-    if (refused >= MOST_REFUSED) fail();
+    if (refused >= MAX_REFUSED) fail();
     else document.dispatchEvent(new CustomEvent("refused"));
   }
 

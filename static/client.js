@@ -21,10 +21,10 @@
   const PREFIX = "/.gatekeeper/";
   const FILE = PREFIX + "client.js";
   const OPENED = "gatekeeper:opened";   // times at which the waiting page was opened
-  const MOST_OPENED = 2;
+  const MAX_OPENED = 2;
   const MINUTE_MS = 60000;
   const FIND_AGAIN_MS = 5 * MINUTE_MS;
-  const LONGEST_TIMER_MS = 20 * MINUTE_MS;   // a computer that slept is noticed
+  const MAX_TIMER_MS = 20 * MINUTE_MS;   // a computer that slept is noticed
   const TEXTS = { /* texts */ };
 
   if (window.gatekeeperClient) return;
@@ -79,7 +79,7 @@
   function open(url, retryAfterS) {
     const now = Date.now();
     const opened = recall().filter((at) => now - at < MINUTE_MS);
-    if (Math.max(opened.length, openedHere) >= MOST_OPENED) return;
+    if (Math.max(opened.length, openedHere) >= MAX_OPENED) return;
     isOpening = true;
     const last = opened.length ? opened[opened.length - 1] : 0;
     setTimeout(() => navigate(url, retryAfterS, opened), Math.max(last + retryAfterS * 1000 - now, 0));
@@ -148,7 +148,7 @@
     const leftMs = endsAtMs - Date.now();
     if (leftMs <= 0) return;
     if (leftMs > warnMs) {
-      setTimeout(() => warnAt(endsAtMs), Math.min(leftMs - warnMs, LONGEST_TIMER_MS));
+      setTimeout(() => warnAt(endsAtMs), Math.min(leftMs - warnMs, MAX_TIMER_MS));
       return;
     }
     const endsAt = new Date(endsAtMs);

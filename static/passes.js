@@ -10,7 +10,7 @@ window.gatekeeperPasses = (page) => {
   const body = section.querySelector("tbody");
   const outcome = section.querySelector(".result");
   const number = new Intl.NumberFormat("en");
-  const MOST_ADDRESSES = 16;
+  const MAX_ADDRESSES = 16;
   const rows = new Map();
 
   function show(overview) {
@@ -29,7 +29,7 @@ window.gatekeeperPasses = (page) => {
   const key = (each) => each.room + " " + each.visitor;
 
   function words(each) {
-    const addresses = number.format(each.addresses) + (each.addresses >= MOST_ADDRESSES ? " or more" : "");
+    const addresses = number.format(each.addresses) + (each.addresses >= MAX_ADDRESSES ? " or more" : "");
     return [each.room, number.format(each.requests), addresses, number.format(each.at_once), number.format(each.refused)];
   }
 

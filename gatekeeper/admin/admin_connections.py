@@ -1,7 +1,7 @@
 """The connections of the admin listener: few, and none for long while it is idle.
 
 Rules. The supervisor replaces workers, and each needs open files. So clients of the admin listener
-have at most `MOST_CONNECTIONS`: one more closes the oldest that is idle, or is closed itself. Idle
+have at most `MAX_CONNECTIONS`: one more closes the oldest that is idle, or is closed itself. Idle
 is also one whose response was sent, and that discards the rest of its request. Heads have the
 limits of the public listener, and what no parser accepts is refused as `{"error": …}`.
 """
@@ -17,7 +17,7 @@ from aiohttp.web import Server
 
 from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 
-MOST_CONNECTIONS: Final = 64
+MAX_CONNECTIONS: Final = 64
 KEEP_ALIVE_S: Final = 10.0
 WRITE_TIMEOUT_S: Final = 10.0  # for a client that reads nothing
 
@@ -27,7 +27,7 @@ class AdminConnection(ConnectionHandler):
 
     __slots__ = ("_most", "_server")
 
-    def __init__(self, server: Server, *, most: int = MOST_CONNECTIONS) -> None:
+    def __init__(self, server: Server, *, most: int = MAX_CONNECTIONS) -> None:
         super().__init__(
             server,
             refuse=refuse_as_json,

@@ -16,7 +16,7 @@ from gatekeeper.admin.command_options import checked, config_option, load_file
 from gatekeeper.config.invitation_keys import invitation_keys
 from gatekeeper.config.schema import Config, RoomConfig
 from gatekeeper.config.types import DEFAULT_ROOM, parse_duration_s
-from gatekeeper.policy.invitations import MOST_SUB, signed_invitation
+from gatekeeper.policy.invitations import MAX_SUB, signed_invitation
 
 
 @click.command()
@@ -47,8 +47,8 @@ def invite(
     loaded = load_file(config)
     found = _room(loaded, room, event)
     lanes = [each.name for each in found.lanes]
-    if not 0 < len(sub) <= MOST_SUB:
-        raise click.UsageError(f"--sub has {len(sub)} characters; expected 1 to {MOST_SUB}")
+    if not 0 < len(sub) <= MAX_SUB:
+        raise click.UsageError(f"--sub has {len(sub)} characters; expected 1 to {MAX_SUB}")
     if lane is not None and lane not in lanes:
         known = ", ".join(lanes) or "a [[lane]] of that room"
         raise click.UsageError(f'--lane: no lane "{lane}"; expected one of {known}')

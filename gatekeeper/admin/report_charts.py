@@ -1,6 +1,6 @@
 """Which charts a report has, and their columns.
 
-Rules. Pure. A chart has at most `MOST_COLUMNS` columns; in a longer period a column is several
+Rules. Pure. A chart has at most `MAX_COLUMNS` columns; in a longer period a column is several
 minutes: counts per minute are their mean, lengths of the line their highest, quantiles those of all
 of them.
 """
@@ -19,8 +19,8 @@ from gatekeeper.admin.report_minutes import MINUTE_S, Minute
 from gatekeeper.admin.report_svg import Mark, Series, TimeAxis, chart
 from gatekeeper.admin.report_tables import told_s
 
-MOST_COLUMNS = 360
-_MOST_MARKS = 200
+MAX_COLUMNS = 360
+_MAX_MARKS = 200
 
 Column = Sequence[Minute]  # its minutes; none in a gap
 Values = list[float | None]
@@ -112,7 +112,7 @@ def columns_of(report: Report) -> tuple[TimeAxis, list[Column]]:
     """The axis of all charts, and the minutes of each of its columns."""
     since_s, until_s = report.span
     length = max(math.ceil((until_s - since_s) / MINUTE_S), 1)
-    column_s = math.ceil(length / MOST_COLUMNS) * MINUTE_S
+    column_s = math.ceil(length / MAX_COLUMNS) * MINUTE_S
     starts = range(since_s, until_s, column_s)
     columns: list[list[Minute]] = [[] for _ in starts]
     for minute in report.minutes:
@@ -123,7 +123,7 @@ def columns_of(report: Report) -> tuple[TimeAxis, list[Column]]:
         for at_us in (event.prequeue_us, event.start_us, event.end_us)
         if at_us is not None
     ]
-    changes = [entry for entry in report.entries if entry.outcome == "done"][-_MOST_MARKS:]
+    changes = [entry for entry in report.entries if entry.outcome == "done"][-_MAX_MARKS:]
     marks += [Mark(datetime.fromisoformat(each.at).timestamp(), "operator") for each in changes]
     axis = TimeAxis(report.span, list(starts), column_s, report.figures.gaps, marks)
     return axis, [tuple(column) for column in columns]

@@ -33,7 +33,7 @@ FORMATS: Final[dict[str, tuple[str, Callable[[Report], bytes]]]] = {
     "json": ("application/json; charset=utf-8", json_of),
     "csv": ("text/csv; charset=utf-8", csv_of),
 }
-MOST_ENTRIES = 500
+MAX_ENTRIES = 500
 _PARAMETERS = ("room", "event", "since", "until", "format")
 _TIMEOUT_S = 30.0
 
@@ -90,11 +90,11 @@ class ReportEndpoint:
             raise BadRequest(str(error)) from error
         stored = await self._minutes.read(room, since_s=span.since_s, until_s=span.until_s)
         entries = await asyncio.to_thread(
-            self._audit.between, span.since_s, span.until_s, room=room, most=MOST_ENTRIES + 1
+            self._audit.between, span.since_s, span.until_s, room=room, most=MAX_ENTRIES + 1
         )
-        if len(entries) > MOST_ENTRIES:
+        if len(entries) > MAX_ENTRIES:
             entries = entries[1:]
-            warnings.append(f"Only the newest {MOST_ENTRIES} entries of the audit log are shown.")
+            warnings.append(f"Only the newest {MAX_ENTRIES} entries of the audit log are shown.")
         return await asyncio.to_thread(
             make_report,
             room,

@@ -21,7 +21,7 @@ from gatekeeper.policy.schedule import Event, Schedule
 
 # The page shows a range from 20 % less to 25 % more, in whole minutes (`pages.waiting_view`).
 LOW, HIGH, ROUNDING_S = 0.8, 1.25, 30.0
-_LONGEST_GAP_US = 60_000_000
+_MAX_GAP_US = 60_000_000
 _DRAWN_SHARES = 40
 
 
@@ -113,7 +113,7 @@ def _around_draw(
         if point.undrawn and event.first_us <= point.at_us:
             before = point
         elif before is not None and point.at_us >= event.start_us:
-            is_near = point.at_us - before.at_us <= _LONGEST_GAP_US
+            is_near = point.at_us - before.at_us <= _MAX_GAP_US
             return (before, point) if is_near else (None, None)
     return None, None
 
@@ -147,7 +147,7 @@ class _Line:
     def _has_gap(self, first: int, last: int) -> bool:
         """Whether the points around the release are far apart."""
         before = max(last - 1, first, 0)
-        return self._times[last] - self._times[before] > _LONGEST_GAP_US
+        return self._times[last] - self._times[before] > _MAX_GAP_US
 
 
 def _weighted_quantile(errors: Sequence[tuple[float, float]], wanted: float) -> float | None:

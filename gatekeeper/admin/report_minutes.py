@@ -19,8 +19,8 @@ from gatekeeper.room.worker_figures import Buckets, added, added_by_lane, parse_
 
 MINUTE_S = 60
 MAX_LINE_BYTES = 16_384  # a busy minute has 1,000
-_MOST_POINTS, _MOST_BUCKETS, _MOST_CAUSES, _MOST_TEXT = 8, 100, 110, 40
-MOST_STEERED = 24  # twice as many as periods
+_MAX_POINTS, _MAX_BUCKETS, _MAX_CAUSES, _MAX_TEXT = 8, 100, 110, 40
+MAX_STEERING_STEPS = 24  # twice as many as periods
 
 
 class MinutePoint(NamedTuple):
@@ -126,8 +126,8 @@ def _joined(one: Minute, other: Minute) -> Minute:
         "origin": added([first.origin, last.origin]),
         "waits": added([first.waits, last.waits]),
         "lanes": added_by_lane([first.lanes, last.lanes]),
-        "points": (first.points + last.points)[:_MOST_POINTS],
-        "steered": tuple(sorted({*first.steered, *last.steered}))[:MOST_STEERED],
+        "points": (first.points + last.points)[:_MAX_POINTS],
+        "steered": tuple(sorted({*first.steered, *last.steered}))[:MAX_STEERING_STEPS],
         "first_s": first.first_s,
     }
     for name in _ADDED:
@@ -146,23 +146,23 @@ def _of_known(combine: Callable[[list[int]], int], *values: int | None) -> int |
 def _value(name: str, value: object) -> Any:
     match name:
         case "phase":
-            if not isinstance(value, str) or len(value) > _MOST_TEXT:
+            if not isinstance(value, str) or len(value) > _MAX_TEXT:
                 raise ValueError("expected a text")
             return value
         case "rate":
             return parse_number(value)
         case "points":
-            return tuple(map(_point, _list(value, most=_MOST_POINTS)))
+            return tuple(map(_point, _list(value, most=_MAX_POINTS)))
         case "origin" | "waits" | "totals":
-            return tuple(map(parse_count, _list(value, most=_MOST_BUCKETS)))
+            return tuple(map(parse_count, _list(value, most=_MAX_BUCKETS)))
         case "lanes":
             return parse_lanes(value)
         case "steered":
-            return tuple(map(parse_steering, _list(value, most=MOST_STEERED)))
+            return tuple(map(parse_steering, _list(value, most=MAX_STEERING_STEPS)))
         case "failures":
-            if not isinstance(value, dict) or len(value) > _MOST_CAUSES:
+            if not isinstance(value, dict) or len(value) > _MAX_CAUSES:
                 raise ValueError("expected counts by cause")
-            return {cause[:_MOST_TEXT]: parse_count(count) for cause, count in value.items()}
+            return {cause[:_MAX_TEXT]: parse_count(count) for cause, count in value.items()}
         case _:
             return parse_count(value)
 

@@ -4,7 +4,7 @@ Rules. Pure. A minute ends when a reading of a later one comes, by the store's c
 store is unreachable its clock is estimated. A count is the growth of a total: of a room's total,
 which replicas write back to a store that lost it, above the highest that was seen; of a replica,
 from when it was first seen, or from 0 after it started again. Readings that are more than
-`_LONGEST_PAUSE_S` apart have no growth: it belongs to no minute. The cost does not depend on
+`_MAX_PAUSE_S` apart have no growth: it belongs to no minute. The cost does not depend on
 traffic.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gatekeeper.admin.history import Reading
-from gatekeeper.admin.report_minutes import MINUTE_S, MOST_STEERED, Minute, MinutePoint
+from gatekeeper.admin.report_minutes import MAX_STEERING_STEPS, MINUTE_S, Minute, MinutePoint
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.pacing import eta_s
 from gatekeeper.policy.phase import Phase, reason_of
@@ -26,13 +26,13 @@ from gatekeeper.room.steering_record import SteeringRecord, SteeringStep
 from gatekeeper.room.worker_figures import Buckets, Figures, RequestCounts, added, added_by_lane
 
 POINT_S = 15
-_LONGEST_PAUSE_S = 30.0
+_MAX_PAUSE_S = 30.0
 _WINDOW_US = MINUTE_S * 1_000_000
 _TOTALS = 4
 _YOUNG_US = 10_000_000
 _FORGET_AFTER_S = 900
 _CLOCK_STEP_BACK_S = 300  # the store's clock was set back: no minute ends for less
-_MOST_REPLICAS = 400
+_MAX_REPLICAS = 400
 
 
 @dataclass(slots=True)
@@ -121,7 +121,7 @@ class MinuteSampler:
             room.rate, room.points, room.steered = 0.0, [], []
         self._base = dict(self._newest)
         old = [name for name, seen_s in self._seen_s.items() if at_s - seen_s > _FORGET_AFTER_S]
-        excess = sorted(self._seen_s, key=lambda name: self._seen_s[name])[:-_MOST_REPLICAS]
+        excess = sorted(self._seen_s, key=lambda name: self._seen_s[name])[:-_MAX_REPLICAS]
         for name in {*old, *excess}:
             for table in (self._base, self._newest, self._seen_s):
                 table.pop(name, None)
@@ -191,7 +191,7 @@ def _add_state(room: _Room, state: RoomState, now_s: float, rules: Rules) -> Non
     ]
     if not room.totals and _is_new(state):
         room.totals, room.state_at_s = [0] * len(totals), now_s
-    is_continued = bool(room.totals) and now_s - room.state_at_s <= _LONGEST_PAUSE_S
+    is_continued = bool(room.totals) and now_s - room.state_at_s <= _MAX_PAUSE_S
     if is_continued:
         grown = [max(new - old, 0) for new, old in zip(totals, room.totals, strict=True)]
         totals = [max(new, old) for new, old in zip(totals, room.totals, strict=True)]
@@ -211,7 +211,7 @@ def _add_steering(room: _Room, record: SteeringRecord, begin_us: int) -> None:
     """The changes that are new; at first those of the running minute, which began at `begin_us`."""
     seen_us = begin_us - 1 if room.steered_us is None else room.steered_us
     new = [each for each in record.changes if each.at_us > seen_us]
-    room.steered = [*room.steered, *new][:MOST_STEERED]
+    room.steered = [*room.steered, *new][:MAX_STEERING_STEPS]
     room.steered_us = max([seen_us, *(each.at_us for each in new)])
 
 

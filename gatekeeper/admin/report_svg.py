@@ -19,7 +19,7 @@ from gatekeeper.admin.report_figures import Span
 _WIDTH, _HEIGHT = 720, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 34
 _GRID_LINES = 4
-_MOST_TICKS = 8
+_MAX_TICKS = 8
 _SMALLEST = 1e-6  # of the values that a chart shows apart from 0
 _KEY = Markup(
     '<span class="key"><svg viewBox="0 0 24 8" aria-hidden="true">'
@@ -114,7 +114,7 @@ def _drawing(axis: TimeAxis, series: Sequence[Series], *, top: float) -> Iterabl
 
 def _ticks(axis: TimeAxis) -> Iterable[Markup]:
     length = axis.span.until_s - axis.span.since_s
-    every_s = next((each for each in _TICKS_S if length / each <= _MOST_TICKS), _TICKS_S[-1])
+    every_s = next((each for each in _TICKS_S if length / each <= _MAX_TICKS), _TICKS_S[-1])
     first_s = math.ceil(axis.span.since_s / every_s) * every_s
     for at_s in range(first_s, axis.span.until_s, every_s):
         at = datetime.fromtimestamp(at_s, UTC)

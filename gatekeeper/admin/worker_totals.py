@@ -8,7 +8,7 @@ from prometheus_client.samples import Sample
 
 from gatekeeper import metrics
 from gatekeeper.admin.metric_files import read_metrics, values
-from gatekeeper.config.lane_schema import MOST_LANES
+from gatekeeper.config.lane_schema import MAX_LANES
 from gatekeeper.metrics import Tally
 from gatekeeper.room.pass_figures import pass_file, read_passes
 from gatekeeper.room.worker_figures import Buckets, Figures, RequestCounts
@@ -72,7 +72,7 @@ def _lanes(samples: Samples) -> dict[str, Buckets]:
     for sample in samples.get(name + Tally.BUCKETS, []):
         by_lane.setdefault(sample.labels["lane"], []).append(sample)
     # A reload may have had other lanes before; the newest ones are not known here.
-    first = sorted(by_lane)[:MOST_LANES]
+    first = sorted(by_lane)[:MAX_LANES]
     return {
         lane: _buckets({name + Tally.BUCKETS: by_lane[lane]}, name, metrics.lane_waits)
         for lane in first

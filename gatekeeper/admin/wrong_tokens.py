@@ -15,16 +15,16 @@ from collections.abc import Callable
 
 from gatekeeper.web.address_limit import Source, source_of
 
-MOST_WRONG = 5
+MAX_WRONG = 5
 PERIOD_S = 60.0
-_MOST_ADDRESSES = 10_000
+_MAX_ADDRESSES = 10_000
 
 
 class WrongTokens:
     """The attempts of the last minute, by address."""
 
     def __init__(
-        self, *, most: int = _MOST_ADDRESSES, monotonic_s: Callable[[], float] = time.monotonic
+        self, *, most: int = _MAX_ADDRESSES, monotonic_s: Callable[[], float] = time.monotonic
     ) -> None:
         self._most = most
         self._monotonic_s = monotonic_s
@@ -37,14 +37,14 @@ class WrongTokens:
     def wait_s(self, address: str) -> float:
         """Seconds until the address may try a token again; 0: now."""
         attempts = self._attempts.get(source_of(address), ())
-        if len(attempts) < MOST_WRONG:
+        if len(attempts) < MAX_WRONG:
             return 0.0
         return max(attempts[0] + PERIOD_S - self._monotonic_s(), 0.0)
 
     def add(self, address: str) -> None:
         """Count a wrong token."""
         source = source_of(address)
-        newest = (*self._attempts.pop(source, ()), self._monotonic_s())[-MOST_WRONG:]
+        newest = (*self._attempts.pop(source, ()), self._monotonic_s())[-MAX_WRONG:]
         self._attempts[source] = newest
         if len(self._attempts) > self._most:
             self._attempts.popitem(last=False)

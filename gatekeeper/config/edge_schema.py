@@ -19,7 +19,7 @@ from gatekeeper.config.problems import in_ascii, shown
 from gatekeeper.config.section import KeyConflict, Section
 from gatekeeper.config.types import File, is_loopback, text_or_list
 
-_MOST_DOMAINS = 100
+_MAX_DOMAINS = 100
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 # RFC 1123 section 2.1. The last label is no number: an address is no domain.
 _DOMAIN = re.compile(rf"(\*\.)?({_LABEL}\.)*(?![0-9]+$){_LABEL}")
@@ -73,7 +73,7 @@ class EdgeConfig(Section):
     domains: Annotated[
         tuple[EdgeDomain, ...],
         BeforeValidator(text_or_list),
-        Field(strict=False, max_length=_MOST_DOMAINS),
+        Field(strict=False, max_length=_MAX_DOMAINS),
     ] = ()
     email: Annotated[str, AfterValidator(_email)] = ""  # the CA may write to it
     acme_ca: Annotated[str, AfterValidator(_acme_directory)] = ""  # "": Caddy's own choice

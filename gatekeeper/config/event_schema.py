@@ -22,9 +22,9 @@ from gatekeeper.config.problems import shown
 from gatekeeper.config.section import KeyConflict, Section
 from gatekeeper.config.types import DEFAULT_ROOM, Room, RoomName
 
-MOST_EVENTS = 20  # of one room
+MAX_EVENTS = 20  # of one room
 # Of one room's events, with every key that they set: each reply of the store carries them.
-_MOST_CHARACTERS = 40_000
+_MAX_CHARACTERS = 40_000
 NEVER_US = 2**53 - 1  # an end that never comes; scores of the store stay below 2^53
 _EARLIEST = datetime(2001, 9, 10, tzinfo=UTC)  # microseconds have 16 digits from then on
 _LATEST = datetime(2096, 1, 1, tzinfo=UTC)  # below every provisional turn of `policy.schedule`
@@ -139,13 +139,13 @@ def overlaps(events: Iterable[EventConfig]) -> list[str]:
             f'"{name}" is used twice in room {room}; expected another name'
             for name in sorted({name for name in names if names.count(name) > 1})
         )
-        if len(group) > MOST_EVENTS:
-            problems.append(f"room {room} has {len(group)} events; expected at most {MOST_EVENTS}")
+        if len(group) > MAX_EVENTS:
+            problems.append(f"room {room} has {len(group)} events; expected at most {MAX_EVENTS}")
         size = sum(len(json.dumps(event.model_dump(mode="json"))) for event in group)
-        if size > _MOST_CHARACTERS:
+        if size > _MAX_CHARACTERS:
             problems.append(
                 f"the events of room {room} have {size} characters; expected at most "
-                f"{_MOST_CHARACTERS}, so shorter messages and titles"
+                f"{_MAX_CHARACTERS}, so shorter messages and titles"
             )
         in_order = sorted(group, key=lambda event: event.first_us)
         for before, after in pairwise(in_order):

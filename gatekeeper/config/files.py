@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-MOST_BYTES: Final = 4 << 20
+MAX_BYTES: Final = 4 << 20
 
 
 def read_file(path: Path) -> bytes:
@@ -26,9 +26,9 @@ def read_file(path: Path) -> bytes:
         if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, "Not a regular file", str(path))
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            data = file.read(MOST_BYTES + 1)
+            data = file.read(MAX_BYTES + 1)
     finally:
         os.close(descriptor)
-    if len(data) > MOST_BYTES:
-        raise OSError(errno.EFBIG, f"Larger than {MOST_BYTES >> 20} MiB", str(path))
+    if len(data) > MAX_BYTES:
+        raise OSError(errno.EFBIG, f"Larger than {MAX_BYTES >> 20} MiB", str(path))
     return data

@@ -38,8 +38,8 @@ from gatekeeper.errors import ConfigError
 Algorithm = Literal["HS256", "RS256", "ES256", "EdDSA"]
 Key = bytes | RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 
-MOST_KEYS: Final = 8  # of one file: a token without a `kid` is tried with each
-_MOST_BYTES: Final = 65_536
+MAX_KEYS: Final = 8  # of one file: a token without a `kid` is tried with each
+_MAX_BYTES: Final = 65_536
 _RSA_BITS: Final = (2048, 8192)  # RFC 7518 section 3.3; a longer key makes verification slow
 _PEM: Final = re.compile(rb"-----BEGIN ([A-Z ]+)-----[^-]+-----END \1-----")
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+={0,2}")
@@ -100,17 +100,17 @@ def _read(path: Path) -> bytes:
         data = read_file(path)
     except OSError as error:
         raise ConfigError([unreadable(error)], source=str(path)) from error
-    if len(data) > _MOST_BYTES:
+    if len(data) > _MAX_BYTES:
         raise ConfigError(
-            [f"too large; expected at most {_MOST_BYTES // 1024} KB"], source=str(path)
+            [f"too large; expected at most {_MAX_BYTES // 1024} KB"], source=str(path)
         )
     return data
 
 
 def _few(keys: tuple[InvitationKey, ...], path: Path) -> tuple[InvitationKey, ...]:
-    if not 1 <= len(keys) <= MOST_KEYS:
+    if not 1 <= len(keys) <= MAX_KEYS:
         problem = f"has {len(keys)} keys" if keys else "has no key"
-        raise ConfigError([f"{problem}; expected 1 to {MOST_KEYS}"], source=str(path))
+        raise ConfigError([f"{problem}; expected 1 to {MAX_KEYS}"], source=str(path))
     return keys
 
 

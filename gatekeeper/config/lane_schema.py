@@ -16,8 +16,8 @@ from gatekeeper.config.problems import shown
 from gatekeeper.config.section import Section
 from gatekeeper.config.types import DEFAULT_ROOM, Room, RoomName, parse_duration_s, spell_duration
 
-MOST_LANES = 20  # of one room: each draw publishes the turns of each
-LONGEST_HEAD_START_S = 86_400.0
+MAX_LANES = 20  # of one room: each draw publishes the turns of each
+MAX_HEAD_START_S = 86_400.0
 _LANE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 
@@ -36,10 +36,10 @@ def _lane_name(value: object) -> str:
 
 
 def _head_start(value_s: float) -> float:
-    if not 1 <= value_s <= LONGEST_HEAD_START_S:
+    if not 1 <= value_s <= MAX_HEAD_START_S:
         raise ValueError(
             f'"{spell_duration(value_s)}" is out of range; expected "1s" to '
-            f'"{spell_duration(LONGEST_HEAD_START_S)}"'
+            f'"{spell_duration(MAX_HEAD_START_S)}"'
         )
     return value_s
 
@@ -87,6 +87,6 @@ def lane_problems(lanes: Sequence[LaneConfig], rooms: Iterable[RoomOfLanes]) -> 
         seen.add((lane.room, lane.name))
     for name in sorted({lane.room for lane in lanes}):
         count = sum(lane.room == name for lane in lanes)
-        if count > MOST_LANES:
-            problems.append(f"lane: room {name} has {count} lanes; expected at most {MOST_LANES}")
+        if count > MAX_LANES:
+            problems.append(f"lane: room {name} has {count} lanes; expected at most {MAX_LANES}")
     return problems

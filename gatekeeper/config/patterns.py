@@ -17,7 +17,7 @@ Network = IPv4Network | IPv6Network
 Matcher = Callable[[str], bool]
 
 _IPV4_MAPPED = IPv6Network("::ffff:0:0/96")  # RFC 4291 section 2.5.5.2
-_MOST_MEMORY = 8 << 20  # bytes for one pattern; RE2's own default
+_MAX_MEMORY = 8 << 20  # bytes for one pattern; RE2's own default
 
 
 def with_single_slashes(path: str) -> str:
@@ -55,7 +55,7 @@ def _full_match(pattern: bytes, *, ignore_case: bool = False) -> Matcher:
     options.encoding = re2.Options.Encoding.LATIN1  # bytes, whatever they spell
     options.dot_nl = True
     options.log_errors = False
-    options.max_mem = _MOST_MEMORY
+    options.max_mem = _MAX_MEMORY
     try:
         compiled = re2.compile(pattern, options)
     except re2.error as error:

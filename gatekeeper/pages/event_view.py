@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 # Seconds. A page without a place learns of a delay or an early opening within this time.
-_LONGEST_RENEWAL_S = 600
+_MAX_RENEWAL_S = 600
 # An event has begun, and its replica learns of that within a tick: of a second at most.
 _LATE_NEWS_S = 3
 _DAY_S = 86_400
@@ -85,8 +85,8 @@ def renewal_s(remaining_s: float, *, spread_s: float, share: float) -> int:
     Not before what it waits for, and spread over `spread_s` after that, so that 100,000 pages do
     not return in one second. A long wait is cut into parts, and the last is at least half of it.
     """
-    if remaining_s > _LONGEST_RENEWAL_S:
-        return math.ceil(min(_LONGEST_RENEWAL_S * (0.5 + share / 2), remaining_s / 2))
+    if remaining_s > _MAX_RENEWAL_S:
+        return math.ceil(min(_MAX_RENEWAL_S * (0.5 + share / 2), remaining_s / 2))
     return max(math.ceil(max(remaining_s, 0.0) + spread_s * share), 1)
 
 

@@ -28,7 +28,7 @@ from enum import StrEnum
 from gatekeeper.policy.autotune_memory import (
     FULL_SAMPLES,
     LATENCY_BOUNDS,
-    LEAST_BAD,
+    MIN_BAD,
     NEAR,
     Memory,
     Period,
@@ -53,14 +53,14 @@ PERIOD_S = 5.0
 
 # Judging a period and the pool.
 _TOLERATED_SLOW = 0.05  # the p95 is above its target when more than this share is slower
-_LEAST_BAD = 5  # responses: a few slow ones in a quiet period are no overload
-_LEAST_EXPECTED = 10.0  # responses: that none came is no accident
+_MIN_BAD = 5  # responses: a few slow ones in a quiet period are no overload
+_MIN_EXPECTED = 10.0  # responses: that none came is no accident
 _SURE = 2.5  # standard deviations above what is tolerated
 _CLEAR = 0.6  # of what is tolerated: an overload is over
 _NEAR_SHARE = 0.035  # of the responses are slower than that, if it is not one visitor alone
 _NEAR_ERRORS = 0.6  # of the tolerated errors: no rise
-_LEAST_SAMPLES = 20.0  # for a rise
-_MOST_LATE_S = 30.0  # longer, and a replica that is late is evidence: the gate itself is too slow
+_MIN_SAMPLES = 20.0  # for a rise
+_MAX_LATE_S = 30.0  # longer, and a replica that is late is evidence: the gate itself is too slow
 # Falling.
 _DEEPEST = 0.3  # of the plateau
 _DIP = 0.75  # of the plateau
@@ -72,14 +72,14 @@ _GIVEN_UP = 0.025  # of the distance by which a period of a dip corrects the unl
 # Rising.
 _GROWTH = 1.25  # most in one period, before a first limit
 _AHEAD = 0.5  # most above the rate that the load stands for
-_LEAST_AHEAD = 0.05  # the same without calm
+_MIN_AHEAD = 0.05  # the same without calm
 _AHEAD_S = 240.0  # of calm lead from there to `_AHEAD`
 _PACE = 0.0006  # of the plateau, a second
 _CALM_S = 15.0  # of calm double the pace
 _UNLOADED = 0.1  # of the way from the unloaded p95 to the target: neither calm nor its opposite
 _RETURN_PACE = 0.01  # to a limit that was just measured
 _RETURNED = 0.95  # of that
-_LEAST_STEP = 0.003  # of the rate: smaller ones are kept for later
+_MIN_STEP = 0.003  # of the rate: smaller ones are kept for later
 _UNCHANGED = 0.002  # of the rate: no further off it is the law's own, and no operator's
 
 
@@ -126,7 +126,7 @@ def adjust(rate: float, memory: Memory, period: Period, targets: Targets) -> Adj
 def _with_lateness(memory: Memory, period: Period) -> tuple[Memory, bool]:
     """Whether a replica was paused, so that the time of its responses is not the origin's."""
     late_s = memory.late_s + period.seconds if period.is_late else 0.0
-    return replace(memory, late_s=min(late_s, 2 * _MOST_LATE_S)), 0 < late_s <= _MOST_LATE_S
+    return replace(memory, late_s=min(late_s, 2 * _MAX_LATE_S)), 0 < late_s <= _MAX_LATE_S
 
 
 def _judged(
@@ -146,7 +146,7 @@ def _excess(memory: Memory, period: Period, targets: Targets) -> Reason | None:
     """Whether this period alone shows an overload."""
     if period.responses == 0:
         expected = memory.load * period.seconds / 60
-        has_stopped = expected >= _LEAST_EXPECTED and period.admitted > 0
+        has_stopped = expected >= _MIN_EXPECTED and period.admitted > 0
         return Reason.TOO_SLOW if has_stopped else None
     if _is_beyond_chance(period.failed, period.responses, targets.errors):
         return Reason.TOO_MANY_ERRORS
@@ -159,14 +159,14 @@ def _is_beyond_chance(bad: int, responses: int, tolerated: float) -> bool:
     """Whether so many bad responses are no accident, if each is bad with that probability."""
     expected = tolerated * responses
     deviation = math.sqrt(expected * (1 - tolerated))
-    return bad >= _LEAST_BAD and bad > expected + _SURE * deviation
+    return bad >= _MIN_BAD and bad > expected + _SURE * deviation
 
 
 def _pooled_excess(memory: Memory, targets: Targets) -> Reason | None:
     """Whether the pool shows that the origin is at its limit, or close to it."""
     if memory.samples < FULL_SAMPLES / 2:
         return None
-    if (failed := _sum(memory.failed)) >= _LEAST_BAD and failed > targets.errors * memory.samples:
+    if (failed := _sum(memory.failed)) >= _MIN_BAD and failed > targets.errors * memory.samples:
         return Reason.TOO_MANY_ERRORS
     if _sum(memory.slow) > _TOLERATED_SLOW * memory.samples:
         return Reason.TOO_SLOW
@@ -176,7 +176,7 @@ def _pooled_excess(memory: Memory, targets: Targets) -> Reason | None:
 
 def _sum(by_group: Sequence[float]) -> float:
     """As far as each group counts."""
-    return sum(limited(by_group, least=LEAST_BAD))
+    return sum(limited(by_group, least=MIN_BAD))
 
 
 def _fall(
@@ -245,12 +245,12 @@ def _dip(rate: float, memory: Memory, targets: Targets, reason: Reason) -> Adjus
 
 def _rise(rate: float, memory: Memory, period: Period, targets: Targets) -> Adjustment:
     plateau = _within(memory.plateau, targets) if memory.plateau else rate
-    if plateau > rate * (1 + _LEAST_STEP):
+    if plateau > rate * (1 + _MIN_STEP):
         return Adjustment(plateau, memory, Reason.RECOVERED)
     if not period.waiting:
         return Adjustment(rate, memory, Reason.NO_DEMAND)
     samples = memory.samples if memory.plateau else memory.fresh
-    if samples < _LEAST_SAMPLES:
+    if samples < _MIN_SAMPLES:
         return Adjustment(rate, memory, Reason.TOO_FEW_SAMPLES)
     is_near = _sum(memory.failed) > _NEAR_ERRORS * targets.errors * memory.samples
     if is_near or period.slow > _TOLERATED_SLOW * period.responses:
@@ -264,7 +264,7 @@ def _rise(rate: float, memory: Memory, period: Period, targets: Targets) -> Adju
         return Adjustment(risen, replace(memory, fresh=0.0), Reason.RISE)
     memory = _risen(memory, period.seconds)
     risen = _within(memory.plateau, targets)
-    if risen <= rate * (1 + _LEAST_STEP):
+    if risen <= rate * (1 + _MIN_STEP):
         return Adjustment(rate, memory, Reason.NEAR_LIMIT)
     return Adjustment(risen, memory, Reason.RISE)
 
@@ -282,7 +282,7 @@ def _risen(memory: Memory, seconds: float) -> Memory:
     if memory.limit and memory.responses_each > 0:
         measured = _RETURNED * _SERVED * memory.limit / memory.responses_each
         risen = max(risen, min(plateau * (1 + _RETURN_PACE * seconds), measured))
-    ahead = _LEAST_AHEAD + (_AHEAD - _LEAST_AHEAD) * calm_s / _AHEAD_S
+    ahead = _MIN_AHEAD + (_AHEAD - _MIN_AHEAD) * calm_s / _AHEAD_S
     risen = max(min(risen, (1 + ahead) * memory.smoothed), plateau)
     if plateau < memory.best <= risen:
         return replace(memory, plateau=memory.best, best=0.0, calm_s=0.0)

@@ -26,18 +26,18 @@ LATENCY_BOUNDS = (
 )
 FULL_SAMPLES = 300.0  # the pool of responses
 NEAR = 0.32  # of the way from the unloaded p95 to the target
-LEAST_BAD = 2.0  # slow or failed responses that count of a group in any case
-_LEAST_RESPONSES = 50.0  # a page with all its pictures
+MIN_BAD = 2.0  # slow or failed responses that count of a group in any case
+_MIN_RESPONSES = 50.0  # a page with all its pictures
 _AT_TARGET = LATENCY_BOUNDS.index(1.0)
 _POOL_S = 180.0  # a response is in the pool about this long at most
 _LAGS_S = (5.0, 12.0, 28.0, 65.0)  # mean ages of visitors in sessions of seconds to minutes
-_LEAST_SMOOTH = 1  # the index of the first delay that smooths the chance of single visitors
+_MIN_SMOOTH = 1  # the index of the first delay that smooths the chance of single visitors
 _MODEL_S = 120.0  # the model forgets
 _LOAD_S = 15.0
 _KNOWN_S = 900.0  # after a longer pause nothing is known
 _SHORT_PAUSE_S = 15.0
 _UNLOADED_RISE = 0.002  # of the distance in one period, since an origin may become slower for good
-_MOST_UNLOADED = 0.9
+_MAX_UNLOADED = 0.9
 _NONE = (0.0,) * GROUPS
 _MOST = 1e18  # no number that the law remembers is larger
 
@@ -142,9 +142,9 @@ class Period:
 def _merged(groups: Sequence[GroupCounts]) -> tuple[list[int], int, int]:
     """Counts, failed and responses of all groups, as far as each group counts."""
     responses = [group.responses for group in groups]
-    kept = _kept(responses, least=_LEAST_RESPONSES)
-    kept_slow = _kept([group.slow for group in groups], least=LEAST_BAD)
-    kept_bad = _kept([group.bad for group in groups], least=LEAST_BAD)
+    kept = _kept(responses, least=_MIN_RESPONSES)
+    kept_slow = _kept([group.slow for group in groups], least=MIN_BAD)
+    kept_bad = _kept([group.bad for group in groups], least=MIN_BAD)
     counts = [0] * (len(LATENCY_BOUNDS) + 1)
     unanswered = failed = 0
     for group, share, share_slow, share_bad in zip(groups, kept, kept_slow, kept_bad, strict=True):
@@ -235,7 +235,7 @@ class Memory:
     @property
     def smoothed(self) -> float:
         """The same, without the chance of single visitors where sessions are short."""
-        return self.seen[max(self._fit, _LEAST_SMOOTH)]
+        return self.seen[max(self._fit, _MIN_SMOOTH)]
 
     @property
     def responses_each(self) -> float:
@@ -246,7 +246,7 @@ class Memory:
     @property
     def position(self) -> float:
         """How far the p95 is on the way from the unloaded one to the target."""
-        return max(self.latency - self.unloaded, 0.0) / (1 - min(self.unloaded, _MOST_UNLOADED))
+        return max(self.latency - self.unloaded, 0.0) / (1 - min(self.unloaded, _MAX_UNLOADED))
 
     def with_plateau(self, plateau: float) -> Memory:
         """A lower plateau: the origin has shown its limit there."""
@@ -376,5 +376,5 @@ def _unloaded(before: float, latency: float, samples: float) -> float:
     if samples < FULL_SAMPLES / 2 or latency <= 0:
         return before
     if before == 0 or latency < before:
-        return min(latency, _MOST_UNLOADED)
-    return min(before + _UNLOADED_RISE * (latency - before), _MOST_UNLOADED)
+        return min(latency, _MAX_UNLOADED)
+    return min(before + _UNLOADED_RISE * (latency - before), _MAX_UNLOADED)

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
-from gatekeeper.config.lane_schema import MOST_LANES, is_lane_name
+from gatekeeper.config.lane_schema import MAX_LANES, is_lane_name
 from gatekeeper.errors import GatekeeperError
 from gatekeeper.policy.draw import LaneSpan, seed_of
 from gatekeeper.policy.numbers import is_exact_int
@@ -176,8 +176,8 @@ def _beacon_of(value: object, fields: _Fields, *, state: str) -> RecordBeacon | 
 def _lanes_of(value: object, fields: _Fields) -> tuple[LaneSpan, ...]:
     if value is None:
         return ()
-    if not isinstance(value, list) or not 0 < len(value) <= MOST_LANES:
-        fields.problems.append(f"lanes: not a list; expected 1 to {MOST_LANES} lanes")
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_LANES:
+        fields.problems.append(f"lanes: not a list; expected 1 to {MAX_LANES} lanes")
         return ()
     found = []
     for at, each in enumerate(value):

@@ -19,14 +19,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from gatekeeper.config.event_schema import MOST_EVENTS, Spelled, spell_time
+from gatekeeper.config.event_schema import MAX_EVENTS, Spelled, spell_time
 from gatekeeper.config.problems import shown
 from gatekeeper.errors import ConfigError, Conflict, NotFound
 from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.planned_events import MARGIN_US, called_off, forgetting, span_of
 from gatekeeper.policy.schedule import MAX_CHARACTERS, Event, Schedule
 
-_MOST_KEPT = 2 * MOST_EVENTS  # with ended and cancelled events
+_MAX_KEPT = 2 * MAX_EVENTS  # with ended and cancelled events
 
 Stage = Literal["planned", "prequeue", "running", "ended", "cancelled"]
 
@@ -141,10 +141,10 @@ def _checked(schedule: Schedule, event: Event, *, now_us: int) -> Schedule:
                 f'"{event.name}" overlaps with "{other.name}" ({span_of(other)}); '
                 "expected events of one room that do not overlap"
             )
-    if len(coming) > MOST_EVENTS or len(after.events) > _MOST_KEPT:
+    if len(coming) > MAX_EVENTS or len(after.events) > _MAX_KEPT:
         raise Conflict(
-            f"the room has {len(after.events) - 1} events; expected at most {MOST_EVENTS} to come, "
-            f"and {_MOST_KEPT} with those of the last week"
+            f"the room has {len(after.events) - 1} events; expected at most {MAX_EVENTS} to come, "
+            f"and {_MAX_KEPT} with those of the last week"
         )
     return _bounded(after)
 

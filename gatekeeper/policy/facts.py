@@ -21,7 +21,7 @@ TARGET = re.compile(r"/[!\x22\x24-\x7e]*")
 
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
 _AUTHORITY = re.compile(r"[A-Za-z]+://[^/?#]*")  # of a target in absolute-form
-_MOST_MEMBERS = 100  # of a list that is looked at; a browser sends ten
+_MAX_MEMBERS = 100  # of a list that is looked at; a browser sends ten
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 _REFUSED = re.compile(r"(?:^|;)[ \t]*q=0(?:\.0{0,3})?[ \t]*(?:;|$)", re.IGNORECASE)
 
@@ -139,7 +139,7 @@ def _percent_encoded(match: re.Match[str]) -> str:
 
 def members_of(value: str) -> list[str]:
     """The members of a field that is a list (RFC 9110 section 5.6.1), as many as are looked at."""
-    return value.split(",", _MOST_MEMBERS)[:_MOST_MEMBERS]
+    return value.split(",", _MAX_MEMBERS)[:_MAX_MEMBERS]
 
 
 @lru_cache(maxsize=256)  # browsers send few

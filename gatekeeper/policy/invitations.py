@@ -38,8 +38,8 @@ from gatekeeper.policy.numbers import is_exact_number
 from gatekeeper.policy.tokens import VisitorId
 
 MAX_INVITATION_LENGTH: Final = 4096  # one with a signature by RSA of 8192 bits has about 2,000
-MOST_SUB: Final = 255
-_MOST_CACHED: Final = 1024  # of each kind; together at most 9 MB
+MAX_SUB: Final = 255
+_MAX_CACHED: Final = 1024  # of each kind; together at most 9 MB
 _NOT_BEFORE_LEEWAY_S: Final = 10.0  # the shop's clock may be ahead of the store's
 _SPELLING: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+){2}")  # RFC 7515 section 7.1
 _VISITOR_KEY: Final = b"gatekeeper invitation visitor"
@@ -140,7 +140,7 @@ class Invitations:
 
 
 def _keep(cache: dict[str, Any], raw: str, value: object) -> None:
-    if len(cache) >= _MOST_CACHED:
+    if len(cache) >= _MAX_CACHED:
         del cache[next(iter(cache))]
     cache[raw] = value
 
@@ -187,7 +187,7 @@ def _claims_in(payload: bytes) -> _Claims | None:
     sub, expires_at_s = claims.get("sub"), claims.get("exp")
     begins_at_s = claims.get("nbf", 0)
     room, event, lane = (_text(claims, name) for name in ("room", "event", "lane"))
-    if not isinstance(sub, str) or not 0 < len(sub) <= MOST_SUB:
+    if not isinstance(sub, str) or not 0 < len(sub) <= MAX_SUB:
         return None
     if not is_exact_number(expires_at_s) or not is_exact_number(begins_at_s):
         return None

@@ -16,7 +16,7 @@ from string import ascii_lowercase, ascii_uppercase
 from gatekeeper.policy.readings import TooManyReadings, percent_decoded
 
 # Values of one name, in all readings. A form has a few; this many take about a ms.
-_MOST_VALUES = 400
+_MAX_VALUES = 400
 
 # What `trim` of PHP and of other languages cuts from the ends of a value; and a byte order mark.
 _BLANKS = "\0\ufeff" + "".join(each for each in map(chr, range(0x3001)) if each.isspace())
@@ -72,7 +72,7 @@ def parameter_values(query: str, wanted: str, *, every: bool) -> tuple[str, ...]
             plain[value] = None
         if is_read_as(name, wanted) or ("%" in name and is_read_as(form_decoded(name), wanted)):
             loose |= dict.fromkeys(value_readings(value))
-        if max(len(plain), len(loose)) > _MOST_VALUES:
+        if max(len(plain), len(loose)) > _MAX_VALUES:
             raise TooManyValues
     return () if every and not plain else tuple(plain | loose)
 
@@ -88,7 +88,7 @@ def cookie_values(fields: Iterable[str], wanted: str, *, every: bool) -> tuple[s
             has_plain |= name == wanted
             if is_read_as(name, wanted):
                 found[value.strip().strip('"')] = None
-            if len(found) > _MOST_VALUES:
+            if len(found) > _MAX_VALUES:
                 raise TooManyValues
     return () if every and not has_plain else tuple(found)
 

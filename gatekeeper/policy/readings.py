@@ -29,7 +29,7 @@ _CONTROL_BYTES = bytes([*range(0x20), 0x7F])
 _DECODE_ROUNDS = 2  # an origin behind another proxy may decode twice
 # What is looked at of one path: about a ms of work. One of escapes in plain UTF-8 has fewer than 10
 # variants, and any mixture of known ways around a room has fewer than 200.
-_MOST_VARIANTS, _MOST_CHARACTERS = 200, 32_000
+_MAX_VARIANTS, _MAX_CHARACTERS = 200, 32_000
 
 _ESCAPE = re.compile(r"%(?:[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -95,7 +95,7 @@ def path_readings(target: str) -> PathReadings:
     is_ambiguous = has_fragment or _BAD_ESCAPE.search(_bytes_of(path)) is not None
     found: dict[str, None] = {_printable(first): None}
     seen: set[str] = set()
-    texts, left = [path], min(_MOST_VARIANTS, _MOST_CHARACTERS // max(len(first), 1))
+    texts, left = [path], min(_MAX_VARIANTS, _MAX_CHARACTERS // max(len(first), 1))
     for decoded_times in range(_DECODE_ROUNDS + 1):
         undecoded: dict[str, None] = {}
         for text in texts:

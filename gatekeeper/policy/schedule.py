@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple, get_args
 
-from gatekeeper.config.event_schema import MOST_EVENTS, NEVER_US, Order, Spelled
+from gatekeeper.config.event_schema import MAX_EVENTS, NEVER_US, Order, Spelled
 from gatekeeper.config.types import parse_rate_per_minute
 from gatekeeper.policy import draw
 from gatekeeper.policy.numbers import is_exact_int
@@ -285,7 +285,7 @@ def parse_schedule(text: str) -> Schedule:
         raise ValueError("expected a shorter schedule")
     try:
         raw = json.loads(text)
-        if not isinstance(raw, list) or len(raw) > MOST_EVENTS * 2:
+        if not isinstance(raw, list) or len(raw) > MAX_EVENTS * 2:
             raise ValueError("expected a list of events")
         return Schedule.of(_of_json(each) for each in raw)
     except (KeyError, TypeError, AttributeError, RecursionError) as error:

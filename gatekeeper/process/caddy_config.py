@@ -31,8 +31,8 @@ _RETRY_FOR_S = 15
 _RETRY_EVERY_MS = 100
 # Caddy closes an idle connection first, so that no request meets the worker's close.
 _IDLE_S = SERVER_OPTIONS["keepalive_timeout"] - 15
-_MOST_IDLE_PER_WORKER = 256  # of each pool
-_MOST_HEAD_BYTES = 65_536  # the workers refuse smaller ones in their own words
+_MAX_IDLE_PER_WORKER = 256  # of each pool
+_MAX_HEAD_BYTES = 65_536  # the workers refuse smaller ones in their own words
 _LOG_MB = 10
 _LOGS_KEPT = 2
 # A reload leaves WebSockets open that began before it: as long as a session may last, as a rule.
@@ -162,7 +162,7 @@ def _https_server(edge: EdgeConfig, files: EdgeFiles, trusted: Sequence[str]) ->
     server: Json = {
         "listen": [_address(edge, edge.https_port)],
         "read_header_timeout": f"{HEAD_TIMEOUT_S:g}s",
-        "max_header_bytes": _MOST_HEAD_BYTES,
+        "max_header_bytes": _MAX_HEAD_BYTES,
         "automatic_https": {"disable_redirects": True},  # `_http_server` has them
         "tls_connection_policies": [{}],
         "routes": [
@@ -195,7 +195,7 @@ def _to_workers(files: EdgeFiles) -> Json:
             "compression": False,  # no `Accept-Encoding` that the client did not send
             "keep_alive": {
                 "idle_timeout": f"{_IDLE_S:g}s",
-                "max_idle_conns_per_host": _MOST_IDLE_PER_WORKER,
+                "max_idle_conns_per_host": _MAX_IDLE_PER_WORKER,
             },
         },
         "load_balancing": {
@@ -219,7 +219,7 @@ def _http_server(edge: EdgeConfig) -> Json:
     return {
         "listen": [_address(edge, edge.http_port)],
         "read_header_timeout": f"{HEAD_TIMEOUT_S:g}s",
-        "max_header_bytes": _MOST_HEAD_BYTES,
+        "max_header_bytes": _MAX_HEAD_BYTES,
         "protocols": ["h1"],
         "routes": [
             *redirects,

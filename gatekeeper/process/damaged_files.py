@@ -1,6 +1,6 @@
 """Files with which an embedded server does not start: set aside, so that it starts empty.
 
-Rules. Nothing is deleted but what was set aside before: the newest `_MOST_KEPT` folders stay. A
+Rules. Nothing is deleted but what was set aside before: the newest `_MAX_KEPT` folders stay. A
 server that exits because a resource is missing, or by a signal from outside, has no damaged files.
 A server that does not start empty either gets its files back: they are not why it exits. A caller
 holds the lock of the folder while files move.
@@ -20,7 +20,7 @@ from pathlib import Path
 _PREFIX = "damaged-"
 _KEPT = frozenset({"lock", "server.log", "server.log.old", "store.sock"})
 _LOG = "server.log"
-_MOST_KEPT = 3
+_MAX_KEPT = 3
 # A server may crash on what it reads. Other signals are from outside: of an operator, or of the
 # kernel, which ran out of memory.
 _CRASHES = frozenset(
@@ -73,7 +73,7 @@ def put_back(folder: Path) -> None:
 def forget_oldest(home: Path) -> None:
     """Delete all but the newest folders that were set aside."""
     folders = [path for path in home.glob(f"{_PREFIX}*") if path.is_dir()]
-    for folder in sorted(folders, key=lambda path: path.stat().st_mtime)[:-_MOST_KEPT]:
+    for folder in sorted(folders, key=lambda path: path.stat().st_mtime)[:-_MAX_KEPT]:
         _delete(folder)
 
 

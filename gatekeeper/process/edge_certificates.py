@@ -28,7 +28,7 @@ from gatekeeper.errors import StartError
 EXPIRES_SOON_S: Final = 7 * 86_400.0
 _HANDSHAKE_TIMEOUT_S = 5.0
 _HANDSHAKES_AT_ONCE = 8
-_MOST_REASON_CHARACTERS = 300
+_MAX_REASON_CHARACTERS = 300
 _ATTEMPT = re.compile(r"\[(?P<domain>[^\]]*)\] (?:Obtain|Renew): (?P<reason>.*)", re.DOTALL)
 # Of the errors of RFC 8555 section 6.7, and of Go's network.
 _REMEDIES = (
@@ -101,7 +101,7 @@ def read_report(line: bytes) -> Success | Failure | None:
     if match is None:
         return None
     retry = entry.get("retrying_in")
-    reason = " ".join(match["reason"].split())[:_MOST_REASON_CHARACTERS]
+    reason = " ".join(match["reason"].split())[:_MAX_REASON_CHARACTERS]
     return Failure(
         match["domain"], reason, float(retry) if isinstance(retry, int | float) else None
     )

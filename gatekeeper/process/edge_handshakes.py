@@ -23,7 +23,7 @@ READ_EVERY_S: Final = 1.0
 _FULL: Final = b'"name":"tls_get_certificate"'
 _FAILED: Final = b'{"msg":"http: TLS handshake error from '
 _CHUNK_BYTES: Final = 1 << 18
-_LONGEST_LINE_BYTES: Final = 1 << 14
+_MAX_LINE_BYTES: Final = 1 << 14
 _LOOKS_PER_MINUTE: Final = int(60 / READ_EVERY_S)
 
 
@@ -70,7 +70,7 @@ class HandshakeLog:
     def _read(self, file: int) -> None:
         while chunk := os.read(file, _CHUNK_BYTES):
             whole, _, rest = (self._rest + chunk).rpartition(b"\n")
-            self._rest = rest[-_LONGEST_LINE_BYTES:]
+            self._rest = rest[-_MAX_LINE_BYTES:]
             self._full += whole.count(_FULL)
             self._failed += whole.count(_FAILED)
 

@@ -40,8 +40,8 @@ _VERSION = re.compile(r"v?(\d+)\.(\d+)\.\d+")
 _VERSION_TIMEOUT_S = 20.0
 _LOAD_LIMIT = ClientTimeout(total=20)
 _READ_LIMIT = ClientTimeout(total=5)
-_MOST_PROBLEM_CHARACTERS = 300
-_MOST_LOG_BYTES = 1 << 20  # of a start
+_MAX_PROBLEM_CHARACTERS = 300
+_MAX_LOG_BYTES = 1 << 20  # of a start
 
 
 def edge_files(folder: Path, *, workers: int) -> EdgeFiles:
@@ -161,7 +161,7 @@ def _refusal(log: Path, start: int) -> str:
     try:
         with log.open("rb") as file:
             file.seek(start if log.stat().st_size >= start else 0)
-            lines = file.read(_MOST_LOG_BYTES).splitlines()
+            lines = file.read(_MAX_LOG_BYTES).splitlines()
     except OSError:
         return ""
     for line in reversed(lines):
@@ -169,7 +169,7 @@ def _refusal(log: Path, start: int) -> str:
             entry = json.loads(line)
             if entry["level"] == "error":
                 # The last parts of a chain of causes, "loading …: http app module: …".
-                return ": ".join(str(entry["msg"]).split(": ")[-3:])[:_MOST_PROBLEM_CHARACTERS]
+                return ": ".join(str(entry["msg"]).split(": ")[-3:])[:_MAX_PROBLEM_CHARACTERS]
     return ""
 
 
@@ -217,7 +217,7 @@ async def load(files: EdgeFiles, config: Json) -> str | None:
         reason = str(json.loads(text)["error"])
     except (ValueError, KeyError, TypeError):
         reason = text
-    return f"edge: Caddy refused the configuration: {reason[:_MOST_PROBLEM_CHARACTERS]}"
+    return f"edge: Caddy refused the configuration: {reason[:_MAX_PROBLEM_CHARACTERS]}"
 
 
 async def _request(

@@ -34,7 +34,7 @@ _LOCK_TIMEOUT_S = 2.0  # the server of a killed gate still writes its data
 _MAX_SOCKET_PATH_BYTES = 100  # sun_path holds 104 bytes on macOS and 108 on Linux, NUL included
 _PR_SET_PDEATHSIG = 1
 _LOG_ENDS = "; its log ends: "
-_MOST_LINE_BYTES = 1 << 20  # of a server's output
+_MAX_LINE_BYTES = 1 << 20  # of a server's output
 
 # Runs between fork and exec, in a fresh interpreter: preexec_fn is not safe in a threaded program.
 _LAUNCHER = f"""
@@ -226,7 +226,7 @@ async def _spawn(
             stderr=output,
             pass_fds=(lock,),
             start_new_session=True,  # Ctrl-C on the terminal reaches only the gate
-            limit=_MOST_LINE_BYTES,
+            limit=_MAX_LINE_BYTES,
         )
 
 

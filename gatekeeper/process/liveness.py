@@ -27,7 +27,7 @@ from gatekeeper.process.children import WorkerProcess
 UNREADY_AFTER_S = 3.0
 KILL_AFTER_S = 8.0  # the next process serves about 2 s later
 _LOOK_INTERVAL_S = 0.5
-_MOST_BETWEEN_LOOKS_S = 1.0  # more: this process did not run
+_MAX_PAUSE_S = 1.0  # more: this process did not run
 
 log = structlog.get_logger()
 
@@ -45,7 +45,7 @@ class Silence:
         """Take the newest heartbeats; the seconds without a new one. A process is new to the first
         look at it."""
         now_s = self._monotonic_s()
-        elapsed_s = min(now_s - self._looked_at_s, _MOST_BETWEEN_LOOKS_S)
+        elapsed_s = min(now_s - self._looked_at_s, _MAX_PAUSE_S)
         self._looked_at_s = now_s
         self._silent_s = {
             pid: self._silent_s.get(pid, 0.0) + elapsed_s

@@ -41,8 +41,8 @@ _FIRST_BYTES: Final = 5  # of a TLS record (RFC 8446 section 5.1); enough for th
 _MAX_RECORD: Final = 1 << 14  # bytes of content (RFC 8446 section 5.1)
 # What TLS sends by itself: bytes that wait for the next response, and bytes that a client leaves
 # unread. A KeyUpdate is 27 bytes, and a client needs one for hundreds of gigabytes.
-_MOST_HELD: Final = 2048
-_MOST_UNREAD: Final = 8192
+_MAX_HELD: Final = 2048
+_MAX_UNREAD: Final = 8192
 
 
 class HandshakeList(Protocol):
@@ -167,7 +167,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
             return
         if parts:
             self._deliver(parts[0] if len(parts) == 1 else b"".join(parts))
-        if not parts or self._outgoing.pending > _MOST_HELD:
+        if not parts or self._outgoing.pending > _MAX_HELD:
             self._flush()
         if has_ended and not self._closing:
             cast(asyncio.Protocol, self._protocol).eof_received()
@@ -180,7 +180,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         if self._beginning is None:
             held = self._unread if self._socket.get_write_buffer_size() else 0
             self._unread = held + self._outgoing.pending
-        if self._unread > _MOST_UNREAD:
+        if self._unread > _MAX_UNREAD:
             self.abort()
         else:
             self._socket.write(self._outgoing.read())

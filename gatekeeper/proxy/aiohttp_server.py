@@ -47,7 +47,7 @@ SERVER_OPTIONS: Final[dict[str, Any]] = {
     # balancer closes an idle connection first.
     "keepalive_timeout": 75.0,
 }
-_MOST_QUEUED = 16  # pipelined requests; below aiohttp's own limit, which ends no head
+_MAX_QUEUED = 16  # pipelined requests; below aiohttp's own limit, which ends no head
 
 
 class _InputEnd(Exception):
@@ -88,8 +88,8 @@ class ConnectionHandler(RequestHandler):
         kwargs = {**SERVER_OPTIONS, **options}
         del kwargs["handler_cancellation"]  # the server's
         super().__init__(server, loop=asyncio.get_running_loop(), **kwargs)
-        self._max_msg_queue_size = _MOST_QUEUED
-        self._msg_queue_resume_size = _MOST_QUEUED // 2
+        self._max_msg_queue_size = _MAX_QUEUED
+        self._msg_queue_resume_size = _MAX_QUEUED // 2
         self._refuse_with = refuse
         self._write_timeout_s = write_timeout_s
         self._write_deadline: WriteDeadline | None = None
@@ -137,7 +137,7 @@ class ConnectionHandler(RequestHandler):
             if self._upgraded or self._payload_parser is not None:
                 super().data_received(data[start:])
                 break
-            if self._reading_paused or len(self._messages) >= _MOST_QUEUED:
+            if self._reading_paused or len(self._messages) >= _MAX_QUEUED:
                 self._backlog = data[start:]
                 break
             start += self._take(data, start)

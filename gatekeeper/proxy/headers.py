@@ -69,7 +69,7 @@ _CLEAR_SITE_DATA = re.compile(rb"\r\nclear-site-data:[^\r]*", re.IGNORECASE)
 _NOT_REMOVABLE = frozenset({b"content-length"})
 _LIMITED_METHODS = frozenset({"TRACE", "OPTIONS"})
 _IS_NUMBER = re.compile(r"[0-9]+").fullmatch
-_MOST_FORWARDS = 999_999_999
+_MAX_FORWARDS = 999_999_999
 _OPTIONS_WITHOUT_FIELD = frozenset({b"close", b"keep-alive"})
 
 
@@ -82,7 +82,7 @@ def forwards_left(request: BaseRequest) -> int | None:
     if not _IS_NUMBER(value):
         return None
     digits = value.lstrip("0")[:10]  # Python refuses to read 4300 of them
-    return min(int(digits or "0"), _MOST_FORWARDS)
+    return min(int(digits or "0"), _MAX_FORWARDS)
 
 
 def wants_upgrade(request: BaseRequest) -> bool:

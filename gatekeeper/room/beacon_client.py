@@ -1,6 +1,6 @@
 """Fetches the randomness of a draw from a public beacon, or says why there is none.
 
-Rules. Never raises for what the beacon does. A draw waits for the beacon until `LONGEST_WAIT_S`
+Rules. Never raises for what the beacon does. A draw waits for the beacon until `MAX_WAIT_S`
 after the start and no longer, or `_LATE_WAIT_S` where no replica was up at that time. A beacon that
 is unreachable or late is asked again until then. One that breaks the API is asked
 `_WRONG_RESPONSES` times: several servers may share an address, one of them broken. Redirects are
@@ -32,11 +32,11 @@ from gatekeeper.policy.beacon import (
 from gatekeeper.policy.schedule import Event
 from gatekeeper.room.openings import FetchRound
 
-LONGEST_WAIT_S: Final = 60.0  # twice the 30 s of drand's slowest public chain
+MAX_WAIT_S: Final = 60.0  # twice the 30 s of drand's slowest public chain
 _LATE_WAIT_S: Final = 5.0
 _ATTEMPT_TIMEOUT_S: Final = 10.0
 _PAUSE_S: Final = 1.0  # between two attempts
-_LEAST_ATTEMPT_S: Final = 0.2  # a shorter one would only end in a timeout
+_MIN_ATTEMPT_S: Final = 0.2  # a shorter one would only end in a timeout
 _WRONG_RESPONSES: Final = 3
 _NOT_YET: Final = frozenset({404, 425})  # a round of the future: drand's own server, and its relay
 _HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "identity"}
@@ -66,11 +66,11 @@ async def fetch_randomness(
 ) -> BeaconRound | BeaconFailure:
     """The first round after `after_us`, the start of the event, of the beacon at `url`.
 
-    Returns by `deadline_us`. Default: `LONGEST_WAIT_S` after the start, or `_LATE_WAIT_S` from now
+    Returns by `deadline_us`. Default: `MAX_WAIT_S` after the start, or `_LATE_WAIT_S` from now
     for a gate that was down at the start.
     """
     if deadline_us is None:
-        deadline_us = max(after_us + int(LONGEST_WAIT_S * 1e6), clock() + int(_LATE_WAIT_S * 1e6))
+        deadline_us = max(after_us + int(MAX_WAIT_S * 1e6), clock() + int(_LATE_WAIT_S * 1e6))
     fetch = _Fetch(url, after_us, clock=clock, deadline_us=deadline_us, sleep=sleep)
     with contextlib.suppress(TimeoutError):
         # The event loop's clock is the limit where the store's clock stands still or goes back.
@@ -136,7 +136,7 @@ class _Fetch:
         self._wrong = 0
 
     async def run(self, session: aiohttp.ClientSession) -> BeaconRound | BeaconFailure:
-        while self.left_s >= _LEAST_ATTEMPT_S and self._wrong < _WRONG_RESPONSES:
+        while self.left_s >= _MIN_ATTEMPT_S and self._wrong < _WRONG_RESPONSES:
             try:
                 return await self._attempt(session)
             except _BeaconOutage as error:

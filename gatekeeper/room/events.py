@@ -39,8 +39,8 @@ _ASK_TIMEOUT_S = 1
 _CLOSE_TIMEOUT_S = 2
 _CANCELLATIONS = 4
 # A state has 600, a batch of revocations 3,000; the longest events of a room have 130,000.
-_MOST_BYTES = 196_608
-_MOST_PENDING, _MOST_PENDING_BYTES = 1_000, 32_768_000
+_MAX_BYTES = 196_608
+_MAX_PENDING, _MAX_PENDING_BYTES = 1_000, 32_768_000
 _LOG_AGAIN_AFTER_S = 60.0  # any client can send any number of malformed messages
 _FIGURES = "gatekeeper.figures"  # subjects of rooms have three parts
 
@@ -214,8 +214,8 @@ class NatsEvents:
         await self._client.subscribe(
             subject,
             cb=receive,
-            pending_msgs_limit=_MOST_PENDING,
-            pending_bytes_limit=_MOST_PENDING_BYTES,
+            pending_msgs_limit=_MAX_PENDING,
+            pending_bytes_limit=_MAX_PENDING_BYTES,
         )
 
     async def publish_state(self, room: RoomName, state: RoomState, *, sent_at_s: float) -> None:
@@ -288,8 +288,8 @@ class NatsEvents:
             self._receive_figures(figures)
 
     def _verified(self, message: Msg) -> bytes:
-        if len(message.data) > _MOST_BYTES:
-            raise ValueError(f"expected at most {_MOST_BYTES} bytes, got {len(message.data)}")
+        if len(message.data) > _MAX_BYTES:
+            raise ValueError(f"expected at most {_MAX_BYTES} bytes, got {len(message.data)}")
         self._signer.verify(message.subject, message.data, message.headers)
         return message.data
 

@@ -20,8 +20,8 @@ from gatekeeper.room.pending_writes import PendingWrites
 from gatekeeper.room.queue import Queue
 from gatekeeper.room.view import ReplicaView
 
-MOST_LEFT: Final = 1_000_000  # visitors that a replica remembers because they left by themselves
-MOST_LEFT_WITHOUT_STORE: Final = 100_000
+MAX_LEFT: Final = 1_000_000  # visitors that a replica remembers because they left by themselves
+MAX_LEFT_WITHOUT_STORE: Final = 100_000
 
 log = structlog.get_logger()
 
@@ -56,7 +56,7 @@ class LeaveCalls:
         Origins and operators are always obeyed. False: nothing was done, since more visitors left
         than all replicas remember, and any client can do that. Their slots end with their passes.
         """
-        if by_visitor and len(self._view.revoked()) >= MOST_LEFT:
+        if by_visitor and len(self._view.revoked()) >= MAX_LEFT:
             return False
         self.receive(visitors, count=0)
         if self._view.store_up:
@@ -93,7 +93,7 @@ class LeaveCalls:
                 return True
         if devices:
             visitors = [each for each, of in zip(visitors, devices, strict=True) if of is None]
-        if not visitors or len(self._view.revoked()) >= MOST_LEFT_WITHOUT_STORE:
+        if not visitors or len(self._view.revoked()) >= MAX_LEFT_WITHOUT_STORE:
             return False
         return await self.leave(visitors, by_visitor=True)
 

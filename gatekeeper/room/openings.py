@@ -28,9 +28,9 @@ from gatekeeper.room.queue import Queue
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.visitor_calls import DrawnTurn
 
-_MOST_TRIES = 5  # of a change that other replicas overtake
+_MAX_TRIES = 5  # of a change that other replicas overtake
 _PORTION = 500  # visitors of one call
-_MOST_PORTIONS = 400  # of one tick
+_MAX_PORTIONS = 400  # of one tick
 _LOG_AGAIN_AFTER_US = 60_000_000
 
 _NO_KEYS = SigningKeys(())
@@ -127,7 +127,7 @@ class Openings:
     async def merge(self, state: RoomState, *, reloads: bool = False) -> None:
         """The file's events, as they are now, become those of the room. `reloads`: as an operator
         asked, and not because this replica starts."""
-        for _ in range(_MOST_TRIES):
+        for _ in range(_MAX_TRIES):
             known = state.schedule
             after = self._file.merged(
                 known, room=self._queue.rules.room, now_us=state.now_us, reloads=reloads
@@ -189,7 +189,7 @@ class Openings:
         unlikely to begin at; where one of them is met, from another moment."""
         since_us, is_idle = _some_arrival_us(state), False
         has_lanes = any(each.drawn and each.drawn.lanes for each in state.schedule.events)
-        for _ in range(_MOST_PORTIONS):
+        for _ in range(_MAX_PORTIONS):
             portion = await self._queue.participants.undrawn(since_us=since_us, most=_PORTION)
             lanes = await self._queue.participants.lanes_of([*portion]) if has_lanes else {}
             found = _by_draw(state.schedule, portion, lanes)

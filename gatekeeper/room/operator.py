@@ -48,7 +48,7 @@ from gatekeeper.room.store import Store, room_keys
 from gatekeeper.room.view import ReplicaView
 from gatekeeper.room.visitor_search import visitors_of_reference
 
-_MOST_TRIES = 5  # of a change that others overtake
+_MAX_TRIES = 5  # of a change that others overtake
 _NO_FILE_EVENTS = FileEvents()
 _STEERED_READ_S = 10.0  # the control room's report reads each second
 _WRITE_BACK_S = 2.0  # each replica calls within its pacer's longest pause and one timeout
@@ -168,7 +168,7 @@ class Operator:
         there, and None leaves it to the room. Raises ConfigError for keys that conflict, and
         StoreError, also while other operators keep changing the settings."""
         await self._wait_for_write_back()
-        for _ in range(_MOST_TRIES):
+        for _ in range(_MAX_TRIES):
             before = await self._queue.look()
             event = before.window.event
             of_event = {key: changes[key] for key in changes if key in before.window.settings}
@@ -211,7 +211,7 @@ class Operator:
 
     async def _change_events(self, change: Callable[[RoomState], Schedule]) -> RoomState:
         await self._wait_for_write_back()
-        for _ in range(_MOST_TRIES):
+        for _ in range(_MAX_TRIES):
             before = await self._queue.look()
             state = await self._queue.change_events(before.schedule, change(before))
             if state is not None:

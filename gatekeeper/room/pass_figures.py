@@ -16,10 +16,10 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.policy.numbers import parse_count
 from gatekeeper.policy.tokens import VisitorId, is_visitor_id
 
-MOST_LISTED: Final = 20  # passes of one worker, and in the control room
-MOST_ADDRESSES: Final = 16  # of one pass
-_MOST_NAME: Final = 200
-_MOST_BYTES: Final = 65_536  # of a file
+MAX_LISTED: Final = 20  # passes of one worker, and in the control room
+MAX_ADDRESSES: Final = 16  # of one pass
+_MAX_NAME: Final = 200
+_MAX_BYTES: Final = 65_536  # of a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,9 @@ def busiest(passes: Iterable[PassFigures]) -> list[PassFigures]:
     addresses."""
     by_requests = sorted(passes, key=lambda each: -each.requests)
     by_addresses = sorted(by_requests, key=lambda each: -len(each.addresses))
-    first = by_requests[: MOST_LISTED // 2]
+    first = by_requests[: MAX_LISTED // 2]
     rest = [each for each in by_addresses if each not in first]
-    listed = first + rest[: MOST_LISTED - len(first)]
+    listed = first + rest[: MAX_LISTED - len(first)]
     return sorted(listed, key=lambda each: -each.requests)
 
 
@@ -70,7 +70,7 @@ def read_passes(file: Path) -> tuple[PassFigures, ...]:
     """The passes in a worker's file; none if there is no file, or it is not one of ours."""
     try:
         with file.open("rb") as opened:
-            return parse_passes(json.loads(opened.read(_MOST_BYTES)))
+            return parse_passes(json.loads(opened.read(_MAX_BYTES)))
     except (OSError, ValueError):
         return ()
 
@@ -88,7 +88,7 @@ def _sum(one: PassFigures, other: PassFigures) -> PassFigures:
 
 def parse_passes(value: object) -> tuple[PassFigures, ...]:
     """Figures as another process wrote them. Raises ValueError."""
-    if not isinstance(value, list) or len(value) > MOST_LISTED:
+    if not isinstance(value, list) or len(value) > MAX_LISTED:
         raise ValueError("expected a list of passes")
     return tuple(map(_parse_pass, value))
 
@@ -98,11 +98,11 @@ def _parse_pass(value: object) -> PassFigures:
         raise ValueError("expected a pass")  # noqa: TRY004  every refusal is a ValueError
     raw: dict[str, Any] = value
     room, visitor, addresses = raw.get("room"), raw.get("visitor"), raw.get("addresses")
-    if not isinstance(room, str) or not 0 < len(room) <= _MOST_NAME or not room.isprintable():
+    if not isinstance(room, str) or not 0 < len(room) <= _MAX_NAME or not room.isprintable():
         raise ValueError("expected the name of a room")
     if not isinstance(visitor, str) or not is_visitor_id(visitor):
         raise ValueError("expected a visitor id")
-    if not isinstance(addresses, list) or len(addresses) > MOST_ADDRESSES:
+    if not isinstance(addresses, list) or len(addresses) > MAX_ADDRESSES:
         raise ValueError("expected a list of addresses")
     return PassFigures(
         room=RoomName(room),

@@ -19,12 +19,12 @@ from itertools import islice
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.batching import BATCH_LIMIT
 from gatekeeper.room.queue import UNCONFIRMED, Queue
-from gatekeeper.room.view import MOST_REVOKED
+from gatekeeper.room.view import MAX_REVOKED
 from gatekeeper.room.visitor_calls import PollRequest
 
 _MOST = 200_000  # used passes, and as many returned tickets; together 70 MB
 _PORTION = 8 * BATCH_LIMIT  # sent at once
-_MOST_REVOKED_AT_ONCE = 2000  # 50 ms of a tick; replicas have to call each second in a recovery
+_MAX_REVOKED_AT_ONCE = 2000  # 50 ms of a tick; replicas have to call each second in a recovery
 
 ReportRevoked = Callable[[Sequence[VisitorId], int], Awaitable[None]]
 
@@ -61,7 +61,7 @@ class PendingWrites:
         self._touched[visitor] = max(until_us, known_until_us), min(ends, default=UNCONFIRMED)
 
     def add_revoked(self, visitors: Iterable[VisitorId]) -> None:
-        self._revoked.update(islice(visitors, max(MOST_REVOKED - len(self._revoked), 0)))
+        self._revoked.update(islice(visitors, max(MAX_REVOKED - len(self._revoked), 0)))
 
     def remove_revoked(self, visitors: Iterable[VisitorId]) -> None:
         self._revoked.difference_update(visitors)
@@ -71,13 +71,13 @@ class PendingWrites:
         return bool(self._revoked)
 
     async def write(self) -> None:
-        """Write them, of revocations `_MOST_REVOKED_AT_ONCE`."""
+        """Write them, of revocations `_MAX_REVOKED_AT_ONCE`."""
         await self._write_revoked()
         await self._write_touched()
         await self._write_returned()
 
     async def _write_revoked(self) -> None:
-        for _ in range(0, _MOST_REVOKED_AT_ONCE, BATCH_LIMIT):
+        for _ in range(0, _MAX_REVOKED_AT_ONCE, BATCH_LIMIT):
             visitors = list(islice(self._revoked, BATCH_LIMIT))
             if not visitors:
                 return

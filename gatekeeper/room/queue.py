@@ -53,12 +53,12 @@ from gatekeeper.room.visitor_calls import (
 from gatekeeper.room.visitor_search import scores_of
 from gatekeeper.room.write_back import known_arguments, rate_text
 
-MOST_RELEASED_PER_CALL = MOST_SWEPT_PER_CALL = _LISTED_PER_CALL = 1000
+MAX_RELEASED_PER_CALL = MAX_SWEPT_PER_CALL = _LISTED_PER_CALL = 1000
 _PARTICIPANTS_KEPT_MS = 8 * 86_400_000  # a day longer than the record of their draw
 # Instead of the end of a session.
 UNCONFIRMED = 0
 IF_CONFIRMED = -1
-_MOST_TRIES = 4  # of a call that finds an empty or older store
+_MAX_TRIES = 4  # of a call that finds an empty or older store
 
 _ARRIVE = load_script("arrive")
 _POLL = load_script("poll")
@@ -157,8 +157,8 @@ class Queue:
             _us(rules.claim_timeout_s),
             _us(rules.spent_for_s),
             _us(rules.longest_ticket_life_s),
-            str(MOST_RELEASED_PER_CALL),
-            str(MOST_SWEPT_PER_CALL),
+            str(MAX_RELEASED_PER_CALL),
+            str(MAX_SWEPT_PER_CALL),
             _us(remembered_s(rules)),
             *map(str, report),
             *more,
@@ -369,7 +369,7 @@ class Queue:
     async def _run(
         self, script: Script, *arguments: str, keys: Sequence[str] = ()
     ) -> tuple[RoomState, Reply]:
-        for _ in range(_MOST_TRIES):
+        for _ in range(_MAX_TRIES):
             known = self._newest_known()
             first = self._first_arguments(known)
             reply = await self._store.run(script, keys or self._keys, (*first, *arguments))

@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple
 
 from gatekeeper.policy.numbers import is_exact_int, is_exact_number
 
-MOST_CHANGES: Final = 12  # a minute of periods; operators read each second
-_MOST_CHARACTERS: Final = 4096
-_MOST_TEXT: Final = 400
+MAX_CHANGES: Final = 12  # a minute of periods; operators read each second
+_MAX_CHARACTERS: Final = 4096
+_MAX_TEXT: Final = 400
 _NEW_US: Final = 20_000_000  # four periods
 
 
@@ -51,7 +51,7 @@ class SteeringRecord:
         """The record with one period more."""
         changes = self.changes
         if steering.after != steering.before:
-            changes = (*changes, steering)[-MOST_CHANGES:]
+            changes = (*changes, steering)[-MAX_CHANGES:]
         return SteeringRecord(steering, changes)
 
     def as_of(self, now_us: int) -> SteeringRecord:
@@ -70,12 +70,12 @@ NO_STEERING: Final = SteeringRecord()
 
 def parse_record(text: str) -> SteeringRecord:
     """The record that `text` spells; an empty record if it spells none."""
-    if not text or len(text) > _MOST_CHARACTERS:
+    if not text or len(text) > _MAX_CHARACTERS:
         return NO_STEERING
     try:
         raw = json.loads(text)
         changes = raw["changes"]
-        if not isinstance(changes, list) or len(changes) > MOST_CHANGES:
+        if not isinstance(changes, list) or len(changes) > MAX_CHANGES:
             return NO_STEERING
         last = raw["last"]
         return SteeringRecord(
@@ -101,6 +101,6 @@ def parse_steering(value: object) -> SteeringStep:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str) or len(value) > _MOST_TEXT or not value.isprintable():
+    if not isinstance(value, str) or len(value) > _MAX_TEXT or not value.isprintable():
         raise ValueError("expected a short text")
     return value

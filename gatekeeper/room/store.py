@@ -39,7 +39,7 @@ _FULL = ("OOM command not allowed", "Out of memory")
 _ELSEWHERE = ("READONLY ", "MASTERDOWN ")
 # uvloop raises RuntimeError for a write to a connection that was just reset.
 _FAILURES = (hiredis.HiredisError, OSError, TimeoutError, RuntimeError)
-_MOST_WORDS = 300  # characters of an error, in a log or for an operator
+_MAX_ERROR_CHARACTERS = 300  # characters of an error, in a log or for an operator
 _KEY_NAMES = (
     "queue", "deadlines", "active", "revoked", "spent", "replicas", "state",
     "unconfirmed", "missed", "sessions", "lanes", "holders", "held_until", "lane_polls",
@@ -261,7 +261,7 @@ def _listed(reply: Any) -> list[Any]:
 def _translated(error: Exception, operation: str) -> StoreError:
     # At its first write the server refuses the script; inside the script its error quotes this
     # text.
-    words = printable(str(error))[:_MOST_WORDS]
+    words = printable(str(error))[:_MAX_ERROR_CHARACTERS]
     if any(each in words for each in _FULL):
         return StoreFull("the store is full")
     if isinstance(error, hiredis.HiredisError):

@@ -19,7 +19,7 @@ from gatekeeper.room.view import ReplicaView
 _TICK_JITTER = 0.1
 _TAKE_OVER_JITTER = 0.5  # a replica takes over 1.5 to 2 ticks after another's last call
 _AFTER_CHANGE_S = 0.005  # the clock of the store is estimated
-_LEAST_PAUSE_S = 0.02  # between two calls, however often the pacer is woken
+_MIN_PAUSE_S = 0.02  # between two calls, however often the pacer is woken
 
 
 class TickSchedule:
@@ -45,7 +45,7 @@ class TickSchedule:
         replica, so that one call per tick serves all; or at once when woken."""
         loop = asyncio.get_running_loop()
         own_at_s, ease = loop.time(), random.random()  # noqa: S311
-        await asyncio.sleep(_LEAST_PAUSE_S)
+        await asyncio.sleep(_MIN_PAUSE_S)
         while not self._wake.is_set():
             pause_s, others_at_s = _tick_interval_s(view, rules), self._others_at_s
             due_s = own_at_s + pause_s * (1 - _TICK_JITTER * ease)

@@ -30,8 +30,8 @@ from gatekeeper.room.state import RoomState
 
 _DRIFT = 0.001  # NTP turns a clock by half of that at most
 _LATEST_S = 5.0  # no reply is that late
-MOST_REVOKED: Final = 1_100_000  # visitors; 275 MB
-_MOST_FORGOTTEN: Final = 20_000  # at a tick: after a loss of the store all expire in one moment
+MAX_REVOKED: Final = 1_100_000  # visitors; 275 MB
+_MAX_FORGOTTEN: Final = 20_000  # at a tick: after a loss of the store all expire in one moment
 
 NO_STORE_YET = RoomView(
     phase=Phase.RUNNING, watermark_us=0, revoked=frozenset(), store_up=False, knows_clock=False
@@ -222,7 +222,7 @@ class ReplicaView:
     def _forget_excess(self) -> None:
         """The oldest ones. The store remembers them, and refuses their passes at the next
         renewal."""
-        excess = max(len(self._revoked) - MOST_REVOKED, 0)
+        excess = max(len(self._revoked) - MAX_REVOKED, 0)
         self._forget(list(islice(self._revoked, excess)))
 
     def _forget(self, oldest: Sequence[VisitorId]) -> None:
@@ -235,5 +235,5 @@ class ReplicaView:
         """Oldest first, up to the first that still counts: looking at all of them at every tick
         would cost more than the tick. A revocation out of order is forgotten later."""
         now_s = self.now_s()
-        oldest = islice(self._revoked.items(), _MOST_FORGOTTEN)
+        oldest = islice(self._revoked.items(), _MAX_FORGOTTEN)
         self._forget([each for each, _ in takewhile(lambda each: each[1] <= now_s, oldest)])

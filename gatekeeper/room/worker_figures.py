@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from gatekeeper.config.lane_schema import MOST_LANES
+from gatekeeper.config.lane_schema import MAX_LANES
 from gatekeeper.policy.numbers import parse_count, parse_number
 from gatekeeper.room.pass_figures import PassFigures, parse_passes
 
-_MOST_NAME, _MOST_ROOMS, _MOST_BUCKETS, _MOST_CAUSES = 200, 1000, 100, 110
+_MAX_NAME, _MAX_ROOMS, _MAX_BUCKETS, _MAX_CAUSES = 200, 1000, 100, 110
 
 Buckets = tuple[int, ...]  # not cumulative
 
@@ -103,7 +103,7 @@ def parse_figures(data: bytes) -> Figures:
     raw = json.loads(data)
     try:
         name = _table(raw)["replica"]
-        if not isinstance(name, str) or not 0 < len(name) <= _MOST_NAME or not name.isprintable():
+        if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME or not name.isprintable():
             raise ValueError("expected the name of a replica")
         return Figures(
             replica=name,
@@ -121,7 +121,7 @@ def parse_figures(data: bytes) -> Figures:
 
 def _served(value: object) -> RequestCounts:
     raw = _table(value)
-    failures = _table(raw["failures"], most=_MOST_CAUSES)
+    failures = _table(raw["failures"], most=_MAX_CAUSES)
     return RequestCounts(
         forwarded=parse_count(raw["forwarded"]),
         waiting=parse_count(raw["waiting"]),
@@ -137,17 +137,17 @@ def _served(value: object) -> RequestCounts:
 
 def parse_lanes(value: object) -> dict[str, Buckets]:
     """Buckets by lane, of another process or a file; raises ValueError."""
-    table = _table(value, most=MOST_LANES)
-    return {lane[:_MOST_NAME]: _buckets(row) for lane, row in table.items()}
+    table = _table(value, most=MAX_LANES)
+    return {lane[:_MAX_NAME]: _buckets(row) for lane, row in table.items()}
 
 
-def _table(value: object, *, most: int = _MOST_ROOMS) -> dict[str, Any]:
+def _table(value: object, *, most: int = _MAX_ROOMS) -> dict[str, Any]:
     if not isinstance(value, dict) or len(value) > most:
         raise ValueError("expected a table")
     return value
 
 
 def _buckets(value: object) -> Buckets:
-    if not isinstance(value, list) or len(value) > _MOST_BUCKETS:
+    if not isinstance(value, list) or len(value) > _MAX_BUCKETS:
         raise ValueError("expected a list of counts")
     return tuple(map(parse_count, value))

@@ -31,7 +31,7 @@ from gatekeeper.room.beacon_client import beacon_session, fetch_chain, fetch_rou
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=600, sock_connect=10, sock_read=30)
 _CHUNK_BYTES: Final = 64 * 1024
-_LONGEST_LINE: Final = 128  # a real one has 64 digits
+_MAX_LINE: Final = 128  # a real one has 64 digits
 _NO_SIGNATURE: Final = (
     "outside of this check: the beacon's own signature of that round (BLS); its operators' tools "
     "verify it"
@@ -120,10 +120,10 @@ async def _read_lines(
     async for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
-            verification.line(line[:_LONGEST_LINE].decode("latin-1"))
+            verification.line(line[:_MAX_LINE].decode("latin-1"))
             if verification.count > limit:
                 return
-        rest = rest[:_LONGEST_LINE]
+        rest = rest[:_MAX_LINE]
     if rest:
         verification.line(rest.decode("latin-1"))
 

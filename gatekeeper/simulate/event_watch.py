@@ -22,7 +22,7 @@ from gatekeeper.simulate.plan import CrowdPlan
 _TIMEOUT_S = 5.0
 _LIST_TIMEOUT_S = 120.0
 NOT_LISTED = "were in line at the start and are not listed"
-_MOST_TRIES = 3
+_MAX_TRIES = 3
 _SOON_S, _EVERY_S = 5.0, 1.0  # away from the start
 _AT_START_EVERY_S = 0.2
 _KNOWN_AFTER_S = 2.0  # a replica learns of an event by a tick
@@ -84,7 +84,7 @@ class EventWatch:
         """Verify the draw, and note what is wrong with it; returns why that was not possible."""
         if not opening.turns.is_known:
             return []
-        for attempt in range(_MOST_TRIES):
+        for attempt in range(_MAX_TRIES):
             try:
                 opening.draw_problems = await self._problems(opening)
             except GatekeeperError as error:

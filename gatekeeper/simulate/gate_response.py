@@ -20,7 +20,7 @@ from gatekeeper.simulate.token_claims import TICKET, Claims, claims_of, is_same_
 
 QUEUE_TOKEN = "X-Queue-Token"  # noqa: S105  a header name
 _DEFAULT_POLL_INTERVAL_S = 5.0
-_LONGEST_WORD = 20
+_MAX_WORD = 20
 _MAX_PAGE_BYTES = 256 * 1024
 _PAGE_POSITION = re.compile(rb'data-position="(\d+)"')
 _GZIP = 16 + zlib.MAX_WBITS
@@ -240,7 +240,7 @@ def _challenge_of(fields: Mapping[str, Any]) -> Mapping[str, object] | None:
 
 
 def _word(value: object) -> str:
-    return intern(value) if isinstance(value, str) and len(value) <= _LONGEST_WORD else ""
+    return intern(value) if isinstance(value, str) and len(value) <= _MAX_WORD else ""
 
 
 def _number(value: object) -> float | None:

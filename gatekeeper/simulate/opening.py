@@ -37,7 +37,7 @@ _MIN_LATER = 200  # requests of the later span: fewer show no ratio
 _MIN_LINE = 0.8  # of the line at the opening, a minute later
 _LEFT_OUT = 0.1
 _JITTER = 1.15  # a page polls up to this factor later than the poll interval
-_MOST_WAITING = 1.0  # seconds of the rate: with fewer in line the rate is not reached
+_MAX_WAITING = 1.0  # seconds of the rate: with fewer in line the rate is not reached
 
 
 class StoreClock:
@@ -228,7 +228,7 @@ class OpeningRecord:
         if self.minute_is_over or self.first_ended_s > now_s:
             return
         since_s = now_s - self.first_ended_s
-        is_short = waiting <= _MOST_WAITING * (rate_per_minute or math.inf) / 60
+        is_short = waiting <= _MAX_WAITING * (rate_per_minute or math.inf) / 60
         if since_s > FIRST_MINUTE_S + 1 or is_short:
             self.minute_is_over = bool(self.counts) or since_s > FIRST_MINUTE_S
             return

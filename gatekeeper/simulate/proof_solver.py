@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from multiprocessing import active_children, get_context
 from typing import Self
 
-_MOST_NUMBER = 200_000_000  # as large as a gate's challenge may be
+_MAX_NUMBER = 200_000_000  # as large as a gate's challenge may be
 _FIELDS = ("algorithm", "challenge", "salt", "signature")
 
 
@@ -38,7 +38,7 @@ def solve(challenge: Mapping[str, object]) -> SolvedChallenge | None:
     if not all(isinstance(challenge.get(name), str) for name in _FIELDS):
         return None
     most = challenge.get("maxnumber")
-    if type(most) is not int or not 0 <= most <= _MOST_NUMBER:
+    if type(most) is not int or not 0 <= most <= _MAX_NUMBER:
         return None
     began_s = time.process_time()
     known = hashlib.sha256(str(challenge["salt"]).encode())

@@ -10,7 +10,7 @@ from typing import Final
 
 import jwt
 
-from gatekeeper.config.lane_schema import LONGEST_HEAD_START_S, is_lane_name
+from gatekeeper.config.lane_schema import MAX_HEAD_START_S, is_lane_name
 from gatekeeper.config.types import parse_duration_s
 
 _VALID_S: Final = 7 * 86_400
@@ -33,7 +33,7 @@ def parse_lane(text: str) -> SimulatedLane:
         share, head_start_s = float(share_text), parse_duration_s(head_start)
     except ValueError:
         share, head_start_s = -1.0, 0.0
-    is_valid = 0 < share <= 1 and 0 < head_start_s <= LONGEST_HEAD_START_S
+    is_valid = 0 < share <= 1 and 0 < head_start_s <= MAX_HEAD_START_S
     if not is_lane_name(name) or not is_valid:
         expected = "expected NAME:SHARE:HEAD_START, e.g. members:0.2:15m"
         raise ValueError(f'"{text}" is not a lane; {expected}')

@@ -29,8 +29,8 @@ from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.routing import Router
 
 _MINUTE_S: Final = 60.0
-_MOST_ADDRESSES: Final = 32_768  # of each family, 100 bytes each
-_MOST_OF_A_BLOCK: Final = 2_048  # of one IPv6 /32, the usual network of a provider
+_MAX_ADDRESSES: Final = 32_768  # of each family, 100 bytes each
+_MAX_PER_BLOCK: Final = 2_048  # of one IPv6 /32, the usual network of a provider
 _BLOCK_SHIFT: Final = 32  # from a /64 to its /32
 _SWEEP_AT_MOST_S: Final = 1.0  # a look at all buckets takes a few milliseconds
 _SWEEP_AT_LEAST_S: Final = 60.0  # no address is kept for long without a reason
@@ -114,8 +114,8 @@ class AddressBuckets:
     def __init__(
         self,
         *,
-        most: int = _MOST_ADDRESSES,
-        most_of_a_block: int = _MOST_OF_A_BLOCK,
+        most: int = _MAX_ADDRESSES,
+        most_of_a_block: int = _MAX_PER_BLOCK,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._most, self._most_of_a_block = most, most_of_a_block

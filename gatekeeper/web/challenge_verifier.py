@@ -31,7 +31,7 @@ from gatekeeper.web.address_limit import source_of
 
 Reply = Literal["solved", "refused", "unreachable", "busy"]
 
-MOST_CALLS: Final = 100  # at a time, of one worker
+MAX_CALLS: Final = 100  # at a time, of one worker
 TIMEOUT_S: Final = 5.0
 MAX_REPLY_BYTES: Final = 16_384
 ACTION: Final = "gatekeeper"  # of our Turnstile widget
@@ -105,7 +105,7 @@ class ChallengeVerifier:
             response, task = known
             return await asyncio.shield(task) if response == proof.response else "busy"
         sources = _sources_of(proof.address)
-        free = MOST_CALLS - len(self._calls)
+        free = MAX_CALLS - len(self._calls)
         if any(self._of_source[each] >= free for each in sources):
             return "busy"
         # A client that disconnects does not end the call: the provider may have accepted the proof.
@@ -128,7 +128,7 @@ class ChallengeVerifier:
 
     async def _call(self, proof: Proof) -> Reply:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=MOST_CALLS)
+            connector = aiohttp.TCPConnector(limit=MAX_CALLS)
             self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         try:
             async with (

@@ -1,7 +1,7 @@
 """The public record of each draw, and the list of its participants.
 
 Rules. Everyone may read both, so both are cheap: a record costs at most one store call a second,
-and at most `MOST_LISTS` lists are sent at a time, in portions that are read as the client reads. A
+and at most `MAX_LISTS` lists are sent at a time, in portions that are read as the client reads. A
 list exists once every participant has the drawn turn; before that, and for any other name, it is
 404. Errors are JSON. Without `?room=` the event is looked for in the room of `/` on this host, then
 in all others.
@@ -28,8 +28,8 @@ from gatekeeper.web.pipeline import Pipeline
 from gatekeeper.web.responses import Responses
 
 PREFIX: Final = "draw/"
-MOST_LISTS: Final = 4  # sent by one worker at a time
-LONGEST_LIST_S: Final = 300.0  # a million participants at 1.7 Mbit/s
+MAX_LISTS: Final = 4  # sent by one worker at a time
+MAX_LIST_S: Final = 300.0  # a million participants at 1.7 Mbit/s
 _PAUSE_S: Final = 0.02  # between portions: 50 store calls a second for each list
 _COUNT_LIFE_S: Final = 1.0
 _RETRY_AFTER_S: Final = 5
@@ -136,7 +136,7 @@ class Draws:
     async def _list(self, draw: _Draw) -> GateResponse | ListResponse:
         if not self._is_public(draw):
             return self._error("the draw has not taken place yet", status=404)
-        if self._lists >= MOST_LISTS:
+        if self._lists >= MAX_LISTS:
             return self._busy("too many lists are being sent")
         # Uncached: the store responds now. From here on an error cuts the body.
         await draw.room.queue.participants.count(draw.event.draw_id)

@@ -20,7 +20,7 @@ from gatekeeper.proxy.client_address import Network, client_behind, client_of
 from gatekeeper.proxy.plain_head import PlainRequest
 from gatekeeper.web.message import PAGE_TICKET, QUEUE_TOKEN
 
-_MOST_TOKENS = 8  # of one field that are looked at
+_MAX_TOKENS = 8  # of one field that are looked at
 _HTMX = "HX-Request"
 # Of a head that `parse_plain_head` took: one space follows each colon.
 _NEGOTIATION = re.compile(rb"\r\n(accept(?:-encoding|-language)?): ([^\r]*)", re.IGNORECASE)
@@ -114,7 +114,7 @@ def _members(lines: Sequence[str]) -> tuple[str, ...]:
     if not lines:
         return ()
     members = [member.strip(" \t") for line in lines for member in members_of(line)]
-    return tuple(each for each in members if each)[:_MOST_TOKENS] or ("",)
+    return tuple(each for each in members if each)[:_MAX_TOKENS] or ("",)
 
 
 def _text(value: bytes) -> str:

@@ -33,7 +33,7 @@ from gatekeeper.proxy.headers import forwards_left, wants_upgrade
 from gatekeeper.proxy.own_response import OwnResponse, StreamedResponse
 from gatekeeper.proxy.response import ResponseHead
 from gatekeeper.web.added_fields import added_fields
-from gatekeeper.web.draws import LONGEST_LIST_S, ListResponse
+from gatekeeper.web.draws import MAX_LIST_S, ListResponse
 from gatekeeper.web.endpoints import PREFIX, Endpoints
 from gatekeeper.web.facts_reader import FactsReader
 from gatekeeper.web.invitation_redirect import invitation_in, redirected
@@ -101,9 +101,7 @@ class GateHandler:
         keep_alive = request.keep_alive and not ends_connection(request)
         if isinstance(response, ListResponse):
             head = head_of(response.head, has_length=False)
-            return StreamedResponse(
-                head, response.parts, keep_alive=keep_alive, most_s=LONGEST_LIST_S
-            )
+            return StreamedResponse(head, response.parts, keep_alive=keep_alive, most_s=MAX_LIST_S)
         keep_alive = keep_alive and not response.close
         return OwnResponse(head_of(response), response.body, keep_alive=keep_alive)
 

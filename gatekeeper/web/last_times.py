@@ -11,13 +11,13 @@ from typing import Final, Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 
-_MOST_KEYS: Final = 32_768  # 250 bytes each
+_MAX_KEYS: Final = 32_768  # 250 bytes each
 
 
 class LastTimes(Generic[Key]):
     """When something was last done for a visitor, seconds of the store's clock."""
 
-    def __init__(self, *, most: int = _MOST_KEYS) -> None:
+    def __init__(self, *, most: int = _MAX_KEYS) -> None:
         self._at_s: dict[Key, float] = {}
         self._most = most
 

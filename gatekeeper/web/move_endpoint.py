@@ -46,7 +46,9 @@ _NONCE: Final = re.compile(rf"(?:^|;)[ \t]*{_COOKIE}=([A-Za-z0-9_-]+)")
 _AUTHORITY: Final = re.compile(r"[A-Za-z]+://[^/?#]*")
 _PREFIX: Final = "/.gatekeeper/"
 _URL_CHARACTERS: Final = "%/?#[]:;@!$&'()*+,=~-._"  # RFC 3986 section 2; kept as they came
-_MOST_OF_RETURN: Final = 200  # characters; a longer address makes a QR code that phones cannot read
+_MAX_RETURN_CHARACTERS: Final = (
+    200  # characters; a longer address makes a QR code that phones cannot read
+)
 
 
 class MoveEndpoint:
@@ -209,7 +211,7 @@ def _link(visit: Visit, raw: str) -> str:
     client = visit.facts.client
     query: dict[str, str] = {"room": visit.admission.config.name}
     asked = _return_of(visit)
-    if asked and len(asked) <= _MOST_OF_RETURN:
+    if asked and len(asked) <= _MAX_RETURN_CHARACTERS:
         query["return"] = asked
     host = client.forwarded_host or client.host
     return f"{client.scheme}://{host}/.gatekeeper/continue?{urlencode(query | {'code': raw})}"

@@ -20,10 +20,10 @@ from typing import Final
 from gatekeeper import metrics
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.room.pass_figures import MOST_ADDRESSES, MOST_LISTED, PassFigures
+from gatekeeper.room.pass_figures import MAX_ADDRESSES, MAX_LISTED, PassFigures
 from gatekeeper.web.address_limit import source_of
 
-_MOST_PASSES: Final = 4096  # 400 bytes each
+_MAX_PASSES: Final = 4096  # 400 bytes each
 _LOOKS_UNTIL_FORGOTTEN: Final = 900  # without a request, half an hour
 
 
@@ -55,7 +55,7 @@ class _Use:
 class PassUses:
     """The table of one room. It outlives a change of the configuration, which sets `limit`."""
 
-    def __init__(self, room: RoomName, *, limit: int = 0, most: int = _MOST_PASSES) -> None:
+    def __init__(self, room: RoomName, *, limit: int = 0, most: int = _MAX_PASSES) -> None:
         self.room = room
         self.limit = limit
         self._most = most
@@ -106,9 +106,9 @@ class PassUses:
                 del self._uses[visitor]
         by_requests = sorted(self._uses.items(), key=lambda each: -each[1].requests)
         by_addresses = sorted(by_requests, key=lambda each: -len(each[1].addresses))
-        listed = dict(by_requests[: MOST_LISTED // 2])
+        listed = dict(by_requests[: MAX_LISTED // 2])
         for visitor, use in by_addresses:
-            if len(listed) >= MOST_LISTED:
+            if len(listed) >= MAX_LISTED:
                 break
             listed[visitor] = use
         return [
@@ -153,7 +153,7 @@ class CountedPass:
         use.under_way += 1
         if use.under_way > use.most:
             use.most = use.under_way
-        if self._address not in use.addresses and len(use.addresses) < MOST_ADDRESSES:
+        if self._address not in use.addresses and len(use.addresses) < MAX_ADDRESSES:
             use.addresses.add(self._address)
         return self
 

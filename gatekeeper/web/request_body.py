@@ -18,7 +18,7 @@ from gatekeeper.errors import N_, BadRequest
 
 MAX_BODY_BYTES: Final = 16_384  # hCaptcha's proofs have up to 8 KB
 _TIMEOUT_S: Final = 10.0
-_MOST_FIELDS: Final = 20
+_MAX_FIELDS: Final = 20
 _TOO_LARGE = N_("The request is too large.")
 _MALFORMED = N_("The request is malformed.")
 _WRONG_TYPE = N_("This type of content is not accepted here.")
@@ -69,7 +69,7 @@ def fields_of(body: bytes, content_type: str) -> Mapping[str, str]:
 def _of_form(text: str) -> Mapping[str, str]:
     """A name that has two values is malformed: nothing says which one counts."""
     try:
-        pairs = set(parse_qsl(text, max_num_fields=_MOST_FIELDS))
+        pairs = set(parse_qsl(text, max_num_fields=_MAX_FIELDS))
     except ValueError as error:
         raise BadRequest(_MALFORMED) from error
     fields = dict(pairs)

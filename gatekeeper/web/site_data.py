@@ -20,8 +20,8 @@ from gatekeeper.proxy.context import Fields
 FIELD: Final = "Clear-Site-Data"
 # Browsers accept more than a token (RFC 6265bis section 5.6): all but controls, "=" and ";".
 _NAME: Final = re.compile(r"[^\x00-\x1f\x7f;=]+")
-_MOST_BYTES: Final = 3072  # of the fields added; proxies in front hold heads of 4 KiB
-_MOST_DOMAINS: Final = 3
+_MAX_BYTES: Final = 3072  # of the fields added; proxies in front hold heads of 4 KiB
+_MAX_DOMAINS: Final = 3
 # All but "cookies"; a browser ignores those that it does not know.
 _ALL: Final = (
     '"cache", "clientHints", "executionContexts", "prefetchCache", "prerenderCache", "storage"'
@@ -47,7 +47,7 @@ def deletions(cookies: Sequence[str], client: Client, *, own: frozenset[str]) ->
     names = sorted({name for value in cookies for name in _names(value)} - own)
     is_secure = client.scheme == "https"
     fields: list[tuple[bytes, bytes]] = []
-    left = _MOST_BYTES
+    left = _MAX_BYTES
     for domain in ("", *_domains(client.host)):
         for name in names:
             if domain and name.startswith("__Host-"):
@@ -84,4 +84,4 @@ def _domains(host: str) -> list[str]:
     labels = name.split(".")
     if host.startswith("[") or labels[-1].isdecimal():  # an address has no domain
         return []
-    return [".".join(labels[at:]) for at in range(len(labels) - 1)][:_MOST_DOMAINS]
+    return [".".join(labels[at:]) for at in range(len(labels) - 1)][:_MAX_DOMAINS]

@@ -43,18 +43,18 @@ from gatekeeper.web.outcome import Wait
 from gatekeeper.web.waiting_status import room_reason, waiting_status_of
 
 EVENT_STREAM = "text/event-stream"
-MOST_STREAMS = 20_000  # of one worker, and at most half of the files that it may open
+MAX_STREAMS = 20_000  # of one worker, and at most half of the files that it may open
 # Tabs of one browser share a ticket. A visitor with more polls in the others: were the oldest
 # stream ended instead, the tabs would reconnect in turn and end each other's.
-MOST_STREAMS_PER_VISITOR = 8
+MAX_STREAMS_PER_VISITOR = 8
 _TICK_S = 1.0
 _EXACT_EVERY_S = 5.0  # at most, also near the front
 _KEEP_ALIVE_EVERY_S = 15.0  # proxies close a connection that is silent for a minute
 _PER_TURN = 100  # streams written to in one turn of the event loop
 _RETRY_MS = (500, 3000)
-_MOST_UNSENT_BYTES = 4096  # in the process, and as much again, doubled, in the kernel
+_MAX_UNSENT_BYTES = 4096  # in the process, and as much again, doubled, in the kernel
 _DEAD_AFTER_MS = 30_000  # without an acknowledgement
-_MOST_IGNORED_BYTES = 65_536  # from the client, after its request
+_MAX_IGNORED_BYTES = 65_536  # from the client, after its request
 
 log = structlog.get_logger()
 
@@ -101,9 +101,9 @@ class Stream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.first = b""
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=_MOST_UNSENT_BYTES)
+        self._transport.set_write_buffer_limits(high=_MAX_UNSENT_BYTES)
         socket_ = transport.get_extra_info("socket")
-        socket_.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST_UNSENT_BYTES)
+        socket_.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MAX_UNSENT_BYTES)
         if socket_.family != socket.AF_UNIX:  # the edge looks after its connections
             socket_.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_AFTER_MS)
         self._room.add(self)
@@ -112,7 +112,7 @@ class Stream(asyncio.Protocol):
         """Ignored: the stream is the last response on this connection. Reading goes on, to notice
         its end; a client that sends much is dropped."""
         self._ignored_bytes += len(data)
-        if self._ignored_bytes > _MOST_IGNORED_BYTES and self._transport is not None:
+        if self._ignored_bytes > _MAX_IGNORED_BYTES and self._transport is not None:
             reset(self._transport)
 
     def pause_writing(self) -> None:
@@ -177,7 +177,7 @@ class Broadcast:
 
     def open(self, wait: Wait) -> Stream | None:
         """A stream, unless the visitor has as many as one may have."""
-        if self._per_visitor[wait.ticket.visitor] >= MOST_STREAMS_PER_VISITOR:
+        if self._per_visitor[wait.ticket.visitor] >= MAX_STREAMS_PER_VISITOR:
             return None
         first = b"retry: %d\n\n" % _RETRY_MS[1] + self._place_event(wait.ticket, wait.position)[0]
         # At the latest: see `add`.
@@ -351,7 +351,7 @@ class Streams:
     def __init__(self, admissions: Iterable[Admission]) -> None:
         self._rooms: dict[RoomName, Broadcast] = {}
         self.follow(admissions)
-        self._most = min(MOST_STREAMS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        self._most = min(MAX_STREAMS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self._closing = False
 
     def __len__(self) -> int:

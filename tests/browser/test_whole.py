@@ -96,7 +96,7 @@ async def test_stream_updates_the_page_or_polls_replace_it(
     new_page: NewPage,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stream, "MOST_STREAMS", most)
+    monkeypatch.setattr(stream, "MAX_STREAMS", most)
     async with two_replicas(
         room_name,
         "1/h",

@@ -8,7 +8,7 @@ import asyncio
 
 import pytest
 
-from gatekeeper.proxy.aiohttp_server import _MOST_QUEUED
+from gatekeeper.proxy.aiohttp_server import _MAX_QUEUED
 from gatekeeper.proxy.head_reader import MAX_HEAD_BYTES
 from tests.conformance.gate_pair import Stage, StageOpener, received, visitor_request
 from tests.conformance.request_cases import OK
@@ -75,7 +75,7 @@ async def test_many_requests_behind_a_refused_upgrade_are_served_in_order(
     open_stage: StageOpener,
 ) -> None:
     """More than the connection keeps at a time, and another upgrade among them."""
-    count = 3 * _MOST_QUEUED
+    count = 3 * _MAX_QUEUED
     targets = [b"/%d" % number for number in range(count)]
     requests = [visitor_request(b"GET " + target) for target in targets]
     requests.insert(count // 2, UPGRADE)

@@ -8,7 +8,7 @@ MIB = 1 << 20
 # More than all buffers of the sockets between origin and client hold.
 BODY_MIB = 64
 # What was encrypted for the client and not sent would be in the gate, beside those buffers.
-MOST_HELD_MIB = 40
+MAX_HELD_MIB = 40
 
 
 async def test_client_that_reads_slowly_over_tls_pauses_the_origin(
@@ -34,6 +34,6 @@ async def test_client_that_reads_slowly_over_tls_pauses_the_origin(
         assert (await wire.head()).status == 200
         for number in range(BODY_MIB):
             if number % 16 == 0:
-                assert await stuck_at(lambda: sent) <= received + MOST_HELD_MIB
+                assert await stuck_at(lambda: sent) <= received + MAX_HELD_MIB
             assert await wire.exactly(MIB) == bytes([number]) * MIB
             received += 1

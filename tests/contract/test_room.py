@@ -10,7 +10,7 @@ from gatekeeper.policy.decision import LineFull, QueuePosition, SlotGrant, Stand
 from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.room.queue import MOST_RELEASED_PER_CALL
+from gatekeeper.room.queue import MAX_RELEASED_PER_CALL
 from gatekeeper.room.visitor_calls import ArrivalRequest
 from tests.contract.grounds import (
     Ground,
@@ -248,9 +248,9 @@ async def test_one_call_releases_at_most_a_thousand(
     open_room: Open,
 ) -> None:
     replica = await open_room(rate=0)
-    replies = await line_up(replica, crowd(MOST_RELEASED_PER_CALL + 50))
+    replies = await line_up(replica, crowd(MAX_RELEASED_PER_CALL + 50))
     await replica.allow(5000)
-    assert await replica.released() == MOST_RELEASED_PER_CALL
+    assert await replica.released() == MAX_RELEASED_PER_CALL
     assert await replica.released() == 50
     state = await replica.look()
     assert state.watermark_us == max(each.turn_us for each in replies.values())

@@ -21,7 +21,7 @@ from tests.contract.grounds import (
 
 ANN, BOB, CAT, DAN = (VisitorId(name) for name in ("ann", "bob", "cat", "dan"))
 SOON_US = 60_000_000
-MOST_SPENT = 3
+MAX_SPENT = 3
 
 # Leaving
 
@@ -89,7 +89,7 @@ async def test_spent_tickets_of_strangers_are_bounded(
 ) -> None:
     """A flood that takes tickets and leaves at once fills no store, and costs nobody in line."""
     leave = load_script("leave")
-    text = leave.text.replace("MOST_SPENT = 500000", f"MOST_SPENT = {MOST_SPENT}")
+    text = leave.text.replace("MAX_SPENT = 500000", f"MAX_SPENT = {MAX_SPENT}")
     assert text != leave.text
     sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
     monkeypatch.setattr(queue, "_LEAVE", replace(leave, text=text, sha=sha))
@@ -98,13 +98,13 @@ async def test_spent_tickets_of_strangers_are_bounded(
     flood = [VisitorId(f"bot{number}") for number in range(10)]
     _, left = await replica.queue.leave(flood, with_tickets=True)
     assert set(left) == {"nothing"}
-    assert len((await ground.read())["spent"]) == MOST_SPENT
+    assert len((await ground.read())["spent"]) == MAX_SPENT
     await replica.queue.leave([BOB, CAT], with_tickets=True)
-    assert len((await ground.read())["spent"]) == MOST_SPENT + 2, "they were in line"
+    assert len((await ground.read())["spent"]) == MAX_SPENT + 2, "they were in line"
     for name in ("bob", "cat"):
         assert await poll(replica, {name: replies[name]}) == {name: VoidToken()}
     await replica.queue.leave([flood[0]], with_tickets=True)
-    assert len((await ground.read())["spent"]) == MOST_SPENT + 2
+    assert len((await ground.read())["spent"]) == MAX_SPENT + 2
     await ground.pass_time(721)
     await replica.released()
     assert "spent" not in await ground.read()

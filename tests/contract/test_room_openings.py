@@ -174,7 +174,7 @@ async def test_replica_that_meets_another_goes_on_elsewhere(
     arrivals_us = await gather(replicas[0], crowd(80))
     await open_now(ground, replicas[0])
     with monkeypatch.context() as context:
-        context.setattr(room_openings, "_MOST_PORTIONS", 0)
+        context.setattr(room_openings, "_MAX_PORTIONS", 0)
         await draw(replicas[0])  # made, and nobody is placed yet
     among_us = sorted(arrivals_us.values())
     starts_us = iter([among_us[0], among_us[0], *among_us[40:]])

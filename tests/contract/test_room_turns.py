@@ -10,7 +10,7 @@ import pytest
 
 from gatekeeper.policy.decision import QueuePosition, SlotGrant
 from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.room.queue import MOST_RELEASED_PER_CALL
+from gatekeeper.room.queue import MAX_RELEASED_PER_CALL
 from tests.contract.grounds import (
     Ground,
     Open,
@@ -138,9 +138,9 @@ async def test_tied_turns_move_through_a_single_slot(open_room: Open) -> None:
 
 async def test_more_tied_turns_than_one_call_releases_take_two_calls(open_room: Open) -> None:
     replica = await open_room(rate=0)
-    line = await Line.of(replica, dict.fromkeys(crowd(MOST_RELEASED_PER_CALL + 50), 10))
+    line = await Line.of(replica, dict.fromkeys(crowd(MAX_RELEASED_PER_CALL + 50), 10))
     await replica.allow(5_000)
-    assert await replica.released() == MOST_RELEASED_PER_CALL
+    assert await replica.released() == MAX_RELEASED_PER_CALL
     assert await line.watermark() == 9
     assert await replica.released() == 50
     assert await line.watermark() == 10

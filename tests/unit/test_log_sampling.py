@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from gatekeeper import logs
-from gatekeeper.logs import MOST_LINES, PERIOD_S, Sampler
+from gatekeeper.logs import MAX_LINES, PERIOD_S, Sampler
 from tests.unit.clock import Clock
 
 
@@ -24,20 +24,20 @@ def passed(sampler: Sampler, count: int, kind: str = "origin_failed") -> int:
 
 
 def test_lines_beyond_the_limit_are_dropped_and_counted(sampler: Sampler, clock: Clock) -> None:
-    assert passed(sampler, 500) == MOST_LINES
+    assert passed(sampler, 500) == MAX_LINES
     clock.now_s += PERIOD_S
-    assert sampler.pass_line("origin_failed") == 500 - MOST_LINES
+    assert sampler.pass_line("origin_failed") == 500 - MAX_LINES
     assert sampler.pass_line("origin_failed") == 0
 
 
 def test_kinds_are_limited_apart(sampler: Sampler) -> None:
-    assert passed(sampler, 500) == MOST_LINES
+    assert passed(sampler, 500) == MAX_LINES
     assert passed(sampler, 3, "request_failed") == 3
 
 
 def test_few_lines_are_all_passed(sampler: Sampler, clock: Clock) -> None:
     for _ in range(20):
-        assert passed(sampler, MOST_LINES) == MOST_LINES
+        assert passed(sampler, MAX_LINES) == MAX_LINES
         clock.now_s += PERIOD_S
 
 
@@ -48,7 +48,7 @@ def test_dropped_lines_are_reported_once_when_no_other_follows(
     passed(sampler, 3, "request_failed")
     assert sampler.take_suppressed() == []
     clock.now_s += PERIOD_S
-    assert sampler.take_suppressed() == [("origin_failed", 500 - MOST_LINES)]
+    assert sampler.take_suppressed() == [("origin_failed", 500 - MAX_LINES)]
     assert sampler.take_suppressed() == []
     assert sampler.pass_line("origin_failed") == 0
 
@@ -90,12 +90,12 @@ def test_failing_origin_writes_few_lines_with_their_number(
         logging.getLogger("asyncio").error("accept failed on %s", "a socket")
     lines = [json.loads(line) for line in written.getvalue().splitlines()]
     failed = [line for line in lines if line["event"] == "origin_failed"]
-    assert len(failed) == MOST_LINES + 1
-    assert [line.get("suppressed") for line in failed] == [None] * MOST_LINES + [500 - MOST_LINES]
+    assert len(failed) == MAX_LINES + 1
+    assert [line.get("suppressed") for line in failed] == [None] * MAX_LINES + [500 - MAX_LINES]
     assert sum(line["event"] == "audit" for line in lines) == 500
     accepts = [line["event"] for line in lines if "accept failed on a socket" in line["event"]]
-    assert len(accepts) == MOST_LINES + 1
-    assert accepts[-1].endswith(f"(suppressed={500 - MOST_LINES})")
+    assert len(accepts) == MAX_LINES + 1
+    assert accepts[-1].endswith(f"(suppressed={500 - MAX_LINES})")
 
 
 def test_end_of_failures_is_followed_by_their_number(
@@ -113,4 +113,4 @@ def test_end_of_failures_is_followed_by_their_number(
         "store_full",
         "shop",
     )
-    assert last["suppressed"] == 30 - MOST_LINES
+    assert last["suppressed"] == 30 - MAX_LINES

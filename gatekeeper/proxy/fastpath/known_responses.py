@@ -25,10 +25,10 @@ _END: Final = b"\r\n\r\n"
 _FIELD: Final = b"\r\nDate: "
 _DATE_BYTES: Final = 29  # of an IMF-fixdate (RFC 9110 section 5.6.7)
 _IS_DATE: Final = re.compile(rb"[A-Za-z0-9:, ]{29}(?=\r\n)").match
-_MOST_BYTES: Final = 2048
-_MOST_HEADS: Final = 1024  # with what is kept of each, 4 MB at most
-_MOST_DATES: Final = 16  # replicas of an origin have several clocks
-_FOR_HIT, _MOST_SCORE, _SAMPLE = 2, 256, 32
+_MAX_BYTES: Final = 2048
+_MAX_HEADS: Final = 1024  # with what is kept of each, 4 MB at most
+_MAX_DATES: Final = 16  # replicas of an origin have several clocks
+_FOR_HIT, _MAX_SCORE, _SAMPLE = 2, 256, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class KnownResponses:
         self._heads: dict[bytes, KnownResponse] = {}
         self._seen: set[int] = set()  # hashes of keys: two that are equal do no harm
         self._dates: set[bytes] = set()  # with the line break after them
-        self._score = _MOST_SCORE
+        self._score = _MAX_SCORE
         self._skipped = 0
 
     def __len__(self) -> int:
@@ -68,7 +68,7 @@ class KnownResponses:
             if self._skipped < _SAMPLE:
                 return None
             self._skipped = 0
-        end = data.find(_END, 0, _MOST_BYTES)
+        end = data.find(_END, 0, _MAX_BYTES)
         at = data.find(_FIELD, 0, end) + len(_FIELD)
         if end < 0 or at < len(_FIELD):
             return None
@@ -79,7 +79,7 @@ class KnownResponses:
         key = data[:at] + data[date_end:end]
         known = self._heads.get(key)
         if known is not None:
-            if self._score < _MOST_SCORE:
+            if self._score < _MAX_SCORE:
                 self._score += _FOR_HIT
         else:
             if self._score > 0:
@@ -92,7 +92,7 @@ class KnownResponses:
         number = hash(key)
         if number in self._seen:
             return True
-        if len(self._seen) >= _MOST_HEADS:
+        if len(self._seen) >= _MAX_HEADS:
             self._seen.clear()
         self._seen.add(number)
         return False
@@ -114,7 +114,7 @@ class KnownResponses:
         before, line, after = head[: -len(_LINE_END)].partition(_FIELD + date)
         if not line:  # the origin's `Connection` names it
             return
-        if len(self._heads) >= _MOST_HEADS:
+        if len(self._heads) >= _MAX_HEADS:
             self._heads.clear()
         self._heads[key] = KnownResponse(
             status=response.status,
@@ -128,7 +128,7 @@ class KnownResponses:
     def _is_date(self, date: bytes) -> bool:
         if _IS_DATE(date) is None:
             return False
-        if len(self._dates) >= _MOST_DATES:
+        if len(self._dates) >= _MAX_DATES:
             self._dates.clear()
         self._dates.add(date)
         return True

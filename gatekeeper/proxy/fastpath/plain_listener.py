@@ -29,7 +29,7 @@ from gatekeeper.proxy.pool import MAX_IDLE_S
 from gatekeeper.stepper import step
 
 _SAMPLE: Final = 64
-_MOST_AT_ONCE: Final = 16
+_MAX_AT_ONCE: Final = 16
 _FIRST_BYTES: Final = 4096  # a browser's head has about 1 KB; the transport reads the rest
 _DEFER_S: Final = 1
 _PAUSE_S: Final = 0.1
@@ -131,7 +131,7 @@ class PlainListener:
 
     def _accept(self, on: _ListeningSocket) -> None:
         count = 0
-        while count < _MOST_AT_ONCE:
+        while count < _MAX_AT_ONCE:
             try:
                 client, address = on.accept()
             except OSError as error:  # none is left, or it was reset while it waited

@@ -85,11 +85,11 @@ end
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
--- A pacer never pauses longer than LONGEST_PAUSE. After a longer pause the store or every replica
+-- A pacer never pauses longer than MAX_PAUSE. After a longer pause the store or every replica
 -- was unreachable, and no heartbeat could arrive: `present`, the clock of the deadlines, stood
 -- still. The replicas may also hold visitors whom they stamped meanwhile and whose turn is before
 -- all newcomers. For RETURN, in which every replica calls, no visitor is therefore admitted.
-local LONGEST_PAUSE, RETURN, ATTENDED_KEPT_MS = 3000000, 2000000, 3600000
+local MAX_PAUSE, RETURN, ATTENDED_KEPT_MS = 3000000, 2000000, 3600000
 local REPLICA_EXPIRES_AFTER = 5000000
 local present = now
 
@@ -131,11 +131,11 @@ local function load_state(joins)
   -- The store's clock may have stepped back; the time that the room has seen never does.
   if now < s.filled_at then now = s.filled_at end
   local pause = now - s.attended_at
-  if pause > LONGEST_PAUSE then  -- a full store keeps the time of `advance` as an expiry alone
+  if pause > MAX_PAUSE then  -- a full store keeps the time of `advance` as an expiry alone
     local left_ms = call('PTTL', REPLICAS)
     if left_ms >= 0 then pause = math.min(pause, (ATTENDED_KEPT_MS - left_ms) * 1000) end
   end
-  if pause > LONGEST_PAUSE then
+  if pause > MAX_PAUSE then
     s.attended_at, s.unattended, s.was_unattended = now, s.unattended + pause, true
     if joins ~= 'start' then s.recovering_until = math.max(s.recovering_until, now + RETURN) end
   end

@@ -41,7 +41,7 @@ local lost_epoch, returned_through = number(ARGV[9]), number(ARGV[10])
 local SILENT_AFTER = 1000000  -- replicas call four times a second while the store recovers
 local period_us, measured, targets = ARGV[11] and number(ARGV[11]), ARGV[12] or '', ARGV[13]
 if string.find(measured, '[^%d ]') then error('whole numbers') end
-local MOST_PERIODS = 3  -- in one
+local MAX_PERIODS = 3  -- in one
 -- All replicas together look at the whole queue once in LAP, and every call at no less than LEAST.
 local LAP, LEAST = 20000000, 100
 local CHUNK = 100
@@ -307,7 +307,7 @@ local function measure()
     return {}
   end
   local length = now - begin
-  local is_over = length < 0 or length > MOST_PERIODS * period_us
+  local is_over = length < 0 or length > MAX_PERIODS * period_us
   if not is_over and length < period_us then
     if measured ~= '' then keep('period_counts', sums_of(raw[2] or '', measured)) end
     return {}

@@ -11,11 +11,11 @@
 -- Guarantee. From now on no token of theirs is valid, and the slot is free at once. A release that
 -- they had yet to claim gives back what it cost. A visitor who
 -- holds a ticket and no slot has spent the ticket, which is no revocation: only the store accepts
--- tickets, so the replicas need not remember these visitors. While as many spent tickets as `MOST_SPENT`
+-- tickets, so the replicas need not remember these visitors. While as many spent tickets as `MAX_SPENT`
 -- are remembered, that of a visitor of whom the store knows nothing is not: such a ticket was never
 -- returned, or its visitor was absent, so that it is worth a place in line and nothing else.
 
-local MOST_SPENT = 500000 -- 100 bytes each: a client needs two requests for one
+local MAX_SPENT = 500000 -- 100 bytes each: a client needs two requests for one
 local pass_us, ticket_us, leaving = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])
 if #ARGV ~= 3 + leaving and #ARGV ~= 3 + 2 * leaving then error('a device for each visitor') end
 
@@ -34,7 +34,7 @@ local function leave(visitor, is_holder)
     call('ZREM', SPENT, visitor)
   elseif (score(REVOKED, visitor) or 0) <= now then
     local known = score(SPENT, visitor)
-    if known or is_holder or score(QUEUE, visitor) or call('ZCARD', SPENT) < MOST_SPENT then
+    if known or is_holder or score(QUEUE, visitor) or call('ZCARD', SPENT) < MAX_SPENT then
       call('ZADD', SPENT, fmt(math.max(known or 0, now + ticket_us)), visitor)
     end
   end

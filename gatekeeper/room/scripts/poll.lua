@@ -208,13 +208,13 @@ end
 
 -- Replicas estimate the store's clock to less than this. A later arrival was stamped by a clock that is
 -- fast, and would put every arrival from now on behind it.
-local MOST_AHEAD = 60000000
+local MAX_AHEAD = 60000000
 
 -- Puts an unknown visitor into the queue.
 local function place(at, visitor, kind)
   local turn, lane = turn_of(at), lanes[at]
   local arrival = arrivals[at] or arrival_in(turn)
-  local is_early = arrival > math.max(s.last, now + MOST_AHEAD)
+  local is_early = arrival > math.max(s.last, now + MAX_AHEAD)
   if is_early then
     s.last = math.max(s.last + 1, now)
     turn, arrival = math.min(turn, s.last), s.last

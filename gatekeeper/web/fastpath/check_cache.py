@@ -28,8 +28,8 @@ _PAGE: Final = b"GET /.gatekeeper/auth?page"
 _OTHER_FORM: Final = re.compile(rb"\r\nx-original-", re.IGNORECASE)
 _OWN: Final = b"/.gatekeeper/"
 _SAFE: Final = frozenset({"GET", "HEAD"})
-_MOST_ENTRIES: Final = 4096
-_MOST_BYTES: Final = 3072
+_MAX_ENTRIES: Final = 4096
+_MAX_BYTES: Final = 3072
 
 
 class KnownCheck(NamedTuple):
@@ -82,11 +82,11 @@ class CheckCache:
     def keep(self, head: bytes, peer: str, known: KnownCheck) -> None:
         """Keep a check, unless its head also has another form of the address."""
         address, rest = _cut(head)
-        if not rest or len(rest) > _MOST_BYTES or _OTHER_FORM.search(head) is not None:
+        if not rest or len(rest) > _MAX_BYTES or _OTHER_FORM.search(head) is not None:
             return
         if head.startswith(_PAGE):  # by its address this one asks for no page; another may
             return
-        if len(self._entries) >= _MOST_ENTRIES:
+        if len(self._entries) >= _MAX_ENTRIES:
             del self._entries[next(iter(self._entries))]
         facts = replace(known.facts, fields=no_fields, underscored=no_fields)
         is_ordinary = facts.method in _SAFE and self._match_ordinary(address) is not None

@@ -25,8 +25,8 @@ _VARIES = re.compile(rb"(\r\n(?:(?i:cookie)|(?i:x-forwarded-for)): )([^\r]++)(?=
 # What a value consists of, as in `plain_head`. A pattern takes four times as long for that.
 _IN_VALUES = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _COOKIE_AT = slice(2, 3)  # where the two names differ
-_MOST_ENTRIES = 4096
-_MOST_BYTES = 2048
+_MAX_ENTRIES = 4096
+_MAX_BYTES = 2048
 # Cut from the key: cookies, and the address that a proxy or the edge adds. The key has no peer
 # either. Where `X-Forwarded-*` count, the key has those that say how the visitor is connected. By
 # `facts_of_field`, a rule on one of the fields that are cut reads a fact that is not among these.
@@ -80,9 +80,9 @@ class HeadCache:
         if entry.route.reads & ~KEY_FACTS:
             return
         cut, _, _ = _cut(head)  # of a plain head
-        if len(cut) > _MOST_BYTES:
+        if len(cut) > _MAX_BYTES:
             return
-        if len(self._entries) >= _MOST_ENTRIES:
+        if len(self._entries) >= _MAX_ENTRIES:
             del self._entries[next(iter(self._entries))]
         self._entries[cut, trusted] = entry
 

@@ -61,9 +61,9 @@ _PREFIX = PREFIX.encode()
 _STATUS = b"GET %bstatus" % _PREFIX
 # What is kept of a block is about twice as long again. A browser's has about 1 KB; one visitor who
 # sends new fields with each request can fill this, but not past 75 MB.
-_MOST_KNOWN = 8192
-_MOST_KNOWN_BYTES = 3072
-_MOST_ROUTES = 8192  # of request lines, 150 bytes each as a rule
+_MAX_KNOWN = 8192
+_MAX_KNOWN_BYTES = 3072
+_MAX_ROUTES = 8192  # of request lines, 150 bytes each as a rule
 _ADMITTED: Final = Admit(None, changed=False)
 # Routes that read no more are shared by visitors.
 _SHARED: Final = Fact.METHOD | Fact.TARGET | Fact.HOST
@@ -123,7 +123,7 @@ class FastPathLookup:
         self._match_line = _request_lines(except_for=())
         self._match_ordinary_line = _request_lines(except_for=pipeline.router.deciding_prefixes)
         self._known: dict[bytes, KnownForward] = {}
-        self._routes: dict[tuple[object, bytes], Route] = {}  # bounded by `_MOST_ROUTES`
+        self._routes: dict[tuple[object, bytes], Route] = {}  # bounded by `_MAX_ROUTES`
         self._one_of: dict[Route, Route] = {}
         self._heads = HeadCache()
         self._checks = CheckCache(pipeline.router)
@@ -161,7 +161,7 @@ class FastPathLookup:
             fresh = self._pipeline.router.route(facts, method=method, target=target)
             key = every_fact if fresh.reads & ~_SHARED else known.host
             route = self._interned(fresh)
-            if len(self._routes) >= _MOST_ROUTES:
+            if len(self._routes) >= _MAX_ROUTES:
                 del self._routes[next(iter(self._routes))]
             self._routes[key, line] = route
         return route
@@ -249,8 +249,8 @@ class FastPathLookup:
             own_cookies=self._own_cookies,
             counted=counted,
         )
-        if not admit.changed and len(block) <= _MOST_KNOWN_BYTES:
-            if len(self._known) >= _MOST_KNOWN:
+        if not admit.changed and len(block) <= _MAX_KNOWN_BYTES:
+            if len(self._known) >= _MAX_KNOWN:
                 del self._known[next(iter(self._known))]
             self._known[block] = forward
         return forward

@@ -52,7 +52,7 @@ async def test_leave_during_outage_holds_at_all_replicas(
 async def test_leaves_remembered_during_outage_are_bounded(
     private_store: StoreServer, monkeypatch: pytest.MonkeyPatch, start_room: RoomStarter
 ) -> None:
-    monkeypatch.setattr(leaving, "MOST_LEFT_WITHOUT_STORE", 2)
+    monkeypatch.setattr(leaving, "MAX_LEFT_WITHOUT_STORE", 2)
     room = start_room(**GRANTS_ONLY)
     replica = await room.replica()
     operator = await room.operator()

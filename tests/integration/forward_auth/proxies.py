@@ -28,13 +28,13 @@ _PATH = f"{sysconfig.get_path('scripts')}:/usr/sbin:/usr/local/sbin:/usr/local/b
 Replacement = tuple[str, str]
 
 # Some proxies refuse a request with more than a hundred fields.
-_MOST_FIELDS = 30
+_MAX_FIELDS = 30
 _SPELLED = tuple(each for name in CLAIMS for each in spellings(name))
 CLAIMING_FIELDS = [
     dict.fromkeys(names, "/claim")
     for names in (
         CLAIMS,
-        *(_SPELLED[at : at + _MOST_FIELDS] for at in range(0, len(_SPELLED), _MOST_FIELDS)),
+        *(_SPELLED[at : at + _MAX_FIELDS] for at in range(0, len(_SPELLED), _MAX_FIELDS)),
     )
 ]
 

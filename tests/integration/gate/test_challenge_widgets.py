@@ -14,8 +14,8 @@ from aiohttp import web
 
 from gatekeeper.policy.tokens import new_visitor_id
 from gatekeeper.web.challenge_verifier import (
+    MAX_CALLS,
     MAX_REPLY_BYTES,
-    MOST_CALLS,
     ChallengeVerifier,
     Proof,
     Reply,
@@ -215,12 +215,12 @@ async def test_calls_are_bounded_and_one_for_each_visitor(verifier: FakeVerifier
     assert await calls.open(first) == 1
     again = asyncio.create_task(calls.asks.verify(first))
     assert await calls.asks.verify(first._replace(response="good too")) == "busy"
-    others = [proof(verifier.url, address=f"192.0.2.{n}") for n in range(10, 10 + MOST_CALLS)]
-    assert await calls.open(*others) == MOST_CALLS - 1
+    others = [proof(verifier.url, address=f"192.0.2.{n}") for n in range(10, 10 + MAX_CALLS)]
+    assert await calls.open(*others) == MAX_CALLS - 1
     assert await calls.asks.verify(proof(verifier.url, address="198.51.100.1")) == "busy"
     await calls.end()
     assert await again == "solved"
-    assert len(verifier.calls) == MOST_CALLS
+    assert len(verifier.calls) == MAX_CALLS
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ async def test_junk_of_one_source_leaves_calls_to_others(
     """However slow the provider is: half of the calls at most, and half of the rest to the next."""
     calls = SlowCalls(verifier)
     junk = [proof(verifier.url, "junk", address=addresses[n % len(addresses)]) for n in range(200)]
-    assert await calls.open(*junk) == MOST_CALLS // 2
+    assert await calls.open(*junk) == MAX_CALLS // 2
     assert await calls.open(*[proof(verifier.url, address="203.0.113.9") for _ in range(200)]) == 25
     for other in ("203.0.113.10", "2001:db9::1", "203.0.113.11"):
         assert await calls.open(proof(verifier.url, address=other)) == 1

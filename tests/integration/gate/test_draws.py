@@ -292,7 +292,7 @@ async def test_draw_uses_the_beacons_round(start_gate: GateStarter, room_name: R
 async def test_draw_without_its_beacon_says_why(
     start_gate: GateStarter, room_name: RoomName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gatekeeper.room.beacon_client.LONGEST_WAIT_S", 1.0)
+    monkeypatch.setattr("gatekeeper.room.beacon_client.MAX_WAIT_S", 1.0)
     monkeypatch.setattr("gatekeeper.room.beacon_client._LATE_WAIT_S", 0.5)
     gate = await start_gate(event_toml(room_name, beacon="http://127.0.0.1:1"), rate="600/min")
     visitor = gate.visitor()
@@ -324,8 +324,8 @@ async def test_lists_beyond_the_limit_are_refused(
     await fill(gate, 1_500)
     await open_now(gate)
     await drawn(visitor)
-    lists = [asyncio.create_task(visitor.request("GET", LIST)) for _ in range(draws.MOST_LISTS)]
-    await eventually(lambda: lists_of(gate) == draws.MOST_LISTS)
+    lists = [asyncio.create_task(visitor.request("GET", LIST)) for _ in range(draws.MAX_LISTS)]
+    await eventually(lambda: lists_of(gate) == draws.MAX_LISTS)
     refused = await visitor.request("GET", LIST)
     assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
     assert (await visitor.request("HEAD", PATH)).status == 200

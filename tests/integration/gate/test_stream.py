@@ -152,7 +152,7 @@ async def test_stream_ends_when_its_visitor_leaves(
 async def test_stream_beyond_limit_is_204(
     events_url: str, monkeypatch: pytest.MonkeyPatch, start_gate: GateStarter
 ) -> None:
-    monkeypatch.setattr(stream, "MOST_STREAMS", 1)
+    monkeypatch.setattr(stream, "MAX_STREAMS", 1)
     headers = {"Accept": stream.EVENT_STREAM}
     gate = await streaming_gate(start_gate, events_url=events_url)
     first, second = await line_up(2, gate)
@@ -311,7 +311,7 @@ async def test_one_ticket_cannot_take_every_stream(
     other visitors, and a closed tab makes room."""
     gate = await streaming_gate(start_gate, events_url=events_url)
     greedy, other = await line_up(2, gate)
-    most = stream.MOST_STREAMS_PER_VISITOR
+    most = stream.MAX_STREAMS_PER_VISITOR
     headers = {"Accept": stream.EVENT_STREAM}
     open_ = [await greedy.session.get(greedy.urls[0] + PATH, headers=headers) for _ in range(most)]
     assert [response.status for response in open_] == [200] * most

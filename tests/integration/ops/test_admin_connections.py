@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from gatekeeper.admin import admin_connections
-from gatekeeper.admin.admin_connections import MOST_CONNECTIONS, AdminConnection
+from gatekeeper.admin.admin_connections import MAX_CONNECTIONS, AdminConnection
 from gatekeeper.proxy import aiohttp_server
 from tests.gates import GateProcess, Visitor
 from tests.integration.ops.process_settings import settings
@@ -43,7 +43,7 @@ async def test_idle_connections_do_not_keep_a_dead_worker_from_being_replaced() 
                         await asyncio.sleep(0.1)
             assert "worker_not_started" not in gate.errors()
             assert len(os.listdir(f"/proc/{gate.process.pid}/fd")) < _FILES
-            assert MOST_CONNECTIONS < _IDLE
+            assert MAX_CONNECTIONS < _IDLE
         finally:
             for each in idle:
                 each.close()

@@ -27,7 +27,7 @@ from tests.integration.proxy.forwarding import (
 MIB = 1 << 20
 BIG_MIB = 100
 # The most that client, gate and origin, all in this process, may buffer of a body.
-MOST_HELD_MIB = 8
+MAX_HELD_MIB = 8
 # More than all buffers between origin and client hold.
 MORE_THAN_BUFFERS = 64 * MIB
 
@@ -37,7 +37,7 @@ def little_held() -> Iterator[None]:
     tracemalloc.start()
     try:
         yield
-        assert tracemalloc.get_traced_memory()[1] < MOST_HELD_MIB * MIB
+        assert tracemalloc.get_traced_memory()[1] < MAX_HELD_MIB * MIB
     finally:
         tracemalloc.stop()
 

@@ -227,7 +227,7 @@ async def test_many_revocations_reach_replicas_without_events(closed_room: Repli
 async def test_leaves_remembered_in_open_room_are_bounded(
     monkeypatch: pytest.MonkeyPatch, closed_room: ReplicatedRoom
 ) -> None:
-    monkeypatch.setattr(leaving, "MOST_LEFT", 2)
+    monkeypatch.setattr(leaving, "MAX_LEFT", 2)
     replica = await closed_room.replica()
     operator = await closed_room.operator()
     await operator.set_mode(Mode.OPEN)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gatekeeper.admin.history import Reading
-from gatekeeper.admin.report_minutes import MOST_STEERED, Minute, merged, parse_minute
+from gatekeeper.admin.report_minutes import MAX_STEERING_STEPS, Minute, merged, parse_minute
 from gatekeeper.admin.report_page import page_of
 from gatekeeper.admin.report_tables import json_of
 from gatekeeper.room.steering_record import NO_STEERING, SteeringRecord, SteeringStep
@@ -77,7 +77,7 @@ def test_changes_of_a_minute_are_bounded() -> None:
         record = SteeringRecord(changes[-1], changes)
         readings[at] = replace(reading, steering={SALE: record})
     [minute] = minutes_of(iter(readings))
-    assert len(minute.steered) <= MOST_STEERED
+    assert len(minute.steered) <= MAX_STEERING_STEPS
 
 
 def test_report_has_every_change_and_the_page_joins_a_rise() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gatekeeper.admin.audit import Entry
 from gatekeeper.admin.report import Report, parse_report_time_s, period_of
-from gatekeeper.admin.report_charts import MOST_COLUMNS, columns_of
+from gatekeeper.admin.report_charts import MAX_COLUMNS, columns_of
 from gatekeeper.admin.report_figures import Span
 from gatekeeper.admin.report_minutes import Minute
 from gatekeeper.admin.report_page import content_policy, page_of
@@ -199,7 +199,7 @@ def test_growth_in_gaps_is_kept_apart() -> None:
 def test_a_chart_has_a_bounded_number_of_columns(length: int) -> None:
     minutes = [Minute(START_S, totals=(0,) * 4), Minute(START_S + 60 * (length - 1))]
     axis, columns = columns_of(report_on(minutes, seconds=60 * length))
-    assert len(columns) == len(axis.starts_s) <= MOST_COLUMNS
+    assert len(columns) == len(axis.starts_s) <= MAX_COLUMNS
     assert sum(map(len, columns)) == 2
     assert axis.column_s % 60 == 0
 

@@ -8,7 +8,7 @@ from multidict import CIMultiDict
 
 from gatekeeper.admin.audit import AuditLog
 from gatekeeper.admin.auth import AdminAuth, AuthFailure, Credential, principal_of
-from gatekeeper.admin.wrong_tokens import MOST_WRONG, PERIOD_S, WrongTokens
+from gatekeeper.admin.wrong_tokens import MAX_WRONG, PERIOD_S, WrongTokens
 from tests.unit.clock import Clock
 
 TOKEN = "maria's token, of thirty-two bytes"
@@ -47,7 +47,7 @@ async def outcome(
 
 
 async def test_sixth_wrong_token_in_a_minute_is_429(auth: AdminAuth, clock: Clock) -> None:
-    for _ in range(MOST_WRONG):
+    for _ in range(MAX_WRONG):
         assert await outcome(auth, HERE, "a guess") == (401, 0)
         clock.now_s += 10
     assert await outcome(auth, HERE, "a guess") == (429, 10)
@@ -78,7 +78,7 @@ async def test_each_spelling_of_a_wrong_token_counts(auth: AdminAuth) -> None:
 async def test_address_of_a_valid_token_goes_on(auth: AdminAuth) -> None:
     """A script with a token that was replaced locks out no operator beside it."""
     assert await outcome(auth, HERE, TOKEN) == (200, 0)
-    for _ in range(MOST_WRONG):
+    for _ in range(MAX_WRONG):
         assert (await outcome(auth, HERE, "old"))[0] == 401
     assert (await outcome(auth, HERE, "old"))[0] == 429
     assert await outcome(auth, HERE, TOKEN) == (200, 0)
@@ -95,13 +95,13 @@ async def test_address_of_a_valid_token_goes_on(auth: AdminAuth) -> None:
     ],
 )
 def test_attempts_count_by_network(wrong: WrongTokens, one: str, other: str, is_same: bool) -> None:
-    for _ in range(MOST_WRONG):
+    for _ in range(MAX_WRONG):
         wrong.add(one)
     assert bool(wrong.wait_s(other)) is is_same
 
 
 def test_memory_of_wrong_tokens_is_bounded(wrong: WrongTokens) -> None:
-    for _ in range(MOST_WRONG):
+    for _ in range(MAX_WRONG):
         wrong.add(HERE)
     for number in range(5_000):
         wrong.add(f"2001:db8:{number:x}::1")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gatekeeper.config.files import MOST_BYTES, read_file
+from gatekeeper.config.files import MAX_BYTES, read_file
 from gatekeeper.config.load import load_config
 from gatekeeper.config.rule_schema import networks_in
 from gatekeeper.config.secrets import read_secrets
@@ -42,9 +42,9 @@ def test_directory_is_named_as_such(tmp_path: Path) -> None:
 
 def test_file_beyond_the_limit_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "file"
-    file.write_bytes(b"#" * MOST_BYTES)
-    assert len(read_file(file)) == MOST_BYTES
-    file.write_bytes(b"#" * (MOST_BYTES + 1))
+    file.write_bytes(b"#" * MAX_BYTES)
+    assert len(read_file(file)) == MAX_BYTES
+    file.write_bytes(b"#" * (MAX_BYTES + 1))
     with pytest.raises(OSError, match="Larger than 4 MiB"):
         read_file(file)
 

@@ -280,7 +280,7 @@ def test_key_without_a_kid_verifies_any() -> None:
 
 def test_refused_tokens_cannot_evict_verified_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor are they verified again each time."""
-    monkeypatch.setattr("gatekeeper.policy.invitations._MOST_CACHED", 4)
+    monkeypatch.setattr("gatekeeper.policy.invitations._MAX_CACHED", 4)
     invitations = reader(KEYS["RS256"])
     good = signed("RS256")
     assert isinstance(invitations.read(good, now_s=NOW_S, scope=SCOPE), Invitation)

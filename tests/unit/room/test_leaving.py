@@ -22,9 +22,9 @@ ANN = VisitorId("A" * 22)
 @pytest.fixture(autouse=True)
 def few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two, and one more that an origin ends."""
-    monkeypatch.setattr(leaving, "MOST_LEFT", 2)
-    monkeypatch.setattr(leaving, "MOST_LEFT_WITHOUT_STORE", 1)
-    monkeypatch.setattr(room_view, "MOST_REVOKED", 3)
+    monkeypatch.setattr(leaving, "MAX_LEFT", 2)
+    monkeypatch.setattr(leaving, "MAX_LEFT_WITHOUT_STORE", 1)
+    monkeypatch.setattr(room_view, "MAX_REVOKED", 3)
 
 
 async def full_replica(*, store_up: bool = True) -> RoomReplica:

@@ -11,7 +11,7 @@ import pytest
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.pass_figures import (
-    MOST_LISTED,
+    MAX_LISTED,
     PassFigures,
     busiest,
     encode_passes,
@@ -44,7 +44,7 @@ def test_list_is_bounded_and_has_both_kinds() -> None:
     ]
     few = replace(ANN, requests=1, addresses=tuple(range(9)))
     found = busiest([*many, few])
-    assert len(found) == MOST_LISTED
+    assert len(found) == MAX_LISTED
     assert found[-1] == few
     assert found[:10] == many[:10]
 
@@ -72,7 +72,7 @@ def test_file_of_a_worker_returns_what_was_written(tmp_path: Path) -> None:
         json.dumps([RAW | {"addresses": ["192.0.2.1"]}]),
         json.dumps([RAW | {"addresses": list(range(17))}]),
         json.dumps([{key: value for key, value in RAW.items() if key != "most"}]),
-        json.dumps([RAW] * (MOST_LISTED + 1)),
+        json.dumps([RAW] * (MAX_LISTED + 1)),
         json.dumps([RAW | {"room": "x" * 100_000}]),
     ],
 )

@@ -13,8 +13,8 @@ from tests.builders import room_state
 
 RULES = Rules.of(RoomConfig())
 START_US = 1_800_000_000_000_000
-LONGEST_S = RULES.longest_poll_interval_s
-PATIENT_S = LONGEST_S * 1.15  # a page polls up to 15 % later than the interval
+MAX_S = RULES.longest_poll_interval_s
+PATIENT_S = MAX_S * 1.15  # a page polls up to 15 % later than the interval
 
 
 def state_at(after_s: float, *, waiting: int, rate: float = 60) -> RoomState:
@@ -56,13 +56,13 @@ def test_shorter_line_does_not_shorten_earlier_intervals() -> None:
 
 
 def test_interval_of_long_ago_is_over() -> None:
-    long, short = state_at(0, waiting=5000), state_at(2 * LONGEST_S, waiting=2)
+    long, short = state_at(0, waiting=5000), state_at(2 * MAX_S, waiting=2)
     assert window_after(long, short) == window_after(short) == RULES.confirm_timeout_s
 
 
 def test_clock_of_another_store_lengthens_no_window_without_limit() -> None:
     ahead, behind = state_at(86_400, waiting=5000), state_at(0, waiting=5000)
-    assert window_after(ahead, behind) <= LONGEST_S * 2.5
+    assert window_after(ahead, behind) <= MAX_S * 2.5
     assert window_after(behind, ahead) == window_after(ahead)
 
 

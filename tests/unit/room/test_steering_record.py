@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gatekeeper.room.steering_record import (
-    MOST_CHANGES,
+    MAX_CHANGES,
     NO_STEERING,
     SteeringRecord,
     SteeringStep,
@@ -45,11 +45,9 @@ def test_period_that_ended_long_ago_is_not_the_last(age_us: int, last: SteeringS
 
 def test_newest_changes_are_kept() -> None:
     record = NO_STEERING
-    for at_us in range(3 * MOST_CHANGES):
+    for at_us in range(3 * MAX_CHANGES):
         record = record.after(FALL._replace(at_us=at_us, reason="m" * 200))
-    assert [each.at_us for each in record.changes] == list(
-        range(2 * MOST_CHANGES, 3 * MOST_CHANGES)
-    )
+    assert [each.at_us for each in record.changes] == list(range(2 * MAX_CHANGES, 3 * MAX_CHANGES))
     assert parse_record(record.encode()) == record
 
 
@@ -64,7 +62,7 @@ def test_newest_changes_are_kept() -> None:
         '{"last":null}',
         '{"last":[1],"changes":[]}',
         '{"last":null,"changes":{}}',
-        json.dumps({"last": None, "changes": [[1] * 8] * (MOST_CHANGES + 1)}),
+        json.dumps({"last": None, "changes": [[1] * 8] * (MAX_CHANGES + 1)}),
         json.dumps({"last": None, "changes": [], "more": "x" * 5000}),
         "[" * 3000,
     ],

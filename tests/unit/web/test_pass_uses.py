@@ -6,7 +6,7 @@ import pytest
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.room.pass_figures import MOST_ADDRESSES, MOST_LISTED, PassFigures
+from gatekeeper.room.pass_figures import MAX_ADDRESSES, MAX_LISTED, PassFigures
 from gatekeeper.web.pass_uses import PassUses, RequestUse
 
 ROOM = RoomName("sale")
@@ -115,7 +115,7 @@ def test_addresses_of_a_pass_are_networks_and_bounded() -> None:
         use(uses, ANN, address=f"2001:db8:1:1::{number:x}")
         use(uses, BOB, address=f"192.0.2.{number}")
     counts = {each.visitor: len(each.addresses) for each in uses.look(NOBODY)}
-    assert counts == {ANN: 1, BOB: MOST_ADDRESSES}
+    assert counts == {ANN: 1, BOB: MAX_ADDRESSES}
 
 
 def test_list_has_the_most_requests_and_the_most_addresses() -> None:
@@ -125,8 +125,8 @@ def test_list_has_the_most_requests_and_the_most_addresses() -> None:
     for number in range(8):
         use(uses, ANN, address=f"192.0.2.{number}")
     found = listed(uses)
-    assert len(found) == MOST_LISTED == len(set(found))
-    assert found[: MOST_LISTED // 2] == [visitor(n) for n in range(99, 99 - MOST_LISTED // 2, -1)]
+    assert len(found) == MAX_LISTED == len(set(found))
+    assert found[: MAX_LISTED // 2] == [visitor(n) for n in range(99, 99 - MAX_LISTED // 2, -1)]
     assert ANN in found, "few requests, from many addresses"
 
 

@@ -25,10 +25,10 @@ class Room:
 @pytest.mark.parametrize(
     ("sizes", "end"),
     [
-        ([stream._MOST_IGNORED_BYTES], ""),
+        ([stream._MAX_IGNORED_BYTES], ""),
         ([1] * 1000, ""),
-        ([stream._MOST_IGNORED_BYTES + 1], "aborted"),
-        ([stream._MOST_IGNORED_BYTES // 8] * 9, "aborted"),
+        ([stream._MAX_IGNORED_BYTES + 1], "aborted"),
+        ([stream._MAX_IGNORED_BYTES // 8] * 9, "aborted"),
     ],
 )
 def test_client_that_sends_much_on_a_stream_is_reset(sizes: list[int], end: str) -> None:

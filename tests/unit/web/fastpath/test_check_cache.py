@@ -145,7 +145,7 @@ def test_page_and_contradictions_are_never_kept() -> None:
 
 
 def test_known_checks_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check_cache, "_MOST_ENTRIES", 3)
+    monkeypatch.setattr(check_cache, "_MAX_ENTRIES", 3)
     looked = lookup(ONE_ROOM)
     for number in range(10):
         verdict(looked, check("/b", f"X-Number: {number}"))
