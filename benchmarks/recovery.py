@@ -33,8 +33,8 @@ from benchmarks.rig import Rig, running_rig
 from gatekeeper.config.schema import DEFAULT_ROOM, RoomConfig
 from gatekeeper.policy.rules import Rules
 from gatekeeper.process.embedded import start_store
+from gatekeeper.room.outstanding_polls import remembered_s
 from gatekeeper.room.store import room_keys
-from gatekeeper.room.told_intervals import remembered_s
 from tests.gates import Visitor
 
 VISITORS, WITNESSES, REPLICAS = 40_000, 40, 2

@@ -126,7 +126,7 @@ class Monitor:
             await asyncio.gather(self._task, return_exceptions=True)
         for replica in self.replicas.values():
             if replica.own:
-                await self._events.publish_figures(replica.figures.at_its_end())
+                await self._events.publish_figures(replica.figures.as_ended())
 
     async def _run(self) -> None:
         while True:
@@ -197,7 +197,7 @@ class Monitor:
         for name, replica in list(self.replicas.items()):
             if replica.own and name not in living:
                 del self.replicas[name]
-                await self._events.publish_figures(replica.figures.at_its_end())
+                await self._events.publish_figures(replica.figures.as_ended())
         for figures in living.values():
             self._update(figures, own=True)
             if self.replicas[figures.replica].silent_s(self.monotonic_s()) < SILENT_AFTER_S:

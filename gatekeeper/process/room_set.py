@@ -64,7 +64,7 @@ class RoomSet:
         return replica, settings
 
     def _follow(self, name: RoomName, replica: RoomReplica, settings: RoomSettings) -> None:
-        replica.follow(settings.rules, rejoin=False)
+        replica.configure(settings.rules, rejoin=False)
         if self.replicas.get(name) is replica:
             self._on_change()
 
@@ -72,7 +72,7 @@ class RoomSet:
         """The events of the configuration from now on, for all rooms."""
         self.file_events = self._following(file_events)
         for replica in self.replicas.values():
-            replica.follow_events(self.file_events)
+            replica.configure_events(self.file_events)
 
     def event_problems(self, file_events: FileEvents, rooms: Iterable[RoomConfig]) -> list[str]:
         """Why the events of `rooms` cannot become those of the file."""
@@ -98,7 +98,7 @@ class RoomSet:
                 self.replicas[name], self.settings[name] = new[name]
             elif file != self.settings[name].file:
                 self.settings[name].configure(file)
-                self.replicas[name].follow(self.settings[name].rules, rejoin=True)
+                self.replicas[name].configure(self.settings[name].rules, rejoin=True)
 
     async def drop(self, new: Mapping[RoomName, NewRoom]) -> None:
         """End rooms that were started and are not adopted."""

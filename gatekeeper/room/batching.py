@@ -1,7 +1,7 @@
-"""Many callers, one call: what is requested within one turn of the event loop goes out together.
+"""Batches calls: the requests of one turn of the event loop are sent as one call.
 
-Rules. A batch has at most `limit` items, since a script blocks the store for everyone: 100 polls
-take it about 1 ms, 512 took 7 ms. An item whose caller was cancelled is still sent (it may be on
+Rules. A batch has at most `limit` items, since a script blocks the store for every client: 100
+polls take about 1 ms, 512 took 7 ms. An item whose caller was cancelled is still sent (it may be on
 its way already) and its reply is dropped. An error reaches every caller of the batch.
 """
 
@@ -69,7 +69,7 @@ class Batcher(Generic[Item, Reply]):
                     future.set_result(reply)
 
     async def close(self) -> None:
-        """Wait for what was submitted; the sender has its own timeout."""
+        """Wait for the replies to submitted items; the sender has its own timeout."""
         if self._waiting:
             self._flush()
         if self._tasks:

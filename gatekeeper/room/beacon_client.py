@@ -1,13 +1,14 @@
-"""Fetches the randomness of a draw from a public beacon, or says why there is none.
+"""Fetches the randomness of a draw from a public beacon, or returns why there is none.
 
-Rules. Never raises for what the beacon does. A draw waits for the beacon until `MAX_WAIT_S`
+Rules. Failures of the beacon never raise. A draw waits for the beacon until `MAX_WAIT_S`
 after the start and no longer, or `_LATE_WAIT_S` where no replica was up at that time. A beacon that
-is unreachable or late is asked again until then. One that breaks the API is asked
+is unreachable or late is retried until then. A response that violates the API is retried up to
 `_WRONG_RESPONSES` times: several servers may share an address, one of them broken. Redirects are
-not followed: the operator named this server, and no other. Responses are bounded before they are
+not followed: the operator named this server only. The size of a response is bounded before it is
 read.
 
-Every replica asks for itself, and all get the same round: it follows from the start and the chain.
+Every replica fetches the round itself, and all get the same one: it follows from the start and the
+chain.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ MAX_WAIT_S: Final = 60.0  # twice the 30 s of drand's slowest public chain
 _LATE_WAIT_S: Final = 5.0
 _ATTEMPT_TIMEOUT_S: Final = 10.0
 _PAUSE_S: Final = 1.0  # between two attempts
-_MIN_ATTEMPT_S: Final = 0.2  # a shorter one would only end in a timeout
+_MIN_ATTEMPT_S: Final = 0.2  # a shorter attempt would end in a timeout
 _WRONG_RESPONSES: Final = 3
-_NOT_YET: Final = frozenset({404, 425})  # a round of the future: drand's own server, and its relay
+# Statuses for a future round: of drand's own server, and of its relay.
+_NOT_YET: Final = frozenset({404, 425})
 _HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "identity"}
 
 Clock = Callable[[], int]  # microseconds of the store's clock
@@ -53,7 +55,7 @@ class BeaconFailure:
 
 
 class _BeaconOutage(Exception):
-    """The beacon is unreachable or has nothing yet; asking again may help."""
+    """The beacon is unreachable or has no such round yet; a retry may succeed."""
 
 
 async def fetch_randomness(
@@ -67,7 +69,7 @@ async def fetch_randomness(
     """The first round after `after_us`, the start of the event, of the beacon at `url`.
 
     Returns by `deadline_us`. Default: `MAX_WAIT_S` after the start, or `_LATE_WAIT_S` from now
-    for a gate that was down at the start.
+    for a gate that was not running at the start.
     """
     if deadline_us is None:
         deadline_us = max(after_us + int(MAX_WAIT_S * 1e6), clock() + int(_LATE_WAIT_S * 1e6))
@@ -80,7 +82,7 @@ async def fetch_randomness(
 
 
 def fetch_round_by(now_s: Callable[[], float]) -> FetchRound:
-    """What `Openings` asks for the round of an event, by the store's clock `now_s`."""
+    """The fetcher of an event's round for `Openings`, by the store's clock `now_s`."""
 
     async def fetch(event: Event) -> tuple[int | None, str, str]:
         found = await fetch_randomness(
@@ -120,7 +122,7 @@ async def fetch_round(
 
 
 class _Fetch:
-    """One draw's attempts."""
+    """The attempts for one draw."""
 
     def __init__(
         self, url: str, after_us: int, *, clock: Clock, deadline_us: int, sleep: Sleep
@@ -132,7 +134,7 @@ class _Fetch:
         self._deadline_us = deadline_us
         self._sleep = sleep
         self._chain: BeaconChain | None = None
-        self._note = "there was no time left to ask it"
+        self._note = "there was no time left to request it"
         self._wrong = 0
 
     async def run(self, session: aiohttp.ClientSession) -> BeaconRound | BeaconFailure:

@@ -1,4 +1,4 @@
-"""What a room needs of the events between replicas, and what they need of a room.
+"""The interfaces between a room and the events that replicas exchange.
 
 Rules: see `events`. `NoEvents` is the bus of `[events] url = "off"`.
 """
@@ -25,7 +25,7 @@ class Listener(Protocol):
 
 
 class Events(Protocol):
-    """What a room needs of the bus."""
+    """The event bus, as a room uses it."""
 
     def connect(self) -> None: ...
     def connected(self) -> bool: ...
@@ -45,7 +45,7 @@ class Events(Protocol):
 
 
 class NoEvents:
-    """`[events] url = "off"`: the store alone keeps the replicas in step."""
+    """`[events] url = "off"`: replicas synchronise by the store alone."""
 
     def connect(self) -> None:
         pass

@@ -1,10 +1,10 @@
 """Signatures of the events between replicas, made with the secrets that sign the tokens.
 
-Rules. Any client may reach NATS; only a sender that knows a secret is trusted. The first secret
-signs and all verify, so that replicas can be rotated one after another. The signature covers the
-subject, so that an event of one room is not accepted for another. A replayed event does no harm:
-the newest state wins, and a revoked visitor stays revoked. It is a header of the NATS message, so
-that the message itself is JSON that other tools can read:
+Rules. Any client may connect to NATS; only a sender that knows a secret is trusted. The first
+secret signs and all verify, so that the secrets of replicas can be rotated one after another. The
+signature covers the subject, so that an event of one room is not accepted for another. A replayed
+event has no effect: the newest state wins, and a revoked visitor stays revoked. It is a header of
+the NATS message, so that the message itself is JSON that other tools can read:
 
     Gatekeeper-Signature: <key id> <HMAC-SHA256, base64url>
 """
@@ -19,7 +19,8 @@ from collections.abc import Mapping, Sequence
 from gatekeeper.policy.tokens import key_id
 
 SIGNATURE = "Gatekeeper-Signature"
-_PURPOSE = b"gatekeeper events"  # a key of its own: no event's signature is that of a token
+# A derived key, so that the signature of an event is never valid for a token.
+_PURPOSE = b"gatekeeper events"
 
 
 class EventSigner:
@@ -29,7 +30,7 @@ class EventSigner:
         self.use(secrets_)
 
     def use(self, secrets_: Sequence[bytes]) -> None:
-        """Other secrets from now on."""
+        """Replace the secrets."""
         self._keys = {
             key_id(secret): hmac.digest(secret, _PURPOSE, hashlib.sha256) for secret in secrets_
         }

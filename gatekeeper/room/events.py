@@ -1,11 +1,11 @@
 """Events between replicas over core NATS: absolute states and revocations, and the figures of each
 replica for the control rooms of all process groups.
 
-Rules. At most once is enough, since the truth stays in the store and every replica's pacer reads it
-anyway: nothing is queued for an unreachable server, nothing is retried, nothing blocks. A message
-without a valid signature, or larger than the gate's own can be, is dropped. Releases differ during
-a rollout: an unknown field is ignored, a missing one has its default. Times are of the store's
-clock.
+Rules. Delivery is at most once, since the store is the source of truth and every replica's pacer
+reads it: nothing is queued for an unreachable server, nothing is retried, nothing blocks. A message
+without a valid signature, or larger than the gate's own can be, is dropped. During a rollout
+replicas run different releases: an unknown field is ignored, a missing one has its default. Times
+are of the store's clock.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PUBLISH_TIMEOUT_S = 1
 _ASK_TIMEOUT_S = 1
 _CLOSE_TIMEOUT_S = 2
 _CANCELLATIONS = 4
-# A state has 600, a batch of revocations 3,000; the longest events of a room have 130,000.
+# A state has 600 bytes, a batch of revocations 3,000; the longest events of a room have 130,000.
 _MAX_BYTES = 196_608
 _MAX_PENDING, _MAX_PENDING_BYTES = 1_000, 32_768_000
 _LOG_AGAIN_AFTER_S = 60.0  # any client can send any number of malformed messages
@@ -84,7 +84,7 @@ class NatsEvents:
         self._listeners[room] = listener
         self.connect()
         if self._client.is_connected:
-            with suppress(nats.errors.Error):  # closed this moment: the next connection subscribes
+            with suppress(nats.errors.Error):  # just closed: the next connection subscribes
                 await self._subscribe(room)
 
     def forget(self, room: RoomName, listener: Listener) -> None:
@@ -114,7 +114,7 @@ class NatsEvents:
         return True
 
     async def respond_for(self, room: RoomName) -> None:
-        """From now on this replica responds to others that ask for the room."""
+        """Respond to other replicas that ask for the room, from now on."""
         if room in self._responding or room not in self._listeners:
             return
         self._responding.add(room)
@@ -131,13 +131,13 @@ class NatsEvents:
                 await self._subscribe_figures()
 
     def connect(self) -> None:
-        """Begin to connect, also without a subscription. A client that is connected, or that
-        reconnects by itself, is kept: a second one would receive every event again."""
+        """Begin to connect, also without a subscription. A client that is connected or reconnects
+        is kept: a second one would receive every event twice."""
         if self._connecting is None and not self._is_client_alive():
             self._connecting = asyncio.create_task(self._connect(), name="connect to NATS")
 
     def _is_client_alive(self) -> bool:
-        """Connected, or on the way to it without a call of `_connect`."""
+        """Whether the client is connected, or reconnects without a call of `_connect`."""
         client = self._client
         return client.is_connected or client.is_connecting or client.is_reconnecting
 
@@ -322,8 +322,8 @@ class NatsEvents:
         self._on_reconnect()
 
     async def _on_closed(self) -> None:
-        """The client has given up: the server refused it, or may return at another address. Connect
-        again later."""
+        """The client has stopped reconnecting: the server refused it, or may return at another
+        address. Connect again later."""
         if not self._closing:
             self.connect()
 
@@ -343,7 +343,7 @@ class NatsEvents:
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await self._client.close()
-        # AssertionError: of a client that did not begin to connect: it had no address.
+        # AssertionError: the client had no address and did not begin to connect.
         except (nats.errors.Error, OSError, TimeoutError, AssertionError) as error:
             log.debug("events_close", error=str(error))
 

@@ -1,9 +1,9 @@
 """Visitors that leave a room or are revoked: their tokens are void on every replica.
 
 Rules. The store remembers tickets that were given back. Passes are verified without the store, so
-every replica remembers the visitors whose pass is void: as many as clients can cause, and some more
-for origins and operators, who are always obeyed. What the store has not received yet, every replica
-writes.
+every replica remembers the visitors whose pass is void: a bounded number that clients can cause,
+and a reserve for origins and operators, whose revocations always apply. Revocations that the store
+has not received yet are written by every replica.
 """
 
 from __future__ import annotations
@@ -53,8 +53,9 @@ class LeaveCalls:
     async def leave(self, visitors: Sequence[VisitorId], *, by_visitor: bool = False) -> bool:
         """Give back places and slots; the visitors' tokens are void at once, on every replica.
 
-        Origins and operators are always obeyed. False: nothing was done, since more visitors left
-        than all replicas remember, and any client can do that. Their slots end with their passes.
+        A revocation by an origin or operator always applies. False: nothing was done, since more
+        visitors left than all replicas remember, and any client can cause that. Their slots end
+        with their passes.
         """
         if by_visitor and len(self._view.revoked()) >= MAX_LEFT:
             return False
@@ -86,7 +87,7 @@ class LeaveCalls:
             except StoreError as error:
                 self._on_lost(error)
             else:
-                # And perhaps a pass, which every replica accepts by itself.
+                # They may also hold a pass, which every replica accepts without the store.
                 kinds = zip(visitors, left, strict=True)
                 if inside := [each for each, what in kinds if what == "slot"]:
                     await self.leave(inside, by_visitor=True)
@@ -98,7 +99,7 @@ class LeaveCalls:
         return await self.leave(visitors, by_visitor=True)
 
     def receive(self, visitors: Sequence[VisitorId], *, count: int) -> None:
-        """`count` 0: not in the store yet. Every receiver writes it, for the sender may stop."""
+        """`count` 0: not in the store yet. Every receiver writes it, since the sender may stop."""
         if count == 0:
             self.pending.add_revoked(visitors)
         self._revoke(visitors, count=count)
@@ -113,7 +114,7 @@ class LeaveCalls:
         self._on_revoked(visitors)
 
     async def _report(self, visitors: Sequence[VisitorId], count: int) -> None:
-        """The store has these revocations, which makes `count` in all."""
+        """The store has these revocations; `count` is their new total."""
         until_s = self._view.now_s() + self._queue.rules.revoked_for_s
         self._view.revoke(visitors, until_s=until_s, count=count)
         await self._events.publish_revoked(self._queue.rules.room, visitors, count=count)
@@ -121,7 +122,7 @@ class LeaveCalls:
     def write_again(self) -> None:
         """The store lost data, and may have lost any of the revocations."""
         epoch = self._view.store_state.epoch if self._view.store_state else 0
-        if epoch == self._written_again_in:  # another call has found the same loss
+        if epoch == self._written_again_in:  # another call has noticed the same loss
             return
         self._written_again_in = epoch
         log.warning("store_data_lost", room=self._queue.rules.room)

@@ -1,5 +1,6 @@
-"""What a replica keeps of its waiting visitors, for the time after a loss of the store: what
-was sent to them last (`told_intervals`), and where they stood (`line_places`)."""
+"""What a replica keeps of its waiting visitors, for the time after a loss of the store: the poll
+intervals that were sent to them last (`outstanding_polls`), and where they stood
+(`line_places`)."""
 
 from __future__ import annotations
 
@@ -10,18 +11,18 @@ from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.ordering import PROVISIONAL_US, Ordering, turn_of
 from gatekeeper.policy.tokens import Ticket
 from gatekeeper.room.line_places import LinePlaces
+from gatekeeper.room.outstanding_polls import OutstandingPolls
 from gatekeeper.room.state import RoomState
-from gatekeeper.room.told_intervals import ToldIntervals
 
 
 class LineMemory:
-    """Of one room on one replica."""
+    """The outstanding polls and known places of one room on one replica."""
 
     def __init__(self, *, monotonic_s: Callable[[], float] = time.monotonic) -> None:
-        self.told = ToldIntervals(monotonic_s=monotonic_s)
+        self.outstanding_polls = OutstandingPolls(monotonic_s=monotonic_s)
         self._places = LinePlaces()
 
-    def note_told(
+    def note_poll_interval(
         self,
         ticket: Ticket,
         position: QueuePosition | None,
@@ -30,15 +31,17 @@ class LineMemory:
         state: RoomState | None,
         ordering: Ordering,
     ) -> None:
-        """A response asks this visitor to poll again after `interval_s`. `position`: as the store
-        has just given it; None: it did not respond."""
+        """A response asks this visitor to poll again after `interval_s` seconds. `position`: as the
+        store has just returned it; None: the store did not respond."""
         turn_us = turn_of(ticket, ordering) if position is None else position.turn_us
         if state is None or not _knows_turn(turn_us, state):
-            self.told.note(0, interval_s, in_store=position is not None and position.confirmed)
+            self.outstanding_polls.note(
+                0, interval_s, in_store=position is not None and position.confirmed
+            )
         elif position is None or not position.confirmed:
-            self.told.note(turn_us, interval_s, in_store=False)
+            self.outstanding_polls.note(turn_us, interval_s, in_store=False)
         else:
-            self.told.note(turn_us, interval_s, in_store=True)
+            self.outstanding_polls.note(turn_us, interval_s, in_store=True)
             if not state.is_recovering:
                 self._places.note(
                     turn_us,
@@ -55,8 +58,8 @@ class LineMemory:
         state: RoomState | None,
         ordering: Ordering,
     ) -> int | None:
-        """About how many visitors are ahead, also of visitors whom the store does not know now;
-        None: unknown."""
+        """The estimated number of visitors ahead, also for a visitor that the store does not know
+        now; None: unknown."""
         turn_us = turn_of(ticket, ordering) if position is None else position.turn_us
         if state is None or not _knows_turn(turn_us, state):
             return None
@@ -64,5 +67,5 @@ class LineMemory:
 
 
 def _knows_turn(turn_us: int, state: RoomState) -> bool:
-    """Whether no draw can still give this visitor another turn."""
+    """Whether the turn is final: no draw can change it."""
     return state.knows_turns and turn_us < PROVISIONAL_US

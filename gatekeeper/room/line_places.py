@@ -1,5 +1,5 @@
-"""Where visitors stood in line, for the time when the store cannot say: it is unreachable, or has
-lost the line and knows only the visitors that have returned.
+"""Estimates of places in line, for the time when the store is unreachable, or has lost the line and
+knows only the visitors that have returned.
 
 Rules. Each poll reports one place: a turn and how many visitors were ahead. For every length of
 the line, in steps of an eighth of an octave, the newest is kept, unless it is much older than the
@@ -13,21 +13,21 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 
-_EXACT = 16  # places at the front with a step of their own
+_EXACT = 16  # the first places have one step each
 _STEPS_BITS = 3  # eight steps for each doubling
-_KEPT_US = 90_000_000  # a step without a visitor for so long has none
+_KEPT_US = 90_000_000  # an entry that no visitor renewed for so long is dropped
 
 
 class LinePlaces:
-    """The line of one room, as one replica's visitors saw it."""
+    """The line of one room, as the polls of one replica's visitors showed it."""
 
     def __init__(self) -> None:
-        # By step: the turn, how many were or are to be released before it, ever, and when it was.
+        # By step: the turn, the total of releases at which it is due, and the time of the poll.
         self._places: dict[int, tuple[int, int, int]] = {}
         self._sorted: tuple[list[int], list[int]] | None = None
 
     def note(self, turn_us: int, ahead: int, *, released_total: int, now_us: int) -> None:
-        """A visitor of that turn has `ahead` others before them now."""
+        """A poll showed `ahead` visitors before this turn, at `now_us`."""
         step = ahead
         if ahead >= _EXACT:
             bits = ahead.bit_length() - _STEPS_BITS - 1
@@ -36,7 +36,7 @@ class LinePlaces:
         self._sorted = None
 
     def ahead_of(self, turn_us: int, *, released_total: int) -> int | None:
-        """About how many visitors are ahead of that turn; None: no place is known."""
+        """The estimated number of visitors ahead of that turn; None: no place is known."""
         if not self._places:
             return None
         turns_us, before = self._sorted = self._sorted or _rising(self._places.values())
@@ -52,7 +52,7 @@ class LinePlaces:
 
 
 def _rising(places: Iterable[tuple[int, int, int]]) -> tuple[list[int], list[int]]:
-    """Turns and places, both rising, without old ones."""
+    """Turns and places, both ascending, without outdated entries."""
     noted = sorted(places)
     oldest_us = max(noted_us for _, _, noted_us in noted) - _KEPT_US
     turns_us: list[int] = []

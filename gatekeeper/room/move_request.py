@@ -1,4 +1,4 @@
-"""What a replica asks the store to move a place to another device, and the reply."""
+"""The request that moves a place to another device, and the store's reply."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from gatekeeper.errors import StoreError
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
 
-# `used`: the place became another device's since the code was made, or may have, as the store has
-# lost data since then. `claimed`: the visitor entered. `void`: they left, were revoked, or have
-# spent the ticket.
-MoveRefused = Literal["used", "claimed", "void"]
+# `used`: the place was moved to another device since the code was made, or may have been, as the
+# store has lost data since then. `claimed`: the visitor entered. `void`: they left, were revoked,
+# or have spent the ticket.
+MoveConflict = Literal["used", "claimed", "void"]
 
 
 class Move(NamedTuple):
-    """The place is the new device's since that moment of the store's clock."""
+    """The place belongs to the new device since that time of the store's clock."""
 
     moved_us: int
 
 
-MoveResult = Move | MoveRefused
+MoveResult = Move | MoveConflict
 
 
 class MoveRequest(NamedTuple):
@@ -38,13 +38,13 @@ class MoveRequest(NamedTuple):
 
 
 def move_result_of(reply: bytes | int) -> MoveResult:
-    """What `move` replied. Raises StoreError for any other reply."""
+    """Parse the reply of `move`. Raises StoreError for an unexpected reply."""
     text = reply.decode() if isinstance(reply, bytes) else ""
     word, _, moved_us = text.partition(" ")
     if word == "moved" and moved_us.isdecimal():
         return Move(int(moved_us))
-    for result in get_args(MoveRefused):
+    for result in get_args(MoveConflict):
         if text == result:
-            found: MoveRefused = result
+            found: MoveConflict = result
             return found
     raise StoreError("unexpected reply from the store")

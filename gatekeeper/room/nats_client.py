@@ -1,7 +1,7 @@
-"""nats-py's client, made to survive what other clients of the server may send.
+"""nats-py's client, made robust against malformed headers that other clients may send.
 
-Rules: a header that nats-py cannot read ends its reading without a word, and the connection counts
-as open until the next missed ping. Here such a message has no headers, and so no signature.
+Rules: a header that nats-py cannot parse ends its read loop without an error, and the connection
+counts as open until the next missed ping. Here such a message has no headers, and so no signature.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class NatsClient(Client):
             return None
 
     async def flush(self, timeout: int = DEFAULT_FLUSH_TIMEOUT) -> None:  # noqa: ASYNC109
-        """Return once the server has what was sent before, subscriptions included."""
+        """Return once the server has received everything sent before, including subscriptions."""
         try:
             await asyncio.wait_for(self._flush_pending(force_flush=True), timeout)
         except TimeoutError as error:

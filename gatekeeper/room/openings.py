@@ -1,9 +1,9 @@
 """The events of a room on one replica: those of the file become part of the room's state, a draw is
 decided when its event starts, and the visitors of its prequeue are moved to their turns.
 
-Rules. No replica leads. Every step is a compare-and-set or a script that does nothing the second
-time, and what it writes is a function of the event, so that it does not matter which replica is
-first, or that several are at once. Portions are bounded. Raises StoreError.
+Rules. There is no leader. Every step is an idempotent script or a compare-and-set, and what it
+writes is a function of the event: any replica may be first, or several at once. Portions are
+bounded. Raises StoreError.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from gatekeeper.room.queue import Queue
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.visitor_calls import DrawnTurn
 
-_MAX_TRIES = 5  # of a change that other replicas overtake
-_PORTION = 500  # visitors of one call
+_MAX_TRIES = 5  # attempts of a change that conflicts with those of other replicas
+_PORTION = 500  # visitors per call
 _MAX_PORTIONS = 400  # of one tick
 _LOG_AGAIN_AFTER_US = 60_000_000
 
@@ -43,8 +43,8 @@ FetchRound = Callable[[Event], Coroutine[Any, Any, tuple[int | None, str, str]]]
 
 @dataclass(frozen=True, slots=True)
 class FileEvents:
-    """The events of the configuration, of all rooms, and the keys for their draws. `previous`: the
-    events of the configuration before."""
+    """The configured events of all rooms, and the keys for their draws. `previous`: the events of
+    the previous configuration."""
 
     events: tuple[EventConfig, ...] = ()
     keys: SigningKeys = _NO_KEYS
@@ -98,12 +98,12 @@ class FileEvents:
 
 
 async def no_beacon(_event: Event) -> tuple[int | None, str, str]:
-    """The draw is made by the secret alone."""
+    """A fetcher without a beacon: the draw is made by the secret alone."""
     return None, "", "the beacon was not asked"
 
 
 class Openings:
-    """Of one room on one replica; `file` may be replaced at any time."""
+    """The events of one room on one replica; `file` may be replaced at any time."""
 
     def __init__(
         self, queue: Queue, *, file: FileEvents | None = None, fetch_round: FetchRound = no_beacon
@@ -125,8 +125,8 @@ class Openings:
         self._queue.configured = file.merged(NO_EVENTS, room=room, now_us=None)
 
     async def merge(self, state: RoomState, *, reloads: bool = False) -> None:
-        """The file's events, as they are now, become those of the room. `reloads`: as an operator
-        asked, and not because this replica starts."""
+        """Merge the file's events into those of the room. `reloads`: an operator reloaded the
+        configuration; False: this replica starts."""
         for _ in range(_MAX_TRIES):
             known = state.schedule
             after = self._file.merged(
@@ -135,16 +135,16 @@ class Openings:
             self._report_unknown_keys(after)
             if after.text == known.text or await self._queue.change_events(known, after):
                 return
-            state = await self._queue.look()
+            state = await self._queue.read_state()
 
     def _report_unknown_keys(self, schedule: Schedule) -> None:
-        """Before visitors gather for a draw that no secret here can make."""
+        """Log planned draws that no secret here can make, before their visitors gather."""
         room = self._queue.rules.room
         for event in self._file.draws_without_key(schedule, room=room):
             log.error("draw_key_unknown", room=room, sale=event.name)
 
     async def step(self, state: RoomState) -> None:
-        """Do what is due at this tick. Called with the newest state of the store."""
+        """Do what is due at this tick; `state` is the newest state of the store."""
         if not state.events:
             return
         event = state.schedule.undecided(state.now_us)
@@ -185,8 +185,8 @@ class Openings:
         return lane_spans(head_starts_us, prequeue_us=event.first_us, released_us=released_us)
 
     async def _place(self, state: RoomState) -> None:
-        """Move visitors to their turns, from a moment of the prequeue on that other replicas are
-        unlikely to begin at; where one of them is met, from another moment."""
+        """Move visitors to their turns, in portions that begin at a random arrival of the prequeue,
+        so that replicas rarely work on the same visitors; on a conflict continue at another one."""
         since_us, is_idle = _some_arrival_us(state), False
         has_lanes = any(each.drawn and each.drawn.lanes for each in state.schedule.events)
         for _ in range(_MAX_PORTIONS):
@@ -199,7 +199,7 @@ class Openings:
                 moved += (await self._queue.place_drawn(turns, draw=draw))[1]
             is_last = len(portion) < _PORTION
             if is_idle and is_last:
-                return  # what is left takes part in a later draw
+                return  # the remaining visitors take part in a later draw
             if moved < sum(map(len, found.values())) / 2:
                 since_us = _some_arrival_us(state)
             else:
@@ -226,7 +226,7 @@ def _some_arrival_us(state: RoomState) -> int:
 def _by_draw(
     schedule: Schedule, arrivals_us: Mapping[VisitorId, int], lanes: Mapping[VisitorId, str]
 ) -> dict[str | None, dict[VisitorId, DrawnTurn]]:
-    """The turns of visitors, by the draw that gives them; None: its event was cancelled."""
+    """The turns of visitors, grouped by draw; None: its event was cancelled."""
     found: dict[str | None, dict[VisitorId, DrawnTurn]] = {}
     draws = [(e.first_us, e.start_us, e) for e in schedule.events if e.has_draw and not e.cancelled]
     for visitor, arrival_us in arrivals_us.items():

@@ -41,17 +41,17 @@ from gatekeeper.room.event_bus import Events
 from gatekeeper.room.openings import FileEvents
 from gatekeeper.room.queue import Queue
 from gatekeeper.room.room_settings import RoomSettings
-from gatekeeper.room.standings import AdmitResult, Left, Whereabouts
+from gatekeeper.room.standings import AdmitResult, LeaveResult, Whereabouts
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.steering_record import SteeringRecord, parse_record
 from gatekeeper.room.store import Store, room_keys
 from gatekeeper.room.view import ReplicaView
 from gatekeeper.room.visitor_search import visitors_of_reference
 
-_MAX_TRIES = 5  # of a change that others overtake
+_MAX_TRIES = 5  # attempts of a change that conflicts with those of other operators
 _NO_FILE_EVENTS = FileEvents()
 _STEERED_READ_S = 10.0  # the control room's report reads each second
-_WRITE_BACK_S = 2.0  # each replica calls within its pacer's longest pause and one timeout
+_WRITE_BACK_S = 2.0  # each replica calls within the longest pause of its pacer plus one timeout
 
 
 class Operator:
@@ -90,7 +90,7 @@ class Operator:
         return self.settings.rules
 
     def configure(self, room: RoomConfig, file_events: FileEvents) -> None:
-        """The file was read again. Its events become those of the room by the replicas."""
+        """Apply a reloaded file. The replicas merge its events into the room's state."""
         self.settings.configure(room)
         self._follow()
         self._follow_events(file_events)
@@ -103,10 +103,10 @@ class Operator:
         self._queue.rules = self.settings.rules
 
     async def status(self) -> RoomState:
-        return await self._queue.look()
+        return await self._queue.read_state()
 
     async def count_no_shows(self) -> int:
-        """Releases that were not claimed, since the store was born."""
+        """Releases that were not claimed, since the store was created."""
         return await self._queue.count_no_shows()
 
     async def count_lanes(self) -> dict[str, int]:
@@ -114,9 +114,8 @@ class Operator:
         return await self._queue.count_lanes()
 
     async def steering(self) -> SteeringRecord | None:
-        """What autotune measured and did; None where it is not in force.
-
-        It is read for some seconds more: the last change may be younger than the last reading.
+        """What autotune measured and did; None where it is off.
+        It is read for some more seconds: the last change may be newer than the last reading.
         """
         now_s = self._view.now_s()
         if self.rules.autotune is not None:
@@ -128,7 +127,7 @@ class Operator:
         return record.as_of(round(now_s * 1_000_000))
 
     async def count_participants(self, event: Event) -> int:
-        """The visitors that took part in the draw of an event."""
+        """The number of visitors that took part in the draw of an event."""
         return await self._queue.participants.count(event.draw_id)
 
     async def allow(self, count: int) -> RoomState:
@@ -139,9 +138,9 @@ class Operator:
         return await self._published(state)
 
     async def set_rate(self, rate_per_minute: float) -> RoomState:
-        """During an event that sets the rate: the event's, until it ends. Raises ConfigError where
-        autotune would change it at once."""
-        before = await self._queue.look()
+        """Set the room's rate; during an event that sets the rate, the event's. Raises ConfigError
+        where autotune would change it at once."""
+        before = await self._queue.read_state()
         refuse_unsteered(self.settings.config, rate_per_minute)
         if "rate" in before.window.settings:
             config = self.settings.file.model_copy(update={"rate": rate_per_minute})
@@ -152,9 +151,9 @@ class Operator:
         return await self._published(await self._queue.set_mode(mode))
 
     async def set_message(self, message: str) -> RoomState:
-        """The line to all waiting visitors, as `parse_message` returned it; "" removes it. During
-        an event that sets the message: the event's, until it ends."""
-        if "message" in (await self._queue.look()).window.settings:
+        """Set the message to all waiting visitors, as `parse_message` returned it; "" removes it.
+        During an event that sets the message: the event's, until it ends."""
+        if "message" in (await self._queue.read_state()).window.settings:
             return await self.change_settings({"message": message})
         return await self._published(await self._queue.set_message(message))
 
@@ -164,12 +163,12 @@ class Operator:
         return settings_of(self.settings.file, self.settings.config.model_copy(update=own))
 
     async def change_settings(self, changes: Mapping[str, Spelled | None]) -> RoomState:
-        """All changes of `parse_changes`, or none. A key that the event of this moment sets changes
-        there, and None leaves it to the room. Raises ConfigError for keys that conflict, and
-        StoreError, also while other operators keep changing the settings."""
+        """Apply all changes of `parse_changes`, or none. A key that the current event sets changes
+        in the event, and None returns it to the room's value. Raises ConfigError for keys that
+        conflict, and StoreError, also while other operators keep changing the settings."""
         await self._wait_for_write_back()
         for _ in range(_MAX_TRIES):
-            before = await self._queue.look()
+            before = await self._queue.read_state()
             event = before.window.event
             of_event = {key: changes[key] for key in changes if key in before.window.settings}
             own = {key: changes[key] for key in changes if key not in of_event}
@@ -189,7 +188,7 @@ class Operator:
     # The events of the room. Each raises what `policy.event_changes` raises, and StoreError.
 
     async def add_event(self, config: EventConfig) -> RoomState:
-        """A checked event of this room, with the commitment of its draw."""
+        """Add a checked event to this room, with the commitment of its draw."""
 
         def add(state: RoomState) -> Schedule:
             event = self._keys.committed(event_of(config), room=self.rules.room)
@@ -198,7 +197,7 @@ class Operator:
         return await self._change_events(add)
 
     async def move_event(self, name: str, start: NewStart) -> RoomState:
-        """Another start of an event that has not started; now, by the store's clock."""
+        """Change the start of an event that has not started; None: now, by the store's clock."""
         return await self._change_events(
             lambda state: with_start(state.schedule, name, start, now_us=state.now_us)
         )
@@ -212,16 +211,16 @@ class Operator:
     async def _change_events(self, change: Callable[[RoomState], Schedule]) -> RoomState:
         await self._wait_for_write_back()
         for _ in range(_MAX_TRIES):
-            before = await self._queue.look()
+            before = await self._queue.read_state()
             state = await self._queue.change_events(before.schedule, change(before))
             if state is not None:
                 return await self._published(state)
-        raise StoreError("the events were changed by others at the same time")
+        raise StoreError("the events were changed by other operators at the same time")
 
     async def drop_outdated(self) -> None:
-        """Forget the overrides of keys that have another value in the file by now, so that they do
-        not return with its old value."""
-        overrides = (await self._queue.look()).overrides
+        """Drop the overrides of keys whose value in the file has changed, so that they do not
+        return with its old value."""
+        overrides = (await self._queue.read_state()).overrides
         if change_settings(self.settings.file, overrides, {}).overrides != overrides:
             await self.change_settings({})
 
@@ -235,18 +234,18 @@ class Operator:
         return await self._queue.find(visitors)
 
     async def admit(self, visitor: VisitorId) -> tuple[RoomState, AdmitResult]:
-        """Release this visitor of the line now, whatever the rate."""
+        """Release this waiting visitor now, regardless of the rate."""
         state, result = await self._queue.admit(visitor)
         return await self._published(state), result
 
-    async def revoke(self, visitor: VisitorId) -> Left:
+    async def revoke(self, visitor: VisitorId) -> LeaveResult:
         """End a visitor's session or take their place, on all replicas."""
         state, left = await self._queue.leave([visitor])
         await self._events.publish_revoked(self.rules.room, [visitor], count=state.revocations)
         return left[0]
 
     async def _wait_for_write_back(self) -> None:
-        await self._queue.look()
+        await self._queue.read_state()
         await asyncio.sleep(self._change_after_s - time.monotonic())
 
     def _delay_changes(self) -> None:

@@ -1,12 +1,12 @@
-"""What this replica measured of the origin in one room that autotune steers.
+"""What this replica measured of the origin's responses, in one room that autotune steers.
 
-Rules. Counted are the requests of admitted visitors that the origin received completely, by the
-heads of their responses. The time is that from the request to the head, as a share of
-`autotune_latency` (`LATENCY_BOUNDS`). A client that disconnects later than the target waited for a
-slow response; visitors of an overloaded origin reload its pages. One that disconnects earlier
-counts nothing. Each visitor is counted in one of a few groups, the same on every replica, so that
-the law knows one visitor from many (`policy.visitor_groups`). Counting costs one addition: no
-lock, no store.
+Rules. Requests of admitted visitors that the origin received completely are counted when the
+response head arrives. The latency, from the request to the head, is a share of `autotune_latency`
+(`LATENCY_BOUNDS`). A client that disconnects later than the target waited for a
+slow response; visitors of an overloaded origin reload its pages. A client that disconnects earlier
+is not counted. Each visitor is counted in one of a few groups, the same on every replica, so that
+the law distinguishes one visitor from many (`policy.visitor_groups`). Counting costs one addition:
+no lock, no store.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class OriginTally:
         self._groups = [GroupTally(self) for _ in range(GROUPS)]
 
     def of(self, visitor: str) -> GroupTally:
-        """What the responses to this visitor are counted into; it stays the same object."""
+        """The tally of this visitor's group; always the same object."""
         return self._groups[group_of(visitor)]
 
     def measure_by(self, target_s: float | None) -> None:
-        """`autotune_latency` from now on; None: autotune is off. What was counted by another one
-        is dropped."""
+        """Set `autotune_latency`, seconds; None: autotune is off. Counts by another target are
+        dropped."""
         self.is_on = target_s is not None
         if target_s != self.target_s:
             self.take()
@@ -44,9 +44,9 @@ class OriginTally:
             self.target_s = target_s
 
     def take(self, *, is_late: bool = False) -> str:
-        """What was counted, as `advance` adds it up: whether this replica was paused meanwhile,
-        then of each group the requests without a response, the failed responses, and all responses
-        by latency. "" is nothing."""
+        """The counts in the format that `advance` adds up: whether this replica was paused
+        meanwhile, then for each group the requests without a response, the failed responses, and
+        all responses by latency; "" if there are none."""
         taken = [number for group in self._groups for number in group.take()]
         if not any(taken):
             return "1" if is_late else ""

@@ -1,9 +1,9 @@
-"""The participants of a draw in the store: before it visitors in line, from then on the SHA-256 of
-each visitor id, in hex.
+"""The participants of a draw in the store: visitors in line before the draw, the SHA-256 of each
+visitor id in hex after it.
 
 Rules. `draw.lua` adds the hashes while it moves visitors to their turns, and nothing removes them
-before they expire. They are read in portions, so that no call holds up the store and no replica
-holds more than one portion.
+before they expire. They are read in portions, so that no call blocks the store for long and no
+replica holds more than one portion.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PORTION: Final = 1000
 
 
 class Participants:
-    """Of the draws of one room. Raises StoreError."""
+    """The participants of one room's draws. Every method raises StoreError."""
 
     def __init__(self, store: Store, room: RoomName) -> None:
         self._store = store
@@ -28,7 +28,8 @@ class Participants:
         self._keys = room_keys(room)
 
     async def undrawn(self, *, since_us: int, most: int) -> dict[VisitorId, int]:
-        """Visitors in line at a provisional turn, and their arrivals from that one on."""
+        """At most `most` visitors in line at a provisional turn, with their arrivals, from
+        `since_us` on."""
         since = float(PROVISIONAL_US + since_us)
         found = await self._store.scores(self._keys[0], since=since, most=most)
         return {VisitorId(each): int(turn) - PROVISIONAL_US for each, turn in found.items()}
@@ -42,7 +43,7 @@ class Participants:
         return await self._store.count(participants_key(self._room, draw))
 
     async def portions(self, draw: str, *, most: int = _PORTION) -> AsyncIterator[list[str]]:
-        """All of them, ascending, at most `most` at a time."""
+        """All participants in ascending order, at most `most` at a time."""
         key, last = participants_key(self._room, draw), ""
         while True:
             portion = await self._store.members(key, after=last, most=most)

@@ -1,7 +1,7 @@
-"""What one worker, or all together, counted of a pass: for the control room, never for a decision.
+"""Request counts of a pass, of one worker or of all: for the control room, never for a decision.
 
-Rules. Bounded in each direction: a list from another process is no longer than our own, and a
-number no larger than a double holds. An address is a hash of 32 bits, which only counts it.
+Rules. A list from another process is at most as long as our own, and a number is exact as a double.
+An address is stored as a hash of 32 bits, only to count distinct ones.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _MAX_BYTES: Final = 65_536  # of a file
 
 @dataclass(frozen=True, slots=True)
 class PassFigures:
-    """The requests of one pass since it was first seen; `most`: under way at the same time."""
+    """The requests of one pass since it was first seen; `most`: the maximum in flight at the same
+    time."""
 
     room: RoomName
     visitor: VisitorId
@@ -35,8 +36,8 @@ class PassFigures:
 
 
 def merge_passes(lists: Iterable[Iterable[PassFigures]]) -> list[PassFigures]:
-    """The passes of all workers, those with the most requests first. `most` is that of one worker,
-    as the limit is."""
+    """The passes of all workers, those with the most requests first. `most` is the maximum of any
+    single worker, since the limit is per worker."""
     by_pass: dict[tuple[RoomName, VisitorId], PassFigures] = {}
     for figures in lists:
         for each in figures:
@@ -46,7 +47,7 @@ def merge_passes(lists: Iterable[Iterable[PassFigures]]) -> list[PassFigures]:
 
 
 def busiest(passes: Iterable[PassFigures]) -> list[PassFigures]:
-    """A list as long as a worker's own: half of it for the most requests, and the rest for the most
+    """The `MAX_LISTED` busiest passes: half by number of requests, the rest by number of
     addresses."""
     by_requests = sorted(passes, key=lambda each: -each.requests)
     by_addresses = sorted(by_requests, key=lambda each: -len(each.addresses))
@@ -67,7 +68,7 @@ def encode_passes(passes: Iterable[PassFigures]) -> bytes:
 
 
 def read_passes(file: Path) -> tuple[PassFigures, ...]:
-    """The passes in a worker's file; none if there is no file, or it is not one of ours."""
+    """The passes in a worker's file; none if the file is missing or malformed."""
     try:
         with file.open("rb") as opened:
             return parse_passes(json.loads(opened.read(_MAX_BYTES)))

@@ -1,4 +1,4 @@
-"""The end of a period of autotune as `advance` replies it, and the rate that follows from it."""
+"""The end of a period of autotune as `advance` returns it, and the rate that follows from it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from gatekeeper.room.write_back import rate_text
 
 @dataclass(frozen=True, slots=True)
 class PeriodEnd:
-    """A period that ended by this replica's call. `begin_us` is that of the next one, and names
-    it."""
+    """A period that ended with this replica's call. `begin_us` is the begin of the next period and
+    identifies it."""
 
     begin_us: int
     period: Period
     steering: str  # the room's record
-    memory: str  # of the law; "" where autotune or its targets are new
+    memory: str  # the law's memory; "" where autotune or its targets are new
 
     @classmethod
     def parse(cls, reply: Sequence[bytes | int]) -> PeriodEnd | None:
-        """None: no period has ended by this call. Raises StoreError."""
+        """Parse the end of `advance`'s reply; None: this call ended no period. Raises
+        StoreError."""
         if not reply:
             return None
         try:
@@ -46,7 +47,7 @@ class PeriodEnd:
 
 
 def _measured(sums: str) -> tuple[int, Sequence[GroupCounts]]:
-    """Of `OriginTally.take`, added up; raises ValueError."""
+    """The sums of `OriginTally.take` over all replicas; raises ValueError."""
     if not sums:
         return 0, NO_RESPONSES
     late, *numbers = (int(number) for number in sums.split())
@@ -64,9 +65,9 @@ def _measured(sums: str) -> tuple[int, Sequence[GroupCounts]]:
 
 @dataclass(frozen=True, slots=True)
 class SteerRequest:
-    """What follows from a period: the rate, None where it stays, the new record, and the memory of
-    the law. `known` is the state that it was computed from. `events`: the rate is that of an event,
-    and these replace them."""
+    """The result of a period: the new rate (None: unchanged), the new record, and the memory of the
+    law. `known` is the state that it was computed from. `events`: the rate is that of an event,
+        and these replace them."""
 
     begin_us: int
     known: RoomState
@@ -76,7 +77,7 @@ class SteerRequest:
     events: Schedule | None = None
 
     def arguments(self) -> list[str]:
-        """As the script reads them."""
+        """The arguments of the script `steer`."""
         events, rate = self.events, self.rate_per_minute
         return [
             str(self.begin_us),

@@ -1,10 +1,11 @@
 """The queue of one room: its atomic operations as typed calls.
 
-Rules. Every operation is one script, so that it happens wholly or not at all, on the store's clock.
+Rules. Every operation is one script, so that it is atomic, on the store's clock.
 arrive, poll and touch are batched per turn of the event loop. Every reply carries the room's state,
-which goes to `on_state`. Every call carries the room's limits, and what this replica knows: a store
-that is empty or older does nothing until it is joined (what this replica knows is written back,
-then `on_loss` is called) and called again. Every operation raises `StoreError` and nothing else.
+which goes to `on_state`. Every call carries the room's limits and the newest state that this
+replica knows: a store that is empty or older does nothing until that state is written back (`join`,
+then `on_loss` is called) and the call is repeated. Every operation raises `StoreError` and nothing
+else.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from gatekeeper.policy.schedule import NO_EVENTS, Schedule, parse_schedule
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.batching import Batcher
 from gatekeeper.room.move_request import MoveRequest, MoveResult, move_result_of
+from gatekeeper.room.outstanding_polls import OutstandingPolls, remembered_s
 from gatekeeper.room.participants import Participants
 from gatekeeper.room.period import PeriodEnd, SteerRequest
 from gatekeeper.room.return_window import ReturnWindow
@@ -30,18 +32,17 @@ from gatekeeper.room.standings import (
     AdmitResult,
     ArrivalStanding,
     InvitedStanding,
-    Left,
+    LeaveResult,
     NewcomerStanding,
     Whereabouts,
     admit_result_of,
-    left_of,
+    leave_result_of,
     standing_on_arrival,
     standings_of,
     whereabouts_of,
 )
 from gatekeeper.room.state import RoomState, parse_reply
 from gatekeeper.room.store import Reply, Script, Store, load_script, participants_key, room_keys
-from gatekeeper.room.told_intervals import ToldIntervals, remembered_s
 from gatekeeper.room.visitor_calls import (
     ArrivalRequest,
     DrawnTurn,
@@ -54,11 +55,11 @@ from gatekeeper.room.visitor_search import scores_of
 from gatekeeper.room.write_back import known_arguments, rate_text
 
 MAX_RELEASED_PER_CALL = MAX_SWEPT_PER_CALL = _LISTED_PER_CALL = 1000
-_PARTICIPANTS_KEPT_MS = 8 * 86_400_000  # a day longer than the record of their draw
-# Instead of the end of a session.
+_PARTICIPANTS_KEPT_MS = 8 * 86_400_000  # one day longer than the draw's record
+# Values of `ends_us` that are no end of a session, see `touch`.
 UNCONFIRMED = 0
 IF_CONFIRMED = -1
-_MAX_TRIES = 4  # of a call that finds an empty or older store
+_MAX_TRIES = 4  # attempts of a call that meets an empty or older store
 
 _ARRIVE = load_script("arrive")
 _POLL = load_script("poll")
@@ -76,7 +77,7 @@ _STEER = load_script("steer")
 
 class Queue:
     """One room in the store, as one replica sees it. `rules` may be replaced at any time; each call
-    sends those of that moment."""
+    sends the current ones."""
 
     def __init__(
         self,
@@ -89,7 +90,7 @@ class Queue:
         newest_received: Callable[[], RoomState | None] | None = None,
         on_loss: Callable[[], None] = lambda: None,
         on_backlog: Callable[[], None] = lambda: None,
-        told: ToldIntervals | None = None,
+        outstanding_polls: OutstandingPolls | None = None,
     ) -> None:
         self._store = store
         self.rules = rules
@@ -100,31 +101,31 @@ class Queue:
         self._on_loss = on_loss
         self._on_backlog = on_backlog
         self._return_window = ReturnWindow()
-        self.told = ToldIntervals() if told is None else told
+        self.outstanding_polls = outstanding_polls or OutstandingPolls()
         self.participants = Participants(store, rules.room)
-        self.configured = NO_EVENTS  # what a store that is born begins with
+        self.configured = NO_EVENTS  # the events of a new store
         self._keys = room_keys(rules.room)
         self._arrivals = Batcher(self._arrive, name=f"arrive {rules.room}")
         self._polls = Batcher(self._poll, name=f"poll {rules.room}")
         self._touches = Batcher(self._touch, name=f"touch {rules.room}")
 
     async def arrive(self, request: ArrivalRequest) -> NewcomerStanding:
-        """A newcomer: a slot while there is room, else a turn, which the first poll confirms, while
-        the line has room."""
+        """Give a newcomer a slot while there is room, else a turn while the line has room; the
+        first poll confirms the turn."""
         standing = await self._arrivals.submit(request)
         if isinstance(standing, NewcomerStanding):
             return standing
         raise StoreError("unexpected reply from the store")
 
     async def arrive_invited(self, request: ArrivalRequest) -> InvitedStanding:
-        """An invited visitor on a device: a turn, which is theirs on each of their devices."""
+        """Give an invited visitor a turn, which is the same on each of their devices."""
         standing = await self._arrivals.submit(request)
         if isinstance(standing, InvitedStanding):
             return standing
         raise StoreError("unexpected reply from the store")
 
     async def take_admission(self) -> bool:
-        """One admission for a request that creates no place; False: there is no room."""
+        """Take one admission for a request that creates no place; False: there is no room."""
         return isinstance(await self._arrivals.submit(None), SlotGrant)
 
     def poll(self, request: PollRequest) -> asyncio.Future[Standing]:
@@ -132,25 +133,25 @@ class Queue:
         return self._polls.submit(request)
 
     async def touch(self, visitor: VisitorId, *, until_us: int, ends_us: int) -> bool:
-        """Their slot lasts until then, and their session ends at `ends_us` if the store does not
-        know its end; `UNCONFIRMED`: they have yet to use the pass; `IF_CONFIRMED`: a slot is
-        extended, and none is made. False: they were revoked."""
+        """Extend the visitor's slot to `until_us`. Their session ends at `ends_us` if the store
+        does not know its end; `UNCONFIRMED`: they have not used the pass yet; `IF_CONFIRMED`: an
+        existing slot is extended, and none is created. False: they were revoked."""
         return await self._touches.submit((visitor, until_us, ends_us))
 
     async def advance(self) -> tuple[RoomState, int]:
         """Sweep, release what is due, and return how many were released. `on_backlog` is called
-        when more is due than one call may do without holding up the store."""
+        when more is due than one call may do without blocking the store."""
         state, released, _ = await self._advance()
         return state, released
 
     async def advance_measured(self, measured: str, by: str) -> tuple[RoomState, PeriodEnd | None]:
-        """The same, with what this replica measured of the origin `by` these targets; and the
-        period of autotune that ends by this call, if one does."""
+        """Like `advance`, with what this replica measured of the origin `by` these targets. Also
+        returns the period of autotune that this call ended, if any."""
         state, _, rest = await self._advance(_us(PERIOD_S), measured, by)
         return state, PeriodEnd.parse(rest)
 
     async def _advance(self, *more: str) -> tuple[RoomState, int, Reply]:
-        rules, report = self.rules, self.told.report()
+        rules, report = self.rules, self.outstanding_polls.report()
         state, rest = await self._run(
             _ADVANCE,
             self._replica,
@@ -163,7 +164,7 @@ class Queue:
             *map(str, report),
             *more,
         )
-        self.told.note_counted()
+        self.outstanding_polls.note_counted()
         self._return_window.note(state, rules=rules)
         released, is_behind, *period = rest
         if is_behind == b"1":
@@ -171,7 +172,7 @@ class Queue:
         return state, int(released), period
 
     async def steer(self, request: SteerRequest) -> bool:
-        """Set the rate that follows from a period; False: it is too late."""
+        """Set the rate that follows from a period; False: that period is over."""
         _, [is_set] = await self._run(_STEER, *request.arguments())
         return is_set == b"1"
 
@@ -181,19 +182,20 @@ class Queue:
         *,
         with_tickets: bool = False,
         devices: Sequence[str | None] = (),
-    ) -> tuple[RoomState, list[Left]]:
+    ) -> tuple[RoomState, list[LeaveResult]]:
         """Give back places and slots; from now on the visitors' tokens are void.
 
         `with_tickets`: the visitors hold tickets, so that one without a slot holds no pass.
-        `devices`: of these tickets. A device that does not hold the place gives back nothing.
+        `devices`: the devices of these tickets. A device that does not hold the place gives back
+        nothing.
         """
         ticket_us = _us(self.rules.longest_ticket_life_s) if with_tickets else "0"
         named = str(len(visitors)), *visitors, *[device or "" for device in devices]
         state, rest = await self._run(_LEAVE, _us(self.rules.revoked_for_s), ticket_us, *named)
-        return state, [left_of(reply) for reply in rest]
+        return state, [leave_result_of(reply) for reply in rest]
 
     async def move(self, request: MoveRequest) -> MoveResult:
-        """Make the place of a visitor in line that of another device, once."""
+        """Move the place of a visitor in line to another device, once."""
         _, [result] = await self._run(_MOVE, *request.arguments(self.rules))
         return move_result_of(result)
 
@@ -203,12 +205,12 @@ class Queue:
         return state, [whereabouts_of(reply) for reply in rest]
 
     async def admit(self, visitor: VisitorId) -> tuple[RoomState, AdmitResult]:
-        """Release this visitor now, whatever the rate."""
+        """Release this visitor now, regardless of the rate."""
         state, [result] = await self._run(_ADMIT, _us(self.rules.claim_timeout_s), visitor)
         return state, admit_result_of(result)
 
     async def allow(self, count: int) -> RoomState:
-        """Grant `count` admissions more, whatever the rate."""
+        """Grant `count` more admissions, regardless of the rate."""
         return await self._control("allow", str(count))
 
     async def set_rate(self, rate_per_minute: float) -> RoomState:
@@ -218,7 +220,8 @@ class Queue:
         return await self._control("mode", mode.value)
 
     async def set_message(self, message: str) -> RoomState:
-        """The line to all waiting visitors, as `parse_message` returned it; "" is none."""
+        """Set the message to all waiting visitors, as `parse_message` returned it; "" removes
+        it."""
         return await self._control("message", message)
 
     async def change_settings(
@@ -228,8 +231,9 @@ class Queue:
         *,
         events: tuple[Schedule, Schedule] | None = None,
     ) -> RoomState | None:
-        """Set all of them; None when the stored overrides are no longer `before`. `events`: these
-        are replaced with them, if the stored ones are still the first."""
+        """Replace the overrides; None when the stored ones are no longer `before`
+        (compare-and-set). `events`: a pair of before and after that is replaced in the same
+        call."""
         replaced = (events[0].text, events[1].text, events[1].windows_text) if events else ()
         state, [is_set] = await self._run(
             _CONTROL,
@@ -246,9 +250,10 @@ class Queue:
     async def change_events(
         self, before: Schedule, after: Schedule, *, by_draw: bool = False
     ) -> RoomState | None:
-        """Replace the events; None when the stored ones are no longer `before`. `by_draw`: no
-        operator did, so after a loss the events of a replica that knows more replace these."""
-        parse_schedule(after.text)  # a ValueError here, not one in each replica that reads it
+        """Replace the events; None when the stored ones are no longer `before` (compare-and-set).
+        `by_draw`: a draw made the change and no operator, so after a loss the events of a replica
+        that knows more replace these."""
+        parse_schedule(after.text)  # raises ValueError here, not in each replica that reads it
         texts = before.text, after.text, after.windows_text
         state, [is_set] = await self._run(_CONTROL, "draw" if by_draw else "events", *texts)
         return state if is_set == b"1" else None
@@ -256,8 +261,8 @@ class Queue:
     async def place_drawn(
         self, turns: Mapping[VisitorId, DrawnTurn], *, draw: str | None
     ) -> tuple[RoomState, int]:
-        """Move visitors to the turns that they drew in `draw` (None: in no draw after all), and
-        return how many still had a provisional one."""
+        """Move visitors to the turns that they drew in `draw` (None: the draw was cancelled), and
+        return how many of them still had a provisional turn."""
         names = [participant_of(each, lane=turns[each].lane) if draw else "" for each in turns]
         state, [moved] = await self._run(
             _DRAW,
@@ -270,12 +275,12 @@ class Queue:
         )
         return state, int(moved)
 
-    async def look(self) -> RoomState:
-        """The state as it is now; changes nothing."""
+    async def read_state(self) -> RoomState:
+        """The current state; changes nothing."""
         return await self._control("look", "")
 
     async def count_no_shows(self) -> int:
-        """Releases that were not claimed, since the store was born."""
+        """Releases that were not claimed, since the store was created."""
         _, rest = await self._run(_CONTROL, "look", "no_shows")
         return int(rest[0])
 
@@ -288,8 +293,8 @@ class Queue:
         return {lane.name: int(count) for lane, count in zip(lanes, rest, strict=True)}
 
     async def revoked(self, *, since_us: float = 0) -> dict[VisitorId, float]:
-        """Revoked visitors and until when, microseconds: all, or those from that score on. Read in
-        portions, so that no call holds up the store."""
+        """Revoked visitors and until when, microseconds: all, or those from `since_us` on. Read in
+        portions, so that no call blocks the store for long."""
         found: dict[VisitorId, float] = {}
         async for portion in scores_of(
             self._store, self._keys[3], since=since_us, portion=_LISTED_PER_CALL
@@ -303,8 +308,8 @@ class Queue:
         return found.get("version", "1") == "1" and found.get("origin_epoch", "0") == "0"
 
     async def join(self, *, starting: bool = False, is_first: bool = True) -> RoomState:
-        """Create the room in an empty store, or write back what only this replica still knows.
-        `is_first`: no replica has a state of the room, so a new one begins with a full bucket."""
+        """Create the room in an empty store, or write back the state that only this replica knows.
+        `is_first`: no replica has a state of the room, so a new room begins with a full bucket."""
         kind = "" if not starting else "first" if is_first else "start"
         return await self._join(self._newest_known(), kind=kind)
 
@@ -322,7 +327,7 @@ class Queue:
         ]
         reply = await self._store.run(_JOIN, self._keys, arguments)
         state, _ = self._parsed(reply)
-        self.told.follow(state.epoch)
+        self.outstanding_polls.note_epoch(state.epoch)
         self._on_state(state)
         return state
 
@@ -331,7 +336,8 @@ class Queue:
             await batcher.close()
 
     async def _arrive(self, batch: Sequence[ArrivalRequest | None]) -> list[ArrivalStanding | None]:
-        """None in `batch` is one request, and in the reply a request without an admission."""
+        """None in `batch` stands for a single request; None in the result, for one without an
+        admission."""
         rules = self.rules
         _, rest = await self._run(
             _ARRIVE,
@@ -375,16 +381,17 @@ class Queue:
             reply = await self._store.run(script, keys or self._keys, (*first, *arguments))
             if reply[:1] != [b"behind"]:
                 state, rest = self._parsed(reply)
-                self.told.follow(state.epoch)
+                self.outstanding_polls.note_epoch(state.epoch)
                 self._on_state(state)
                 return state, rest
-            if self._newest_known() is known:  # else another call has already written it back
+            if self._newest_known() is known:  # else another call has already joined
                 await self._join(self._newest_received())
                 self._on_loss()
         raise StoreError("the store lost its state repeatedly")
 
     def _first_arguments(self, known: RoomState | None) -> tuple[str, str, str, str]:
-        """Of every call: by the first two a store that lost data notices it."""
+        """The first arguments of every call: epoch and version, by which a store that lost data
+        detects it, then the limits."""
         epoch, version = (known.epoch, known.version) if known else (0, 0)
         return str(epoch), str(version), str(self.rules.burst), str(self.rules.max_active)
 

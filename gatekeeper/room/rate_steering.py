@@ -1,12 +1,12 @@
 """The steering of one room's rate on one replica, without a leader.
 
-Rules. Each replica hands what it measured of the origin to `advance`. When a period has passed on
-the store's clock, one of these calls receives the sums of all replicas and begins the next period:
-that replica computes the rate (`policy.autotune`) and hands it in at once. The store takes it only
+Rules. Each replica passes what it measured of the origin to `advance`. When a period has passed on
+the store's clock, one of these calls returns the sums of all replicas and begins the next period:
+that replica computes the rate (`policy.autotune`) and sends it at once. The store accepts it only
 in that period, and only while rate, settings and events are those that it was computed from. A
 replica that ends in between costs one period without a change. A replica that was paused reports
-that: what it measured then includes the pause. Without autotune none of this runs,
-and what the law remembers ends with it, or with its targets.
+that: what it measured then includes the pause. Without autotune none of this runs. The law's memory
+is dropped when autotune is switched off or its targets change.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ log = structlog.get_logger()
 
 
 class Autotune:
-    """`tally` is what the exits count into while autotune is in force."""
+    """The autotune of one room on one replica. The exits count into `tally` while it is in
+    force."""
 
     def __init__(self, queue: Queue, *, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._queue = queue
@@ -50,7 +51,7 @@ class Autotune:
         self._has_series = False
 
     async def advance(self) -> RoomState:
-        """One call of the pacer; raises StoreError."""
+        """The pacer's call of `advance`; raises StoreError."""
         targets, is_late = self._queue.rules.autotune, self._note_lateness()
         self.tally.measure_by(None if targets is None else targets.latency_s)
         if targets is None:
@@ -62,15 +63,15 @@ class Autotune:
         return state if end is None else await self._steer(state, end, targets)
 
     def _note_lateness(self) -> bool:
-        """Whether this process was paused before this call, or before the one before: requests that
-        were under way are counted after the pause."""
+        """Whether this process was paused before this call, or before the previous one: requests
+        that were in flight are counted after the pause."""
         now_s = self._monotonic_s()
         is_late, was_late = now_s - self._called_at_s > _LATE_S, self._was_late
         self._called_at_s, self._was_late = now_s, is_late
         return is_late or was_late
 
     def _declare_series(self) -> None:
-        """Starts every series at 0, so that `rate()` sees the first change."""
+        """Start every series at 0, so that `rate()` sees the first change."""
         if not self._has_series:
             self._has_series = True
             for reason in Reason:
@@ -98,7 +99,7 @@ class Autotune:
         )
         try:
             events = _with_rate(state, after) if after != before else None
-        except (Conflict, NotFound):  # the events are as much text as they may be
+        except (Conflict, NotFound):  # the events would exceed their maximum length
             return state
         is_set = await self._queue.steer(
             SteerRequest(
@@ -115,7 +116,8 @@ class Autotune:
         return state
 
     def _report(self, steering: SteeringStep, record: SteeringRecord) -> None:
-        """Every fall, the first rise after another reason, and else one change a minute."""
+        """Log every decrease, the first increase after another reason, and else one change a
+        minute."""
         room, is_fall = self._queue.rules.room, steering.after < steering.before
         metrics.autotune_changes.labels(room, steering.reason).inc()
         is_new = record.last is None or record.last.reason != steering.reason
@@ -136,15 +138,15 @@ class Autotune:
 
 
 def _rounded(rate: float, before: float, targets: Targets) -> float:
-    """A rate that people can read, within the bounds; `before` where the rate stays. The store
-    keeps twelve digits, so a bound such as "200/h" does not return as it is."""
+    """The rate rounded for readers, within the bounds; `before` where the rate stays. The store
+    keeps twelve digits, so a bound such as "200/h" is not read back exactly."""
     if math.isclose(rate, before):
         return before
     return min(max(float(f"{rate:.{_DIGITS}g}"), targets.rate_min), targets.rate_max)
 
 
 def _with_rate(state: RoomState, rate: float) -> Schedule | None:
-    """The events with another rate of the one that is running, if that sets it."""
+    """The events with another rate of the running event, if it sets the rate."""
     event = state.window.event
     if event is None or "rate" not in state.window.settings:
         return None

@@ -1,12 +1,12 @@
 """A room on one replica: the queue, the view and the pacer.
 
 Rules. A store outage ends here: it becomes `view.store_up = False`, an input of the decision, and
-`None` to the caller. From then on only the pacer calls the store, so that no timeouts pile up; the
-store is up again once all pending writes but revocations are written. A replica that starts
-meanwhile joins when the store recovers; until then it knows the newest state that the others
-publish. The pacer calls at every tick, so that a replica without events is right within a tick.
-There is no leader: a call releases what is due at that instant, and finds nothing left if another
-was first (`tick_schedule`).
+`None` to the caller. From then on only the pacer calls the store, so that timeouts do not
+accumulate; the store is up again once all pending writes except revocations are written. A replica
+that starts meanwhile joins when the store recovers; until then it uses the newest state that other
+replicas publish. The pacer calls at every tick, so that a replica without events is right within a
+tick. There is no leader: a call releases what is due at that instant, and finds nothing left if
+another was first (`tick_schedule`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 _Reply = TypeVar("_Reply")
 _NEWS = attrgetter("mode", "pending_grants", "events")  # a change of these may release visitors
 _LOG_AGAIN_AFTER_S = 60.0
-_NEW_TO_STORE_US = 10_000_000  # a newcomer returns the ticket within that
+_NEW_TO_STORE_US = 10_000_000  # a newcomer returns the ticket within this time
 
 log = structlog.get_logger()
 
@@ -73,7 +73,7 @@ class RoomReplica:
             newest_received=lambda: self.view.newest_of_store,
             on_loss=lambda: self.leaving.write_again(),
             on_backlog=self.wake,
-            told=self.view.line.told,
+            outstanding_polls=self.view.line.outstanding_polls,
         )
         self._openings = openings(self.queue)
         self.autotune = Autotune(self.queue)
@@ -110,19 +110,20 @@ class RoomReplica:
             metrics.store_up.labels(self.rules.room).set(0)
         self._pacer = asyncio.create_task(self._pace(), name=f"pacer {self.rules.room}")
 
-    def follow(self, rules: Rules, *, rejoin: bool) -> None:
-        """Other rules from now on. `rejoin`: of a changed file, which the store is to know."""
+    def configure(self, rules: Rules, *, rejoin: bool) -> None:
+        """Replace the rules. `rejoin`: they come from a changed file, which is written to the
+        store."""
         self.rules = self.queue.rules = rules
-        self._is_late |= rejoin  # it may have stamped visitors
+        self._is_late |= rejoin  # this replica may have stamped visitors
         self._has_joined &= not rejoin
         self.wake()
 
-    def follow_events(self, file: FileEvents) -> None:
-        """The events of the configuration from now on."""
+    def configure_events(self, file: FileEvents) -> None:
+        """Replace the configured events."""
         if file != self._openings.file:
             self._openings.file = file
             self._reloads_events = True
-            self.follow(self.rules, rejoin=True)
+            self.configure(self.rules, rejoin=True)
 
     async def close(self) -> None:
         await self._stop_pacing()
@@ -130,7 +131,7 @@ class RoomReplica:
         if self._background:
             await asyncio.wait(self._background)
         await self.queue.close()
-        # A room that a reload removed is not one without the store.
+        # A reload removed this room; its store is not down.
         metrics.store_up.labels(self.rules.room).set(1)
 
     async def _stop_pacing(self) -> None:
@@ -139,22 +140,22 @@ class RoomReplica:
             self._pacer.cancel()
             await asyncio.wait([self._pacer])
 
-    # The requests of the gate. None: the store did not respond, decide again without it.
+    # Calls for requests of the gate. None: the store did not respond; decide again without it.
 
     async def arrive(self, request: ArrivalRequest) -> NewcomerStanding | None:
-        """A newcomer's slot or place, if the line has room."""
+        """Give a newcomer a slot or a turn, if the line has room."""
         return await self._replied(self.queue.arrive(request))
 
     async def arrive_invited(self, request: ArrivalRequest) -> InvitedStanding | None:
-        """The place of an invited visitor, on one of their devices."""
+        """Give an invited visitor the turn that they have on all their devices."""
         return await self._replied(self.queue.arrive_invited(request))
 
     async def move(self, request: MoveRequest) -> MoveResult | None:
-        """Make the place of a visitor in line that of another device."""
+        """Move the place of a visitor in line to another device."""
         return await self._replied(self.queue.move(request)) if self.view.store_up else None
 
     async def take_admission(self) -> bool | None:
-        """One admission for a request that creates no place; False: there is no room."""
+        """Take one admission for a request that creates no place; False: there is no room."""
         return await self._replied(self.queue.take_admission()) if self.view.store_up else None
 
     async def _replied(self, call: Awaitable[_Reply]) -> _Reply | None:
@@ -186,7 +187,7 @@ class RoomReplica:
 
     def touch_soon(self, pass_: Pass) -> None:
         """Extend the slot in the store to the expiry of the pass, in the background. The slot of a
-        pass that was given without the store is a guess until the pass is used."""
+        pass that was issued without the store is unconfirmed until the pass is used."""
         until_us = round(pass_.expires_at_s * 1_000_000)
         ends_us = round(pass_.ends_at_s * 1_000_000)
         if not pass_.confirmed:
@@ -219,15 +220,15 @@ class RoomReplica:
     # Without the store.
 
     def stamp_arrival(self, *, came_s: float) -> int:
-        """Their arrival, microseconds: after every released turn."""
+        """The arrival of a newcomer, microseconds: after every released turn."""
         came_us, released_us = round(came_s * 1_000_000), self.view.decisive.watermark_us
         self._last_stamp_us = max(self._last_stamp_us, released_us, came_us) + 1
         return self._last_stamp_us
 
     def place_soon(self, request: PollRequest) -> None:
         """A ticket was returned: put its visitor into the queue when the store recovers, unless the
-        ticket is so old that the store knows them. Without any state the order is unknown, and with
-        it the turn: a draw may have given another."""
+        ticket is so old that the store knows them. Without any state the ordering is unknown, and
+        so the turn: a draw may have changed it."""
         if self.view.state is None:
             return
         state, came_us = self.view.store_state, max(request.turn_us, request.arrival_us)
@@ -253,7 +254,7 @@ class RoomReplica:
 
     def receive_state(self, state: RoomState, *, sent_at_s: float) -> None:
         """A state that another replica published at `sent_at_s`, seconds of the store's clock.
-        News, and a state of another epoch, wake the pacer."""
+        A change that may release visitors, and a state of another epoch, wake the pacer."""
         held = self.view.state
         metrics.event_delay_seconds.observe(max(self.view.now_s() - sent_at_s, 0.0))
         if held is None or state.watermark_us > held.watermark_us:
@@ -271,7 +272,7 @@ class RoomReplica:
         return None if state is None else (state, self.view.now_s())
 
     def _note_tick_of(self, state: RoomState) -> None:
-        """Another replica has just called the store and published: this one need do neither."""
+        """Another replica has just called the store and published, so this one does neither."""
         ago_s = max(self.view.now_s() - state.now_us / 1_000_000, 0.0)
         self._schedule.note_call_of_another(ago_s=ago_s)
         self._publisher.note_published(state)
@@ -291,7 +292,7 @@ class RoomReplica:
                 self.view.pass_time()
                 await self._publish()  # for replicas that start meanwhile
             except Exception:
-                # A pacer that ended would hold this replica's visitors without limit.
+                # If the pacer ended, this replica's visitors would wait forever.
                 log.exception("tick_failed", room=self.rules.room)
             await self._schedule.pause(self.view, self.rules)
 
@@ -304,10 +305,10 @@ class RoomReplica:
         await self._openings.step(state)
         self.view.settle(held)
         if not self.view.store_up:
-            has_space = await self._write_pending()  # also what was added since this tick began
+            has_space = await self._write_pending()  # with what was added during this tick
             if self._is_late or self._recovered_at_s:
                 log.info("store_recovered", room=self.rules.room)
-            self.view.regain_store()
+            self.view.note_store_up()
             self._recovered_at_s = self.view.now_s()
         if has_space and self._pending.has_revocations:
             self.wake()
@@ -320,7 +321,7 @@ class RoomReplica:
         await self._publish()
 
     async def _join(self) -> None:
-        if self._is_late:  # not a plain start: it has stamped visitors, as others may have
+        if self._is_late:  # not a plain start: this replica and others may have stamped visitors
             await self.queue.join()
         is_first = await self._is_first()
         state = await self.queue.join(starting=True, is_first=is_first)
@@ -336,7 +337,7 @@ class RoomReplica:
         return not await self._events.is_known_elsewhere(self.rules.room)
 
     async def _write_pending(self) -> bool:
-        """Whether the store has space for them."""
+        """Write the pending writes; False: the store is full."""
         try:
             await self._pending.write()
         except StoreFull as error:
@@ -353,7 +354,8 @@ class RoomReplica:
     def _lost(self, error: StoreError) -> None:
         now_s = self.view.now_s()
         if isinstance(error, StoreFull):
-            # No outage: it still releases and removes. What it refused is kept here or in tokens.
+            # Not an outage: it still releases and removes. What it refused is kept here or in
+            # tokens.
             metrics.store_full.labels(self.rules.room).inc()
             if now_s - self._logged_full_at_s > _LOG_AGAIN_AFTER_S:
                 self._logged_full_at_s = now_s
@@ -362,12 +364,12 @@ class RoomReplica:
         if not self.view.store_up:
             return
         log.warning("store_unreachable", room=self.rules.room, error=error.public)
-        self.view.lose_store()
-        # The store has spent the rest of the last outage's share.
+        self.view.note_store_down()
+        # The share of the last outage is void: the store has used the rate since.
         self._share = LocalBucket(self.rules)
         metrics.store_up.labels(self.rules.room).set(0)
         if now_s - self._recovered_at_s > PUBLISH_AT_LEAST_EVERY_S:
-            self.wake()  # one slow call is no outage: call again at once, but not in a loop
+            self.wake()  # one slow call is not an outage: call again at once, but not in a loop
 
     async def _touch(self, visitor: VisitorId, *, until_us: int, ends_us: int) -> None:
         try:

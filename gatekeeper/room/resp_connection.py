@@ -1,9 +1,9 @@
-"""One connection to the store: commands are sent as they come, replies arrive in their order.
+"""One pipelined connection to the store: commands are sent at once, replies arrive in their order.
 
 Rules. No timeouts here: each caller has one, and aborts the connection when it expires, since it is
-then unknown which of the sent commands have run. When the connection ends, every caller that still
-waits gets a `ConnectionError`. Nothing is sent twice. redis-py opens the connection and does not
-run the commands: that took it 150 µs each where this takes 20.
+then unknown which of the sent commands have run. When the connection ends, every waiting caller
+gets a `ConnectionError`. Nothing is sent twice. redis-py opens the connection but does not run the
+commands: it took 150 µs for each, this takes 20.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import hiredis
 _INCOMPLETE = object()
 
 
-class Wire(asyncio.Protocol):
-    """A connection; `StoreAddress.open` makes one."""
+class RespConnection(asyncio.Protocol):
+    """A connection that speaks RESP; `StoreAddress.open` creates it."""
 
     @classmethod
-    def over(cls, stream: asyncio.StreamWriter) -> Wire:
-        """Takes the connection of `stream` over; everything received on it must have been read."""
+    def over(cls, stream: asyncio.StreamWriter) -> RespConnection:
+        """Take over the connection of `stream`; everything received on it must have been read."""
         wire = cls()
         wire._stream = stream  # closes the connection when it is collected
         transport = stream.transport
@@ -41,8 +41,8 @@ class Wire(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     async def call(self, *command: str) -> Any:
-        """The reply. Raises ReplyError for an error reply, ProtocolError for bytes that are no
-        RESP, and OSError when the connection is closed."""
+        """The reply to one command. Raises ReplyError for an error reply, ProtocolError for bytes
+        that are not RESP, and OSError when the connection is closed."""
         if self._transport is None or self._transport.is_closing():
             raise ConnectionError("the connection is closed")
         # Packing and writing may fail, and a future for a command that was not sent would receive
@@ -56,7 +56,7 @@ class Wire(asyncio.Protocol):
         return reply
 
     def abort(self) -> None:
-        """Close at once, whatever is in flight."""
+        """Close at once, even with commands in flight."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -70,7 +70,7 @@ class Wire(asyncio.Protocol):
                 future = self._waiting.popleft()
                 if not future.done():  # else its caller was cancelled
                     future.set_result(reply)
-        except hiredis.ProtocolError as error:  # no RESP
+        except hiredis.ProtocolError as error:  # not RESP
             self._fail(error)
             self.abort()
         except IndexError:  # a reply without a command

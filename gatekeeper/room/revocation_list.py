@@ -16,8 +16,8 @@ async def learn_revocations(
     *,
     on_revoked: Callable[[Sequence[VisitorId]], None],
 ) -> None:
-    """Reads the revocations that no event brought, of `count` in all; the whole list when these are
-    too few (the store lost data, or replicas with other time spans write to it). Raises
+    """Read the revocations that no event delivered; `count` is the total. Reads the whole list when
+    these are too few (the store lost data, or replicas with other durations write to it). Raises
     StoreError."""
     missing = count - view.revocations_known
     if missing == 0:

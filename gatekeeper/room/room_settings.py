@@ -1,7 +1,7 @@
 """The settings in force of one room: those of the file, with what operators changed live.
 
-Rules. A change replaces `config` and `rules` together, as frozen objects: a reader that keeps them
-sees one configuration. Tokens that were issued before a change keep their lives: the rules
+Rules. A change replaces `config` and `rules` together, as frozen objects, so that a reader sees one
+consistent configuration. Tokens that were issued before a change keep their lifetime: the rules
 remember the longest of them.
 """
 
@@ -28,13 +28,13 @@ class RoomSettings:
         self.on_change: Callable[[], None] = lambda: None
 
     def configure(self, file: RoomConfig) -> None:
-        """The file was read again; the overrides that still apply stay in force. Does not call
+        """Apply a reloaded file; the overrides that still apply stay in force. Does not call
         `on_change`."""
         self.file = file
         self._apply()
 
     def receive(self, overrides: str, event: Mapping[str, Spelled] = NO_SETTINGS) -> None:
-        """The overrides that the room's state holds now, and the settings of its event."""
+        """Apply the overrides of the room's state, and the settings of its current event."""
         if overrides == self._overrides and event == self._event:
             return
         before = self.config

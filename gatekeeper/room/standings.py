@@ -1,4 +1,4 @@
-"""What the scripts reply about one visitor, as values of the decision."""
+"""Parses the scripts' replies about one visitor into values of the decision."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ArrivalStanding = NewcomerStanding | InvitedStanding
 
 
 def standing_on_arrival(turn: bytes | int, standing: bytes | int) -> ArrivalStanding | None:
-    """What `arrive` replied about one newcomer; None: no admission for a single request."""
+    """Parse the reply of `arrive` about one newcomer; None: no admission for a single request."""
     match standing:
         case b"in":
             return SlotGrant(int(turn), confirmed=False)
@@ -45,8 +45,8 @@ def standing_on_arrival(turn: bytes | int, standing: bytes | int) -> ArrivalStan
 
 
 def standing_of(reply: bytes | int, turn_us: int) -> Standing:
-    """What `poll` replied about one visitor, who asked with the turn of the token. Raises
-    StoreError for any other reply."""
+    """Parse the reply of `poll` about one visitor; `turn_us` is the turn of the token. Raises
+    StoreError for an unexpected reply."""
     if isinstance(reply, int):  # first: nearly every poll
         return QueuePosition(turn_us, reply)
     match reply:
@@ -58,7 +58,7 @@ def standing_of(reply: bytes | int, turn_us: int) -> Standing:
             return Elsewhere()
         case admitted if admitted.startswith(b"in "):
             return SlotGrant(turn_us, confirmed=True, ends_at_us=int(admitted[3:]))
-        case moved if b" " in moved:  # to another turn than the token's
+        case moved if b" " in moved:  # at another turn than the token's
             ahead, turn = map(int, moved.split())
             return QueuePosition(turn, ahead, is_moved=True)
         case _:
@@ -68,7 +68,7 @@ def standing_of(reply: bytes | int, turn_us: int) -> Standing:
 def standings_of(
     replies: Sequence[bytes | int], batch: Sequence[PollRequest], state: RoomState
 ) -> list[Standing]:
-    """What `poll` replied about a batch, with the state."""
+    """Parse the reply of `poll` about a batch, with the state."""
     return [
         standing_of(reply, request.turn_us)
         if request.turn_us > state.watermark_us  # nearly every poll
@@ -80,9 +80,8 @@ def standings_of(
 def _standing_at_passed_turn(
     reply: bytes | int, request: PollRequest, state: RoomState
 ) -> Standing:
-    """A visitor who waits at or below the watermark has returned to the turn. Not so while a store
-    recovers, if a claim of before the loss may be owed to them. At any other time there is none:
-    they missed it."""
+    """A visitor who waits at or below the watermark missed the release and has returned to the
+    turn. While a store recovers, they may instead have an open claim from before the loss."""
     standing = standing_of(reply, request.turn_us)
     if not isinstance(standing, QueuePosition) or standing.is_moved:
         return standing
@@ -93,17 +92,17 @@ def _standing_at_passed_turn(
     return standing._replace(returned_at=state.released_total) if has_returned else standing
 
 
-# What a visitor gave back by leaving.
+# What a leaving visitor gave back.
 
-Left = Literal["slot", "place", "nothing"]
+LeaveResult = Literal["slot", "place", "nothing"]
 
 
-def left_of(reply: bytes | int) -> Left:
-    """What `leave` replied about one visitor."""
+def leave_result_of(reply: bytes | int) -> LeaveResult:
+    """Parse the reply of `leave` about one visitor."""
     return "slot" if reply == b"1" else "place" if reply == b"0" else "nothing"
 
 
-# What an operator asks about one visitor.
+# For operators: the standing of one visitor.
 
 VisitorState = Literal["waiting", "released", "admitted", "unconfirmed", "void", "unknown"]
 AdmitResult = Literal["released", "held", "closed", "unknown"]
@@ -111,11 +110,10 @@ AdmitResult = Literal["released", "held", "closed", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
-    """Where a visitor stands. `ahead` and `turn_us` while waiting; `until_us`: of the claim window,
-    the slot, or how long the tokens stay void; `ends_us`: of the session, if it is known.
-
-    `unconfirmed`: went straight in and has not returned the pass yet. `void`: left, was revoked, or
-    has spent the ticket.
+    """The standing of a visitor. `ahead` and `turn_us` while waiting; `until_us`: end of the claim
+    window, of the slot, or of the time for which the tokens are void; `ends_us`: end of the
+    session, if it is known. `unconfirmed`: went straight through and has not returned the pass yet.
+    `void`: left, was revoked, or has spent the ticket.
     """
 
     state: VisitorState
@@ -126,7 +124,7 @@ class Whereabouts:
 
 
 def whereabouts_of(reply: bytes | int) -> Whereabouts:
-    """What `find` replied about one visitor. Raises StoreError for any other reply."""
+    """Parse the reply of `find` about one visitor. Raises StoreError for an unexpected reply."""
     try:
         word, *numbers = str(reply, "ascii").split() if isinstance(reply, bytes) else []
         match word, [int(each) for each in numbers]:
@@ -145,7 +143,7 @@ def whereabouts_of(reply: bytes | int) -> Whereabouts:
 
 
 def admit_result_of(reply: bytes | int) -> AdmitResult:
-    """What `admit` replied. Raises StoreError for any other reply."""
+    """Parse the reply of `admit`. Raises StoreError for an unexpected reply."""
     for result in get_args(AdmitResult):
         if isinstance(reply, bytes) and reply.decode() == result:
             found: AdmitResult = result

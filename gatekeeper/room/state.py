@@ -1,7 +1,7 @@
 """The state of a room as all replicas share it: its fields, its parsing and its order.
 
 Rules. A state is absolute, never a difference, so that a lost message costs nothing. `epoch` (when
-this store was born, in microseconds of its clock) and `version` order states: the newest wins.
+this store was created, in microseconds of its clock) and `version` order states: the newest wins.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ _MODES = {mode.value.encode(): mode for mode in Mode}
 
 @dataclass(frozen=True, slots=True)
 class RoomState:
-    """Everything a replica knows of a room. Times and turns are microseconds of the store's clock.
+    """The shared state of a room. Times and turns are microseconds of the store's clock.
 
-    `message` is the line to all waiting visitors; "" is none. `overrides` are the other settings
-    that operators changed, as `config.settings` writes them; "" is none. `events` are those of the
-    room, as `policy.schedule` writes them, and `undrawn` counts the visitors whose turn is
-    provisional until a draw. `rate_per_minute` and `message` are the room's own, which an event may
-    replace: what holds now are `current_rate_per_minute` and `shown_message`. `active` counts the
-    slots, unconfirmed ones included; `expected` counts the visitors that were released and have yet
-    to claim their slot. `recent_replicas` counts the replicas that called so lately that a visitor
-    may be about to poll because of what one of them sent (`told_intervals`); 0: the store is too
-    young to know all of these. `owed_from_us` bounds the open claims: those of visitors at
-    later turns, up to the watermark; and of visitors that returned to a turn that had passed (see
-    `Ticket`) those up to `again_through_us` who returned before `again_at` releases.
-    `last_arrival_us` is the highest turn that the store has given or seen.
+    `message` is shown to all waiting visitors; "": there is none. `overrides` are the other
+    settings that operators changed, in the format of `config.settings`; "": there are none.
+    `events` are the room's events in the format of `policy.schedule`, and `undrawn` counts the
+    visitors whose turn is provisional until a draw. `rate_per_minute` and `message` are the room's
+    own; an event may replace them, and `current_rate_per_minute` and `shown_message` are those in
+    force. `active` counts the slots, unconfirmed ones included; `expected` counts the released
+    visitors that have not claimed their slot yet. `recent_replicas` counts the replicas that called
+    so recently that a visitor may still be about to poll by an interval of theirs
+    (`outstanding_polls`); 0: the store is too new to know all of these. Open claims are bounded:
+    they can belong to visitors at turns after `owed_from_us`, up to the watermark, and to visitors
+    that returned to a passed turn (see `Ticket`), up to `again_through_us`, before `again_at`
+    releases. `last_arrival_us` is the highest turn that the store has given or seen.
     """
 
     epoch: int
@@ -86,10 +86,10 @@ class RoomState:
     current_rate_per_minute: float = field(init=False, repr=False, compare=False)  # or the event's
     effective_rate_per_minute: float = field(init=False, repr=False, compare=False)  # now
     expected_rate_per_minute: float = field(init=False, repr=False, compare=False)  # to pace polls
-    reason: Reason = field(init=False, repr=False, compare=False)  # were no slot held
-    # The store may not know every visitor in line yet.
+    reason: Reason = field(init=False, repr=False, compare=False)  # if no slot were held
+    # Whether the store may not know every visitor in line yet.
     is_recovering: bool = field(init=False, repr=False, compare=False)
-    # No draw is to come that can give a visitor in line another turn.
+    # Whether no future draw can change the turn of a visitor in line.
     knows_turns: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -127,8 +127,7 @@ class RoomState:
         )
 
     def has_open_claim(self, turn_us: int, *, returned_at: int | None) -> bool:
-        """Whether a visitor of this turn, at or below the watermark, may have a claim that is
-        open."""
+        """Whether a visitor of this turn, at or below the watermark, may have an open claim."""
         if returned_at is None:
             return turn_us > self.owed_from_us
         return turn_us <= self.again_through_us and returned_at < self.again_at
@@ -143,7 +142,7 @@ _PUBLISHED = tuple(each.name for each in fields(RoomState) if each.init)
 
 
 def parse_reply(reply: Sequence[bytes | int]) -> tuple[RoomState, list[bytes | int]]:
-    """The state at the start of a script's reply, and what follows it; raises ValueError."""
+    """Split a script's reply into the state at its start and the rest; raises ValueError."""
     head = cast("list[bytes]", reply[:_FIELDS_IN_REPLY])
     if len(head) < _FIELDS_IN_REPLY or set(map(type, head)) != {bytes}:
         raise ValueError("expected the state of a room")
@@ -168,7 +167,7 @@ def parse_reply(reply: Sequence[bytes | int]) -> tuple[RoomState, list[bytes | i
 def parse_json(data: bytes) -> tuple[RoomState, dict[str, object]]:
     """A state as another replica published it, and the other fields of the message.
 
-    Raises ValueError. Fields of a newer release are returned unread; an older release sends no
+    Raises ValueError. Fields of a newer release are returned unparsed; an older release sends no
     `message`, `overrides`, `events`, `recent_replicas`, `undrawn`, `expected`, `has_room`,
     `owed_from_us`, `again_through_us` or `again_at`.
     """
@@ -200,7 +199,7 @@ def parse_json(data: bytes) -> tuple[RoomState, dict[str, object]]:
 
 
 def _is_valid(name: str, value: object) -> bool:
-    """Whether a field holds what the scripts expect: whole numbers, except for the rate and
+    """Whether the value is valid for the scripts: a whole number, except for the rate and
     `has_room`."""
     if name == "has_room":
         return isinstance(value, bool)

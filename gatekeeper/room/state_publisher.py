@@ -13,22 +13,22 @@ PUBLISH_AT_LEAST_EVERY_S: Final = 1.0
 
 
 class StatePublisher:
-    """Of one room, on one replica."""
+    """Publishes the state of one room from one replica."""
 
     def __init__(self, events: Events, room: RoomName) -> None:
         self._events = events
         self._room = room
-        self._version = (0, 0)  # the newest that any replica has published
+        self._version = (0, 0)  # the newest state that any replica has published
         self._at_s = 0.0
 
     def note_published(self, state: RoomState) -> None:
-        """Another replica has published this state just now."""
+        """Another replica has just published this state."""
         if (version := (state.epoch, state.version)) >= self._version:
             self._version = version
             self._at_s = asyncio.get_running_loop().time()
 
     async def publish(self, state: RoomState, *, sent_at_s: float) -> None:
-        """Publish it, unless that was done a moment ago."""
+        """Publish the state, unless any replica has just published it."""
         version = (state.epoch, state.version)
         at_s = asyncio.get_running_loop().time()
         if version == self._version and at_s - self._at_s < PUBLISH_AT_LEAST_EVERY_S:

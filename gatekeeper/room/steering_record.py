@@ -1,8 +1,8 @@
 """The record of a room that autotune steers: what was measured last, and the newest changes of the
 rate. Replicas keep it in the room's state, for operators.
 
-Rules. Pure. It is bounded. A text that is not such a record is an empty one, since it may be of
-another release.
+Rules. Pure. It is bounded. A text that cannot be parsed counts as an empty record, since it may be
+of another release.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ class SteeringRecord:
     changes: tuple[SteeringStep, ...] = ()
 
     def after(self, steering: SteeringStep) -> SteeringRecord:
-        """The record with one period more."""
+        """The record with one more period."""
         changes = self.changes
         if steering.after != steering.before:
             changes = (*changes, steering)[-MAX_CHANGES:]
         return SteeringRecord(steering, changes)
 
     def as_of(self, now_us: int) -> SteeringRecord:
-        """For operators, by the store's clock: a period that ended long ago, since when the rate
-        released nobody, says nothing about the origin of now."""
+        """The record for operators at `now_us` of the store's clock. A period that ended long ago
+        is left out: no visitor was released since, so it does not describe the origin now."""
         is_old = self.last is not None and now_us - self.last.at_us > _NEW_US
         return replace(self, last=None) if is_old else self
 
@@ -69,7 +69,7 @@ NO_STEERING: Final = SteeringRecord()
 
 
 def parse_record(text: str) -> SteeringRecord:
-    """The record that `text` spells; an empty record if it spells none."""
+    """Parse a record; an empty record if the text is not one."""
     if not text or len(text) > _MAX_CHARACTERS:
         return NO_STEERING
     try:

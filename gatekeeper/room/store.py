@@ -1,10 +1,10 @@
 """The connection to the store, and the running of scripts on it.
 
-Rules. One connection for all rooms: calls are pipelined as they come, so that those of one turn of
-the event loop are sent together. It is opened again when needed. Every call has a timeout and is
-sent once, since a call that timed out may have run. One boundary translates errors: callers get
-replies or `StoreError`. Scripts run by EVALSHA, and by EVAL when the server does not have them (a
-restart, a fail-over); never in MULTI, and with every key in KEYS, as DragonflyDB demands.
+Rules. One connection for all rooms: calls are pipelined, so that those of one turn of the event
+loop are sent together. It reconnects when needed. Every call has a timeout and is sent once, since
+a call that timed out may have run. One boundary translates errors: callers get replies or
+`StoreError`. Scripts run by EVALSHA, and by EVAL when the server does not have them (a restart, a
+fail-over); never in MULTI, and with every key in KEYS, as DragonflyDB demands.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from gatekeeper import metrics
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StoreError
 from gatekeeper.printable import printable
-from gatekeeper.room.resp_connection import Wire
+from gatekeeper.room.resp_connection import RespConnection
 from gatekeeper.room.store_address import StoreAddress
 
 Reply = list[bytes | int]
 
-_TEMPORARY = ("LOADING ", "BUSY ", "MASTERDOWN ")  # errors that pass
-# Of Redis and Valkey, and of DragonflyDB.
+_TEMPORARY = ("LOADING ", "BUSY ", "MASTERDOWN ")  # errors after which the server recovers
+# The errors of a full store: Redis and Valkey, DragonflyDB.
 _FULL = ("OOM command not allowed", "Out of memory")
 # A demoted primary keeps its connections, and its name may resolve to another server by now.
 _ELSEWHERE = ("READONLY ", "MASTERDOWN ")
@@ -47,11 +47,11 @@ _KEY_NAMES = (
 
 
 class StoreFull(StoreError):
-    """The store is at `maxmemory`: it replies and removes, and refuses every other write."""
+    """The store is at `maxmemory`: it serves reads and removals, and refuses every other write."""
 
 
 class StoreRefusal(StoreError):
-    """The server replies and cannot serve this gate: a wrong password, another program, several
+    """The server responds but cannot serve this gate: a wrong password, another program, several
     shards."""
 
 
@@ -68,7 +68,7 @@ _WITH_DEVICES = frozenset({"arrive", "poll", "leave", "move"})
 
 
 def load_script(name: str) -> Script:
-    """The packaged script `name` with the room's shared parts in front."""
+    """The packaged script `name` preceded by the room's shared parts."""
     folder = files("gatekeeper.room") / "scripts"
     devices = ("_devices",) if name in _WITH_DEVICES else ()
     parts = ("_room", "_admission", *devices, name)
@@ -87,7 +87,7 @@ def participants_key(room: RoomName, draw: str) -> str:
 
 
 class Store(Protocol):
-    """What a room needs of a store."""
+    """The store, as a room uses it."""
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[str]) -> Reply:
         """The script's reply as a flat list; raises StoreError."""
@@ -123,7 +123,7 @@ class RedisStore:
     def __init__(self, url: str, *, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._address = StoreAddress(url, timeout_s=timeout_s)
-        self._wire: Wire | None = None
+        self._wire: RespConnection | None = None
         self._opening = asyncio.Lock()
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[str]) -> Reply:
@@ -193,10 +193,10 @@ class RedisStore:
             raise StoreRefusal(f"the store is a cluster of {shards} shards")
 
     async def _shards(self) -> int:
-        """How many primaries share the keys: more than one in a cluster."""
+        """How many primaries share the keys; more than one only in a cluster."""
         try:
             reply = await self._call("CLUSTER", "INFO")
-        except hiredis.ReplyError:  # no cluster, or a user that may not ask
+        except hiredis.ReplyError:  # not a cluster, or the user may not ask
             return 1
         return shards_of(reply)
 
@@ -222,8 +222,8 @@ class RedisStore:
                 wire.abort()
             raise
 
-    async def _follow(self, wire: Wire, moved: str) -> None:
-        """The next call is sent to the primary that a server of a cluster names. One of several
+    async def _follow(self, wire: RespConnection, moved: str) -> None:
+        """Send the next call to the primary that a server of a cluster names. A cluster of several
         shards is not followed: rooms may be on different ones."""
         with suppress(*_FAILURES):
             async with asyncio.timeout(self._timeout_s):
@@ -231,7 +231,7 @@ class RedisStore:
                     self._address.follow(printable(moved))
                     wire.abort()
 
-    async def _opened(self) -> Wire:
+    async def _opened(self) -> RespConnection:
         if self._wire is not None and self._wire.is_open:
             return self._wire
         async with self._opening:
@@ -242,12 +242,13 @@ class RedisStore:
 
 @lru_cache(maxsize=len(metrics.OPERATIONS))
 def _seconds_of(operation: str) -> Histogram:
-    """The durations of an operation; its lookup takes prometheus_client longer than to add one."""
+    """The series of an operation's durations, cached: prometheus_client takes longer to look it up
+    than to add to it."""
     return metrics.store_seconds.labels(operation)
 
 
 def shards_of(cluster_info: bytes) -> int:
-    """How many primaries have slots, by the reply to `CLUSTER INFO`; 1 without a cluster."""
+    """How many primaries have slots, from the reply to `CLUSTER INFO`; 1 without a cluster."""
     found = re.search(rb"^cluster_size:(\d+)", cluster_info, re.MULTILINE)
     return int(found[1]) if found else 1
 
@@ -259,7 +260,7 @@ def _listed(reply: Any) -> list[Any]:
 
 
 def _translated(error: Exception, operation: str) -> StoreError:
-    # At its first write the server refuses the script; inside the script its error quotes this
+    # The server refuses the script at its first write; inside the script the error quotes this
     # text.
     words = printable(str(error))[:_MAX_ERROR_CHARACTERS]
     if any(each in words for each in _FULL):

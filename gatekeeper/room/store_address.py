@@ -1,13 +1,13 @@
 """Where the store is, by its URL, and how a connection to it is opened.
 
-Rules. redis-py opens a connection, does its TLS, login and database, names it, and asks the
-Sentinels; then the connection is handed over, so that commands do without redis-py's 150 µs each.
-Behind Sentinels each connection is opened to the primary that they name at that moment, and used
-only if that server says that it is one: a Sentinel may be behind, and is asked last from then on. A
-demoted primary accepts writes until a Sentinel makes it a replica, which takes up to 10 s, and
-loses them then. So while a connection is open the Sentinels are asked each second, and it is closed
-when they name another server. A Sentinel that does not respond takes a quarter of the store's
-timeout, and is asked last as well.
+Rules. redis-py opens a connection (TLS, login, database, client name) and queries the Sentinels;
+then the connection is handed over, so that commands avoid redis-py's 150 µs each. Behind Sentinels
+each connection is opened to the primary that they name at that moment, and used only if that server
+reports that role: a Sentinel may be outdated, and is asked last from then on. A demoted primary
+accepts writes until a Sentinel makes it a replica, which takes up to 10 s, and loses them then. So
+while a connection is open the Sentinels are asked each second, and it is closed when they name
+another server. A Sentinel that does not respond takes a quarter of the store's timeout, and is
+asked last as well.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from redis.exceptions import (
 )
 
 from gatekeeper.config.sentinel_url import SentinelUrl, parse_sentinel_url
-from gatekeeper.room.resp_connection import Wire
+from gatekeeper.room.resp_connection import RespConnection
 
 _CLIENT_NAME = "gatekeeper"  # in CLIENT LIST
 _SHARE_OF_TIMEOUT = 4
 _WATCH_EVERY_S = 1.0
-# The parameters of a URL for one connection; the others are for redis-py's pool.
+# The URL parameters of a single connection; the others are for redis-py's connection pool.
 _OF_CONNECTION = frozenset({"host", "port", "path", "username", "password", "db", "client_name"})
 _REFUSALS = (AuthenticationError, InvalidResponse, ResponseError)
 
@@ -54,9 +54,9 @@ class _Handover:
     _reader: asyncio.StreamReader | None
     _writer: asyncio.StreamWriter | None
 
-    def hand_over(self) -> Wire:
+    def hand_over(self) -> RespConnection:
         assert self._writer is not None
-        wire = Wire.over(self._writer)
+        wire = RespConnection.over(self._writer)
         self._reader = self._writer = None
         return wire
 
@@ -81,7 +81,7 @@ _OPENERS: dict[type, Any] = {
 
 
 class StoreAddress:
-    """Where a store is; opens one connection at a time."""
+    """The address of a store; opens one connection at a time."""
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
         """Raises ValueError or RedisError for a malformed URL."""
@@ -91,19 +91,19 @@ class StoreAddress:
         own = {name: value for name, value in options.items() if name in _OF_CONNECTION}
         tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
         session = {"client_name": _CLIENT_NAME, "protocol": 2}
-        # One for all connections, one after the other: it keeps its TLS context.
+        # One opener for all connections in turn: it keeps its TLS context.
         self._opener = opener_class(**(session | own | tls))
         if opener_class is _TlsOpener:
-            self._opener.ssl_context.get()  # raises for a file that is missing
+            self._opener.ssl_context.get()  # raises if a file is missing
             tls["ssl"] = True
         is_by_host = opener_class is not _UnixOpener
         self._url_server = (self._opener.host, self._opener.port) if is_by_host else None
-        self._server = ("", 0)  # that the Sentinels named last
+        self._server = ("", 0)  # the primary that the Sentinels named last
         self._primary = behind.primary if behind else ""
         self._sentinel = _sentinel(behind, tls, timeout_s) if behind else None
         self._watching: set[asyncio.Task[None]] = set()
 
-    async def open(self) -> Wire:
+    async def open(self) -> RespConnection:
         """A connection ready for commands; raises OSError or hiredis.ReplyError."""
         if self._sentinel is None:
             return await self._connect_alone()
@@ -112,7 +112,8 @@ class StoreAddress:
         try:
             wire = await self._connect_to_primary()
         except BaseException:
-            # What this Sentinel names does not serve. Another may know better.
+            # The server that this Sentinel names does not serve. Another Sentinel may be more
+            # recent.
             self._sentinel.sentinels.append(self._sentinel.sentinels.pop(0))
             raise
         watch = self._watch(wire, self._server, self._sentinel)
@@ -129,15 +130,15 @@ class StoreAddress:
             self._opener.host, self._opener.port = host or self._opener.host, int(port)
             log.info("store_primary", name="", address=f"{self._opener.host}:{port}")
 
-    async def _connect_alone(self) -> Wire:
+    async def _connect_alone(self) -> RespConnection:
         try:
             return await self._connect()
         except BaseException:
-            if self._url_server:  # it may have followed a primary that is lost
+            if self._url_server:  # it may have followed a primary that is gone
                 self._opener.host, self._opener.port = self._url_server
             raise
 
-    async def _connect_to_primary(self) -> Wire:
+    async def _connect_to_primary(self) -> RespConnection:
         wire = await self._connect()
         try:
             await self._check_role(wire)
@@ -146,13 +147,13 @@ class StoreAddress:
             raise
         return wire
 
-    async def _connect(self) -> Wire:
+    async def _connect(self) -> RespConnection:
         try:
             return await self._connect_by_any_name()
         except RedisError as error:
             raise _translated(error) from error
 
-    async def _connect_by_any_name(self) -> Wire:
+    async def _connect_by_any_name(self) -> RespConnection:
         try:
             try:
                 await self._opener.connect()
@@ -165,10 +166,10 @@ class StoreAddress:
         except BaseException:
             await self._opener.disconnect(nowait=True)
             raise
-        wire: Wire = self._opener.hand_over()
+        wire: RespConnection = self._opener.hand_over()
         return wire
 
-    async def _check_role(self, wire: Wire) -> None:
+    async def _check_role(self, wire: RespConnection) -> None:
         with suppress(hiredis.ReplyError):
             [role, *_] = await wire.call("ROLE")
             if role == b"master":
@@ -181,11 +182,13 @@ class StoreAddress:
         if self._sentinel:
             await self._sentinel.aclose()
 
-    async def _watch(self, wire: Wire, server: tuple[str, int], sentinel: Sentinel) -> None:
+    async def _watch(
+        self, wire: RespConnection, server: tuple[str, int], sentinel: Sentinel
+    ) -> None:
         """Close the connection when the Sentinels name another primary than `server`."""
         while wire.is_open:
             await asyncio.sleep(_WATCH_EVERY_S)
-            with suppress(RedisError, OSError):  # unreachable Sentinels move nothing
+            with suppress(RedisError, OSError):  # unreachable Sentinels change nothing
                 if await sentinel.discover_master(self._primary) != server:
                     wire.abort()
 
@@ -202,7 +205,7 @@ class StoreAddress:
 
 
 def _cause(error: RedisError) -> RedisError:
-    """redis-py wraps what a server at a Unix socket says."""
+    """The server's own error, which redis-py wraps for a Unix socket."""
     return error.__cause__ if isinstance(error.__cause__, RedisError) else error
 
 

@@ -1,9 +1,9 @@
-"""When a replica's pacer calls the store: often while visitors wait, and one replica for all.
+"""When a replica's pacer calls the store: often while visitors wait, and only one replica per tick.
 
-Rules. A replica that receives the event of another's call leaves the next call to that one, for a
-second at most, so that a tick costs one call and one message for any number of replicas. A wake-up
-ends the pause, but never makes a loop without one. While the store recovers from a loss each
-replica calls at every tick, to report which visitors have returned.
+Rules. A replica that receives the event of another's call leaves the next call to that replica, for
+one second at most, so that a tick costs one call and one message for any number of replicas. A
+wake-up ends the pause, except for a minimum that prevents a busy loop. While the store recovers
+from a loss each replica calls at every tick, to report which visitors have returned.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gatekeeper.room.view import ReplicaView
 
 _TICK_JITTER = 0.1
 _TAKE_OVER_JITTER = 0.5  # a replica takes over 1.5 to 2 ticks after another's last call
-_AFTER_CHANGE_S = 0.005  # the clock of the store is estimated
+_AFTER_CHANGE_S = 0.005  # the store's clock is only estimated
 _MIN_PAUSE_S = 0.02  # between two calls, however often the pacer is woken
 
 
@@ -33,7 +33,7 @@ class TickSchedule:
         self._wake.set()
 
     def begin(self) -> None:
-        """A call begins: what wakes the pacer from now on is news to it."""
+        """A call begins: a wake-up from now on counts for the next pause."""
         self._wake.clear()
 
     def note_call_of_another(self, *, ago_s: float) -> None:
@@ -41,8 +41,8 @@ class TickSchedule:
         self._others_at_s = max(self._others_at_s, now_s - ago_s)
 
     async def pause(self, view: ReplicaView, rules: Rules) -> None:
-        """Until this replica's next call: a tick after its last, somewhat more after one of another
-        replica, so that one call per tick serves all; or at once when woken."""
+        """Wait until this replica's next call: one tick after its last, somewhat more after a call
+        of another replica, so that one call per tick serves all; or until woken."""
         loop = asyncio.get_running_loop()
         own_at_s, ease = loop.time(), random.random()  # noqa: S311
         await asyncio.sleep(_MIN_PAUSE_S)
@@ -70,7 +70,7 @@ def _tick_interval_s(view: ReplicaView, rules: Rules) -> float:
     )
     if state is None:
         return pause_s
-    # An event begins or ends. A call that came just before left the state of before: the next one
-    # is due as well, for a tick at most.
+    # An event begins or ends. A call just before that instant returned the old state, so the next
+    # one is due as well, for one tick at most.
     change_s = state.window.until_us / 1_000_000 - view.now_s()
     return min(pause_s, max(change_s, 0) + _AFTER_CHANGE_S) if change_s > -IDLE_TICK_S else pause_s

@@ -1,14 +1,14 @@
 """What this replica knows of one room: the newest state, whether the store is up, the revoked
 visitors, and the store's clock.
 
-Rules. States from the store and states from other replicas are kept apart. One that another replica
-published counts for decisions until the next reply of the store; one of another epoch is ignored.
-Only where the store has lost what it sent this replica itself, a later state of the same epoch is
-written back instead: it names releases that this replica had yet to learn from the store. Both
-only get newer, and the watermark only rises. Time is the store's: its last time plus what a
-monotonic clock measured since, so that a replica whose own clock is wrong agrees with the others. A
-replica that starts while the store is unreachable accepts the states of the others, and their time;
-without any it has only the clock of this machine.
+Rules. States from the store and states from other replicas are kept apart. A state that another
+replica published counts for decisions until the next reply of the store; one of another epoch is
+ignored. If the store lost the state that it sent this replica, a later published state of the same
+epoch is written back instead: it includes releases that this replica had not read from the store.
+Both kinds only get newer, and the watermark only rises. Time is the store's: its last time plus
+what a monotonic clock measured since, so that a replica whose own clock is wrong agrees with the
+others. A replica that starts while the store is unreachable accepts the states of the others, and
+their time; without any it has only the clock of this machine.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from gatekeeper.policy.tokens import Ticket, VisitorId
 from gatekeeper.room.line_memory import LineMemory
 from gatekeeper.room.state import RoomState
 
-_DRIFT = 0.001  # NTP turns a clock by half of that at most
-_LATEST_S = 5.0  # no reply is that late
+_DRIFT = 0.001  # twice the rate at which NTP may slew a clock
+_LATEST_S = 5.0  # no reply takes that long
 MAX_REVOKED: Final = 1_100_000  # visitors; 275 MB
-_MAX_FORGOTTEN: Final = 20_000  # at a tick: after a loss of the store all expire in one moment
+_MAX_FORGOTTEN: Final = 20_000  # per tick: after a loss of the store all expire at the same time
 
 NO_STORE_YET = RoomView(
     phase=Phase.RUNNING, watermark_us=0, revoked=frozenset(), store_up=False, knows_clock=False
@@ -39,7 +39,7 @@ NO_STORE_YET = RoomView(
 
 
 class ReplicaView:
-    """The knowledge of one replica about one room."""
+    """What one replica knows of one room."""
 
     def __init__(
         self,
@@ -52,8 +52,8 @@ class ReplicaView:
         self._read_at_s = monotonic_s()
         self._born_s = 0.0
         self._revoked: dict[VisitorId, float] = {}
-        self.state: RoomState | None = None  # the newest, from the store or a replica
-        self.store_state: RoomState | None = None  # the newest from the store itself
+        self.state: RoomState | None = None  # the newest state, from the store or a replica
+        self.store_state: RoomState | None = None  # the newest state from the store itself
         self.store_up = False
         self.line = LineMemory(monotonic_s=monotonic_s)
         self._queued = 0  # visitors that are to be queued when the store recovers
@@ -66,7 +66,7 @@ class ReplicaView:
         self.on_settings: Callable[[str, Mapping[str, Spelled]], None] = lambda _own, _event: None
 
     def now_s(self) -> float:
-        """The store's clock as best known, seconds since the epoch."""
+        """The best estimate of the store's clock, seconds since the Unix epoch."""
         return self._monotonic_s() + self._offset_s
 
     @property
@@ -86,10 +86,10 @@ class ReplicaView:
         """A state that the store has just returned."""
         self._set_clock(state.now_us / 1_000_000, is_first=self.store_state is None)
         if self.store_state is not None and state.watermark_us < self.store_state.watermark_us:
-            # A store that lost data: its watermark is ignored, the rest of its state counts.
+            # The store lost data: its watermark is ignored, the rest of its state counts.
             state = replace(state, watermark_us=self.store_state.watermark_us)
         if self.store_state is not None and state.epoch != self.store_state.epoch:
-            # An epoch of a clock that was set back may be in the future.
+            # After a clock was set back, an epoch may be in the future.
             self._born_s = min(state.epoch / 1_000_000, self.now_s())
         if state.newer_than(self.store_state):
             self.store_state = state
@@ -98,10 +98,9 @@ class ReplicaView:
         self._decide_with(self.state)
 
     def _set_clock(self, store_s: float, *, is_first: bool) -> None:
-        """Follow the reply with the least delay: each is as old as its trip, none is early.
-
-        The offset yields at the rate at which clocks may drift apart, and at once to a clock that
-        was set back.
+        """Use the reply with the smallest delay: each is as old as its trip, none is early. The
+        offset drifts at the rate at which clocks may drift apart, and follows a clock that was set
+        back at once.
         """
         read_at_s = self._monotonic_s()
         offset_s = store_s - read_at_s
@@ -110,17 +109,19 @@ class ReplicaView:
             kept_s = offset_s
         self._offset_s, self._read_at_s = kept_s, read_at_s
 
-    def note_told(self, ticket: Ticket, position: QueuePosition | None, interval_s: float) -> None:
-        """A response asks this waiting visitor to poll again after `interval_s`. `position`: as
-        the store has just given it; None: it did not respond."""
+    def note_poll_interval(
+        self, ticket: Ticket, position: QueuePosition | None, interval_s: float
+    ) -> None:
+        """A response asks this waiting visitor to poll again after `interval_s` seconds.
+        `position`: as the store has just returned it; None: the store did not respond."""
         state, ordering = self.state, self.decisive.ordering
-        self.line.note_told(ticket, position, interval_s, state=state, ordering=ordering)
+        self.line.note_poll_interval(ticket, position, interval_s, state=state, ordering=ordering)
 
     def estimated(
         self, ticket: Ticket, position: QueuePosition | None
     ) -> tuple[QueuePosition | None, int | None]:
-        """The position with the visitors who have yet to return after a loss, and about how many
-        are ahead while the store gives none (None: unknown)."""
+        """The position, including visitors who have not returned after a loss yet, and the
+        estimated number ahead while the store returns none (None: unknown)."""
         if position is not None and not self.is_recovering:
             return position, None
         state, ordering = self.state, self.decisive.ordering
@@ -130,7 +131,8 @@ class ReplicaView:
         return position, ahead
 
     def update_from_replica(self, state: RoomState, *, sent_at_s: float) -> bool:
-        """A state that another replica published. False: of another epoch, so ask the store."""
+        """Apply a state that another replica published. False: it is of another epoch; read the
+        store."""
         if self.store_state is None:
             self._set_clock(sent_at_s, is_first=self.state is None)
         elif state.epoch != self.store_state.epoch:
@@ -142,29 +144,29 @@ class ReplicaView:
         return True
 
     def settle(self, held: RoomState | None) -> None:
-        """The store has replied since `held` was received: what it did not confirm is dropped."""
+        """The store has replied since `held` was received: drop what the store did not confirm."""
         if self.state is held and self.state is not self.store_state:
             self.state = self.store_state
             self._decide_with(self.state)
 
     def pass_time(self) -> None:
-        """Without news of the store: an event may have begun or ended."""
+        """Time has passed without a reply of the store: an event may have begun or ended."""
         state, now_us = self.state, round(self.now_s() * 1_000_000)
         if state is not None and now_us >= state.window.until_us:
             self.state = replace(state, now_us=now_us)
             self._decide_with(self.state)
 
     def note_queued(self) -> None:
-        """One more visitor is in line, whom the store does not know yet."""
+        """One more visitor is in line that the store does not know yet."""
         self._queued += 1
         self._decide_with(self.state)
 
-    def regain_store(self) -> None:
+    def note_store_up(self) -> None:
         self._queued = 0
         self.store_up = True
         self._decide_with(self.state)
 
-    def lose_store(self) -> None:
+    def note_store_down(self) -> None:
         self.store_up = False
         self._decide_with(self.state)
 
@@ -192,10 +194,10 @@ class ReplicaView:
         if is_changed:
             self.on_change()
 
-    # Revocations: the same set on all replicas, counted so that a lost message is noticed.
+    # Revocations: the same set on all replicas, with a total so that a lost message is noticed.
 
     def revoke(self, visitors: Iterable[VisitorId], *, until_s: float, count: int) -> None:
-        """`visitors` were revoked, which makes `count` revocations in all."""
+        """`visitors` were revoked until `until_s`; `count` is the new total of revocations."""
         visitors = tuple(visitors)
         self._revoked.update(dict.fromkeys(visitors, until_s))
         self._forget_excess()
@@ -203,9 +205,8 @@ class ReplicaView:
             self.revocations_known = max(self.revocations_known, count)
 
     def revoke_as_listed(self, scores_us: Mapping[VisitorId, float], *, count: int) -> int:
-        """Adds the store's list, read when there were `count` revocations or later.
-
-        Returns how many of them are later than what was read before.
+        """Add the store's list, read when there were at least `count` revocations.
+        Returns how many of them are later than those read before.
         """
         through_us = self.revoked_through_us
         for visitor, us in sorted(scores_us.items(), key=itemgetter(1)):
@@ -216,24 +217,24 @@ class ReplicaView:
         return sum(us > through_us for us in scores_us.values())
 
     def revoked(self) -> Mapping[VisitorId, float]:
-        """Visitor to the second after which no token of theirs is valid."""
+        """Revoked visitors, each with the second after which none of their tokens is valid."""
         return self._revoked
 
     def _forget_excess(self) -> None:
-        """The oldest ones. The store remembers them, and refuses their passes at the next
-        renewal."""
+        """Forget the oldest beyond the limit. The store remembers them, and refuses their passes
+        at the next renewal."""
         excess = max(len(self._revoked) - MAX_REVOKED, 0)
         self._forget(list(islice(self._revoked, excess)))
 
     def _forget(self, oldest: Sequence[VisitorId]) -> None:
-        """The first ones, found in one pass: a new look for each would step over all that were
-        deleted before, which took ten seconds for 120,000."""
+        """Delete the first `oldest` entries in one pass: a search for each would step over all
+        entries that were deleted before, which took ten seconds for 120,000."""
         for visitor in oldest:
             del self._revoked[visitor]
 
     def forget_expired(self) -> None:
-        """Oldest first, up to the first that still counts: looking at all of them at every tick
-        would cost more than the tick. A revocation out of order is forgotten later."""
+        """Delete expired entries, oldest first, up to the first that is still valid: a full scan at
+        every tick would cost more than the tick. A revocation out of order is deleted later."""
         now_s = self.now_s()
         oldest = islice(self._revoked.items(), _MAX_FORGOTTEN)
         self._forget([each for each, _ in takewhile(lambda each: each[1] <= now_s, oldest)])

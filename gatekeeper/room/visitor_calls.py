@@ -1,4 +1,4 @@
-"""What a replica asks the store about one visitor: an arrival, a poll, or the move after a draw."""
+"""Requests to the store about one visitor: an arrival, a poll, or the move after a draw."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from gatekeeper.policy.tokens import Ticket, Token, VisitorId
 
 class ArrivalRequest(NamedTuple):
     """A newcomer. `head_start_us`: how much earlier than the arrival the turn is. `may_enter`:
-    whether the visitor may receive a slot at once; False: they confirm first, whatever room there
-    is. An invited visitor, who always confirms first, arrives on a `device`."""
+    whether the visitor may receive a slot at once; False: they confirm first, even if there is
+    room. An invited visitor always confirms first and arrives on a `device`."""
 
     visitor: VisitorId
     head_start_us: int = 0
@@ -22,30 +22,30 @@ class ArrivalRequest(NamedTuple):
 
     @property
     def letter(self) -> str:
-        """The kind of arrival, as the script reads it."""
+        """The letter of this kind of arrival for the script."""
         if self.device is not None:
             return "i"
         return "n" if self.may_enter else "w"
 
 
 def head_start_digits(batch: Sequence[ArrivalRequest | None]) -> str:
-    """The head starts of a batch, as the script reads them; "": there is none."""
+    """The head starts of a batch in the script's format; "": there are none."""
     head_starts_us = [request.head_start_us if request else 0 for request in batch]
     return "".join([f"{us:016d}" for us in head_starts_us]) if any(head_starts_us) else ""
 
 
 class PollRequest(NamedTuple):
-    """One visitor's poll: the turn by their token, and whether that token is a pass. A pass that is
-    polled has expired before its end, and the poll asks whether its slot is still held.
+    """One visitor's poll: the turn of their token, and whether that token is a pass. A pass is
+    polled if it expired before the end of its session, to ask whether its slot is still held.
 
     `by_proxy`: a replica polls for a visitor who returned the ticket while the store was
-    unreachable. That gives the place of the ticket and claims nothing, for the visitor may be gone.
-    `connected`: it polls for a visitor on a stream. That keeps the place and leaves the claim to
-    the visitor's own request, which must receive the pass. `lane`: of the ticket, with its
-    `arrival_us` and whether it was returned before (`confirmed`); "" for everyone else.
-    `returned_at`: of a ticket that says when the visitor came back to a turn that had passed.
-    `device`: of the ticket, where it is of one, `invited_until_us`: when its invitation ends, and
-    `moved_us`: when the place was moved to it.
+    unreachable. That restores the place of the ticket and claims nothing, since the visitor may be
+    gone. `connected`: a replica polls for a visitor on a stream. That keeps the place and leaves
+    the claim to the visitor's own request, which must receive the pass. `lane`: of the ticket, with
+    its `arrival_us` and whether it was returned before (`confirmed`); "" without a lane.
+    `returned_at`: from the ticket, when the visitor returned to a passed turn. `device`: of the
+    ticket, if it belongs to one, `invited_until_us`: when its invitation ends, and `moved_us`: when
+    the place was moved to it.
     """
 
     visitor: VisitorId
@@ -63,7 +63,7 @@ class PollRequest(NamedTuple):
 
     @property
     def letter(self) -> str:
-        """The kind of poll, as the script reads it."""
+        """The letter of this kind of poll for the script."""
         if self.by_proxy:
             return "s"
         if self.connected:
@@ -74,7 +74,7 @@ class PollRequest(NamedTuple):
 
 
 def poll_of(token: Token, turn_us: int, *, connected: bool = False) -> PollRequest:
-    """The poll of a visitor who presents `token`, which is worth that turn."""
+    """The poll of a visitor whose `token` has that turn."""
     if isinstance(token, Ticket):
         if not token.lane and token.device is None and token.returned_at is None:
             came_us = token.arrival_us
@@ -96,8 +96,8 @@ def poll_of(token: Token, turn_us: int, *, connected: bool = False) -> PollReque
 
 
 def lane_words(batch: Sequence[PollRequest], lanes: Sequence[Lane]) -> str:
-    """The lanes of a batch, as the script reads them; "": nobody is of one. `lanes`: of the room,
-    in the order of their numbers."""
+    """The lanes of a batch in the script's format; "": no visitor has one. `lanes`: those of the
+    room, in the order of their numbers."""
     if not any(request.lane for request in batch):
         return ""
     numbers = {lane.name: at for at, lane in enumerate(lanes, start=1)}
@@ -121,7 +121,7 @@ class DrawnTurn(NamedTuple):
 def device_arguments(
     batch: Sequence[ArrivalRequest | PollRequest | None], *, ticket_life_s: float
 ) -> list[str]:
-    """The devices of a batch, as the scripts read them; none for a batch without any."""
+    """The devices of a batch in the scripts' format; empty for a batch without any."""
     arguments: list[str] = []
     for at, request in enumerate(batch, start=1):
         if request is not None and request.device is not None:
@@ -133,7 +133,7 @@ def device_arguments(
 def poll_arguments(
     batch: Sequence[PollRequest], *, ticket_life_s: float, lanes: Sequence[Lane] = ()
 ) -> list[str]:
-    """What the script reads of a batch of polls."""
+    """The script's arguments for a batch of polls."""
     turns = "".join([f"{each.turn_us:016d}" for each in batch])
     visitors = [each.visitor for each in batch]
     special = [

@@ -1,8 +1,8 @@
 """The visitors of a room with one reference: those in line, and those that hold a slot.
 
-Rules. The store keeps no references, so its members are read in portions, each one call of bounded
-size, with a pause in between: the scripts of the replicas go first. A reference has 40 bits, so
-several visitors may share it. Raises StoreError.
+Rules. The store has no index of references, so its members are read in portions, each one call of
+bounded size, with a pause in between: the scripts of the replicas take precedence. A reference has
+40 bits, so several visitors may share it. Raises StoreError.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _SEARCHED = ("queue", "active", "unconfirmed")
 async def visitors_of_reference(
     store: Store, room: RoomName, reference: str, *, portion: int = _PORTION
 ) -> list[VisitorId]:
-    """Every visitor with this reference (of `parse_reference`). One that is released meanwhile is
-    found where they go: in line first, then among the slots."""
+    """Every visitor with this reference (of `parse_reference`). The line is read first, then the
+    slots, so that a visitor that is released meanwhile is found."""
     keys = [key for key in room_keys(room) if key.rpartition(":")[2] in _SEARCHED]
     assert len(keys) == len(_SEARCHED)
     found: dict[VisitorId, None] = {}
@@ -38,8 +38,7 @@ async def visitors_of_reference(
 async def scores_of(
     store: Store, key: str, *, portion: int, since: float = 0.0
 ) -> AsyncIterator[dict[str, float]]:
-    """The members of a ZSET with their scores, from that score on, in portions. Some may come
-    twice."""
+    """The members of a ZSET with their scores, from `since` on, in portions. Members may repeat."""
     most = portion
     while True:
         scores = await store.scores(key, since=since, most=most)
@@ -47,5 +46,5 @@ async def scores_of(
         if len(scores) < most:
             return
         last = max(scores.values())
-        most = most * 2 if last == since else portion  # more than a portion have one score
+        most = most * 2 if last == since else portion  # more members than one portion share a score
         since = last

@@ -1,8 +1,8 @@
 """What one replica counted, as process groups publish it for the control room.
 
 Rules. Counts are absolute since the replica's start, so that a lost message costs nothing and a
-rate is the difference of any two. No decision depends on them. `heartbeat_s` is the replica's own
-clock and only compared with itself: whether it still moves.
+rate is the difference of any two messages. No decision depends on them. `heartbeat_s` is of the
+replica's own clock and is only compared with its earlier values.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class RequestCounts:
     origin: Buckets = ()  # its responses, by bucket of time
     waits: Buckets = ()  # admissions, by bucket of the wait
     lanes: Mapping[str, Buckets] = field(default_factory=dict)  # of them, those of each lane
-    full: int = 0  # calls that a full store refused
-    limited: int = 0  # newcomers turned away because of newcomers_per_address
-    refused: int = 0  # requests refused because of concurrent
+    full: int = 0  # calls refused by a full store
+    limited: int = 0  # newcomers refused by newcomers_per_address
+    refused: int = 0  # requests refused by concurrent
 
 
 _NOTHING = RequestCounts()
@@ -41,8 +41,8 @@ _NOTHING = RequestCounts()
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Since the start, except for what is open and up now. Requests outside any room have room
-    ""."""
+    """Counts since the start of the replica, and the connections and outages of now. Requests
+    outside any room have room ""."""
 
     replica: str
     heartbeat_s: float
@@ -71,7 +71,7 @@ class Figures:
             refused=sum(each.refused for each in every),
         )
 
-    def at_its_end(self) -> Figures:
+    def as_ended(self) -> Figures:
         return replace(self, ended=True)
 
     def to_json(self) -> bytes:
@@ -80,7 +80,7 @@ class Figures:
 
 
 def added(rows: Iterable[Buckets]) -> Buckets:
-    """The sum, bucket by bucket; a shorter row has 0 in the rest."""
+    """The sums by bucket; a shorter row counts as 0 in the rest."""
     total: list[int] = []
     for row in rows:
         total += [0] * (len(row) - len(total))

@@ -8,7 +8,7 @@ from gatekeeper.room.state import RoomState
 
 
 def rate_text(per_minute: float) -> str:
-    """The spelling that both Luas read back exactly; one for each rate."""
+    """The one spelling of a rate that Lua 5.1 and 5.4 read back exactly."""
     return format(per_minute, ".12g")
 
 
@@ -40,9 +40,9 @@ def known_arguments(known: RoomState | None, *, rules: Rules) -> list[str]:
 
 
 def replicas_to_report(known: RoomState, *, rules: Rules) -> int:
-    """How many replicas may have visitors who are about to poll; 0: that is not known, or the turns
-    of these visitors are not: the line had not recovered from another loss, or a draw or lanes give
-    turns that a visitor's token does not name."""
+    """How many replicas may have visitors who are about to poll; 0: this number or the turns of
+    these visitors are unknown: the line had not recovered from another loss, or a draw or lanes
+    give turns that a visitor's token does not name."""
     is_recovering = known.recovering_until_us > known.now_us
     if is_recovering or rules.lanes or is_opening(known, rules) or known.undrawn:
         return 0

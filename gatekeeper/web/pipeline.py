@@ -145,7 +145,7 @@ class Visit(NamedTuple):
         again_s = status.refresh_seconds
         if on_page:
             again_s = reload_seconds(again_s, is_new=wait.is_new)
-        self.admission.room.view.note_told(wait.ticket, wait.position, again_s)
+        self.admission.room.view.note_poll_interval(wait.ticket, wait.position, again_s)
         return status
 
     def _status_of(self, wait: Wait) -> WaitingStatus:

@@ -181,7 +181,9 @@ class Broadcast:
             return None
         first = b"retry: %d\n\n" % _RETRY_MS[1] + self._place_event(wait.ticket, wait.position)[0]
         # At the latest: see `add`.
-        self._view.note_told(wait.ticket, wait.position, self._rules.longest_poll_interval_s)
+        self._view.note_poll_interval(
+            wait.ticket, wait.position, self._rules.longest_poll_interval_s
+        )
         return Stream(self, wait.ticket, first=chunk(first))
 
     def add(self, stream: Stream) -> None:
@@ -341,7 +343,7 @@ class Broadcast:
         if position is not None and not self._is_released(ticket):
             again_s = max(again_s, _EXACT_EVERY_S)
         again_s = min(again_s, self._rules.longest_poll_interval_s)
-        self._view.note_told(ticket, position, again_s + _TICK_S)
+        self._view.note_poll_interval(ticket, position, again_s + _TICK_S)
         return event("place", data), again_s
 
 

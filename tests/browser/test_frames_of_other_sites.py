@@ -102,7 +102,7 @@ async def test_frame_without_cookies_offers_a_tab_of_its_own(
         await expect(frame.get_by_text("We cannot keep your place here").first).to_be_visible()
         await frame.page.wait_for_timeout(2500)
         assert len(requests) == seen <= 2  # no reload, no further poll
-        assert (await gate.room(room_name).queue.look()).queue_length == 0
+        assert (await gate.room(room_name).queue.read_state()).queue_length == 0
         link = frame.get_by_role("link", name="Open in a new tab")
         assert await link.get_attribute("rel") == "noopener"
         context = frame.page.context

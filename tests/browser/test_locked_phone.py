@@ -63,7 +63,7 @@ async def test_locked_phone_returns_to_its_own_place_and_claims(
         await eventually(lambda: phone.value(f"{_PLACE} === '1'"))
 
         async def is_in_line() -> bool:
-            return (await queue.look()).queue_length == 2
+            return (await queue.read_state()).queue_length == 2
 
         await eventually(is_in_line)  # the phone before carol
         await phone.lock()

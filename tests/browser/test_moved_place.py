@@ -86,4 +86,4 @@ async def test_place_moves_from_browser_to_browser(
         await gate.allow(1)
         await plain.goto(gate.url + "/tickets?day=1")
         await expect(plain.get_by_text("The shop")).to_be_visible()
-        assert (await gate.queue.look()).active == 1
+        assert (await gate.queue.read_state()).active == 1

@@ -226,7 +226,7 @@ async def test_restored_tabs_end_with_the_earliest_place(
 
         async def is_one_place() -> bool:
             held = await held_by(first.context, gate)
-            state = await gate.queue.look()
+            state = await gate.queue.read_state()
             assert held is not None
             return held.arrival_us == min(arrivals) and state.queue_length == 1
 

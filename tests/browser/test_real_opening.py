@@ -24,7 +24,7 @@ _WAIT_MS = 30_000
 
 async def open_soon(gate: Gate) -> float:
     """Move the start, as an operator does; the page has shown its prequeue. Returns the start."""
-    state = await gate.queue.look()
+    state = await gate.queue.read_state()
     event = state.schedule.find("sale")
     assert event is not None
     opened = replace(event, start_us=state.now_us + _OPENS_IN_S * 1_000_000)

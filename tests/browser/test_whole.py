@@ -137,7 +137,7 @@ async def test_two_tabs_share_one_place(
         other = await page.context.new_page()
         await other.goto(gates[1].url + "/elsewhere")
         assert await other.locator("#position").inner_text() == place
-        state = await gates[0].room(room_name).queue.look()
+        state = await gates[0].room(room_name).queue.read_state()
         assert state.queue_length == 3
 
 

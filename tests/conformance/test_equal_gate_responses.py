@@ -196,13 +196,13 @@ async def test_admitted_visitor_is_handed_over_with_store_result(
         toml='[admission]\nrate = "60000/min"',
     ) as stage:
         room = next(iter(stage.worker.rooms.values()))
-        before = (await room.queue.look()).arrived_total
+        before = (await room.queue.read_state()).arrived_total
         wire = await stage.connect()
         wire.send(get(b"GET /", b"Connection: close"))
         response = await wire.rest()
         assert response.startswith(b"HTTP/1.1 200 OK")
         assert b"Set-Cookie: gatekeeper-" in response
-        assert (await room.queue.look()).arrived_total == before + 1
+        assert (await room.queue.read_state()).arrived_total == before + 1
 
 
 async def responses(stage: Stage, sent: bytes) -> bytes:

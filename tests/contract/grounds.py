@@ -236,7 +236,7 @@ class Replica:
         return released
 
     async def look(self) -> RoomState:
-        return await self.queue.look()
+        return await self.queue.read_state()
 
     async def set_mode(self, mode: Mode) -> RoomState:
         return await self.queue.set_mode(mode)

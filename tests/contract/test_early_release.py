@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.room.told_intervals import ToldIntervals
+from gatekeeper.room.outstanding_polls import OutstandingPolls
 from tests.contract.grounds import (
     EmulatedGround,
     Ground,
@@ -33,7 +33,7 @@ class Line:
 
     async def add_replica(self, **keys: object) -> Replica:
         room = await self.open_room(**{"rate": "60/min", "burst": 2} | keys)
-        room.queue.told = ToldIntervals(monotonic_s=lambda: self.clock_s)
+        room.queue.outstanding_polls = OutstandingPolls(monotonic_s=lambda: self.clock_s)
         return room
 
     async def pass_time(self, seconds: float, *rooms: Replica) -> int:
@@ -48,7 +48,9 @@ class Line:
 
     def tell(self, replica: Replica, intervals_s: dict[str, float]) -> None:
         for name, interval_s in intervals_s.items():
-            replica.queue.told.note(self.waiting[name].turn_us, interval_s, in_store=True)
+            replica.queue.outstanding_polls.note(
+                self.waiting[name].turn_us, interval_s, in_store=True
+            )
 
     async def lose_store(self) -> None:
         await lose_everything(self.ground)
@@ -125,7 +127,7 @@ async def test_visitors_of_a_replica_that_started_since_are_waited_for(line: Lin
     await line.poll(*names[1:])
     late = await line.add_replica()
     await line.pass_time(0.5, *line.rooms, late)
-    late.queue.told.note(line.waiting[names[0]].turn_us, 6, in_store=False)
+    late.queue.outstanding_polls.note(line.waiting[names[0]].turn_us, 6, in_store=False)
     assert await line.pass_time(6, *line.rooms, late) == 0
     assert await line.pass_time(4, *line.rooms, late) > 0
 

@@ -61,12 +61,12 @@ async def test_replica_on_a_lost_store_fills_no_bucket(
     await live("second")._tick()
     assert (await level(ground), bus.asked) == (0, 2)
     await first._tick()
-    assert (await first.queue.look()).rate_per_minute == 7
+    assert (await first.queue.read_state()).rate_per_minute == 7
     assert await level(ground) == 0
 
 
 async def test_operator_on_an_empty_store_fills_no_bucket(ground: Ground, live: Live) -> None:
-    await live("operator").queue.look()
+    await live("operator").queue.read_state()
     assert await level(ground) == 0
     await live("first")._tick()
     assert await level(ground) == 5

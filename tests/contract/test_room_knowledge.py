@@ -48,7 +48,7 @@ async def test_best_informed_replica_writes_back_when_first(ground: Ground, live
     await lose_everything(ground)
     await first._tick()
     await second._tick()
-    state = await second.queue.look()
+    state = await second.queue.read_state()
     assert (state.rate_per_minute, state.watermark_us) == (77, known.watermark_us)
     assert state.arrived_total == 3
 
@@ -58,7 +58,7 @@ async def test_best_informed_replica_writes_back_when_second(ground: Ground, liv
     await lose_everything(ground)
     await second._tick()
     await first._tick()
-    assert (await second.queue.look()).rate_per_minute == 77
+    assert (await second.queue.read_state()).rate_per_minute == 77
 
 
 async def test_best_informed_replica_writes_back_after_an_event(ground: Ground, live: Join) -> None:
@@ -68,7 +68,7 @@ async def test_best_informed_replica_writes_back_after_an_event(ground: Ground, 
     assert second.view.state is not None
     first.receive_state(replace(second.view.state), sent_at_s=second.view.now_s())
     await first._tick()
-    assert (await second.queue.look()).rate_per_minute == 77
+    assert (await second.queue.read_state()).rate_per_minute == 77
 
 
 async def test_rollback_is_noticed_by_the_first_call(ground: Ground, live: Join) -> None:
@@ -80,4 +80,4 @@ async def test_rollback_is_noticed_by_the_first_call(ground: Ground, live: Join)
     for number in range(3):
         await room.queue.arrive(ArrivalRequest(VisitorId(f"visitor {number}")))
     await room._tick()
-    assert (await room.queue.look()).rate_per_minute == 77
+    assert (await room.queue.read_state()).rate_per_minute == 77

@@ -34,7 +34,7 @@ DOINGS: dict[str, Doing] = {
     "a rate is set": lambda r, _: r.queue.set_rate(77),
     "a mode is set": lambda r, _: r.queue.set_mode(Mode.OPEN),
     "a replica joins": lambda r, _: r.queue.join(starting=True),
-    "a look": lambda r, _: r.queue.look(),
+    "a look": lambda r, _: r.queue.read_state(),
 }
 
 

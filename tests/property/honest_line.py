@@ -210,7 +210,7 @@ class HonestLine:
                 if replica.hangs:
                     self.at(_TIMEOUT_S, lambda: self._fail(visitor, replica))
                     return
-                replica.view.lose_store()
+                replica.view.note_store_down()
             else:
                 if isinstance(standing, SlotGrant):
                     self._enter(visitor)
@@ -238,7 +238,7 @@ class HonestLine:
 
     def _fail(self, visitor: HonestVisitor, replica: LineReplica) -> None:
         if not replica.has_ended:
-            replica.view.lose_store()
+            replica.view.note_store_down()
             if not self._enters_without_store(visitor, replica):
                 self._tell(replica, visitor, None)
         else:
@@ -271,7 +271,7 @@ class HonestLine:
         )
         visitor.interval_s = status.refresh_seconds * self.random.choice(self.stretched)
         self._judge(visitor, position, is_new=is_new)
-        view.note_told(visitor.ticket, position, visitor.interval_s)
+        view.note_poll_interval(visitor.ticket, position, visitor.interval_s)
         pause_s = visitor.interval_s * self.random.uniform(0.85, 1.15)
         self.at(pause_s + self.random.uniform(0.0, _TRIP_S), lambda: self._poll(visitor))
 
@@ -298,7 +298,7 @@ class HonestLine:
         try:
             self._advance(replica)
         except StoreError:
-            replica.view.lose_store()
+            replica.view.note_store_down()
             pause_s = _TICK_S + (_TIMEOUT_S if replica.hangs else 0.0)
         else:
             if replica.view.is_recovering:
@@ -308,7 +308,7 @@ class HonestLine:
     def _advance(self, replica: LineReplica) -> None:
         state, released = self.loop.run_until_complete(replica.queue.advance())
         self._touch(replica)
-        replica.view.regain_store()
+        replica.view.note_store_up()
         for other in self.running():
             if other is not replica and other.paused_until_s <= self.now_s:
                 other.view.update_from_replica(state, sent_at_s=self.now_s)

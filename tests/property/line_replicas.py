@@ -70,7 +70,7 @@ class LineReplica:
             on_state=self.view.update_from_store,
             newest_known=lambda: self.view.store_state,
             newest_received=lambda: self.view.newest_of_store,
-            told=self.view.line.told,
+            outstanding_polls=self.view.line.outstanding_polls,
         )
         self.paused_until_s = 0.0
         self.has_ended = self.hangs = False

@@ -21,7 +21,7 @@ from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
-from gatekeeper.room.told_intervals import ToldIntervals
+from gatekeeper.room.outstanding_polls import OutstandingPolls
 from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 from tests.contract.grounds import EmulatedGround, Replica
 from tests.property.room_account import Account, Admissions, Visitor, is_shut
@@ -93,7 +93,9 @@ class RoomCalls(RuleBasedStateMachine):
     def new_replica(self, at: int) -> Replica:
         """Its visitors are due to poll at no time, by its own clock: that of the store."""
         replica = Replica(self.ground, self.promised, name=str(at))
-        replica.queue.told = ToldIntervals(monotonic_s=lambda: self.model.now_us / 1_000_000)
+        replica.queue.outstanding_polls = OutstandingPolls(
+            monotonic_s=lambda: self.model.now_us / 1_000_000
+        )
         return replica
 
     def replica(self, at: int) -> Replica:
@@ -188,7 +190,7 @@ class RoomCalls(RuleBasedStateMachine):
 
     def call_advance(self, at: int, _: object = None) -> int:
         replica, before = self.replica(at), self.account()
-        report = replica.queue.told.report()
+        report = replica.queue.outstanding_polls.report()
         state, count = self.run(replica.queue.advance())
         present, before_us = self.model.line(), self.model.watermark_us
         replicas = len(self.run(self.ground.read()).get("replicas", {}))

@@ -166,7 +166,7 @@ class EventRules(VisitorRules):
 
     def change_events(self, at: int, change: Change) -> None:
         replica = self.replica(at)
-        state = self.run(replica.queue.look())
+        state = self.run(replica.queue.read_state())
         assert state.schedule == self.model.schedule
         try:
             after = change(state.schedule, state.now_us)
@@ -179,7 +179,7 @@ class EventRules(VisitorRules):
     def call_tick(self, at: int, keys: SigningKeys) -> None:
         """Of a replica that knows these signing secrets, for its events."""
         replica = self.replica(at)
-        state = self.run(replica.queue.look())
+        state = self.run(replica.queue.read_state())
         self.run(Openings(replica.queue, file=FileEvents((), keys)).step(state))
         model = self.model
         undecided = self.undecided()

@@ -9,9 +9,9 @@ from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Mode, Phase
 from gatekeeper.policy.schedule import Schedule, Window
 from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.room.standings import Left
+from gatekeeper.room.outstanding_polls import ReturnReport
+from gatekeeper.room.standings import LeaveResult
 from gatekeeper.room.state import RoomState
-from gatekeeper.room.told_intervals import ReturnReport
 from gatekeeper.room.visitor_calls import ArrivalRequest
 from gatekeeper.room.write_back import replicas_to_report
 from tests.property.room_ledger import (
@@ -179,8 +179,8 @@ class RoomModel(PollModel):
         self._yield_unconfirmed()
         return replies
 
-    def leave(self, names: list[VisitorId], *, with_tickets: bool) -> list[Left]:
-        replies: list[Left] = []
+    def leave(self, names: list[VisitorId], *, with_tickets: bool) -> list[LeaveResult]:
+        replies: list[LeaveResult] = []
         for name in names:
             visitor_state = self.visitor_states.get(name)
             self.totals.abandoned += isinstance(visitor_state, WaitingState)

@@ -32,4 +32,4 @@ async def test_solution_in_an_outage_is_a_place_afterwards(
     assert (await early.status())["arrived_at"] == before["arrived_at"]
     assert [(await each.status())["position"] for each in (early, late)] == [1, 2]
     assert (await idle.status())["reason"] == "challenge"
-    assert (await gate.queue.look()).queue_length == 2
+    assert (await gate.queue.read_state()).queue_length == 2

@@ -67,7 +67,7 @@ async def test_origin_failure_keeps_passes_and_the_queue_moving(
     await gate.allow(1)
     await waiting.wait_until_admitted()
     assert await known_position(last) == 1
-    state = await gate.queue.look()
+    state = await gate.queue.read_state()
     assert (state.active, state.queue_length) == (2, 1)
 
 

@@ -152,8 +152,8 @@ async def test_front_is_released_before_the_whole_line_could_return(
     visitors = await line_up(60, first, second)
     waiting = [visitor for visitor in visitors if visitor.is_waiting]
     for at, visitor in enumerate(waiting, start=1):
-        told = (first, second)[at % 2].room.view.line.told
-        told.note(visitor.arrival_us, 30 if at == len(waiting) else 1, in_store=True)
+        polls = (first, second)[at % 2].room.view.line.outstanding_polls
+        polls.note(visitor.arrival_us, 30 if at == len(waiting) else 1, in_store=True)
     private_store.kill()
     private_store.restart(empty=True)
     async with asyncio.timeout(40):
@@ -170,7 +170,7 @@ async def test_newest_replica_state_is_written_back(private_store: StoreServer, 
     await operator.set_rate(120)
     await operator.set_mode(Mode.HOLD)
     await operator.allow(7)
-    known = await second.room.queue.look()
+    known = await second.room.queue.read_state()
     await first.room._stop_pacing()  # this replica has an older state, and reaches the store first
     private_store.flush()
     await RoomVisitor().request(first)

@@ -64,7 +64,7 @@ async def test_bypassed_request_gets_no_token_and_no_room(
     assert visitor.cookies() == {}
     assert "Cache-Control" not in response.headers
     assert matches_of("free") == before + 1
-    state = await gate.queue.look()
+    state = await gate.queue.read_state()
     assert (state.arrived_total, state.queue_length) == (0, 0)
 
 
@@ -219,7 +219,7 @@ async def test_blocked_client_gets_and_keeps_no_place(start_gate: GateStarter) -
         for name in ("health", "client.js", "static/none"):
             status = (await visitor.request("GET", f"/.gatekeeper/{name}", headers=headers)).status
             assert status == (404 if name == "static/none" else 200)
-    assert (await gate.queue.look()).arrived_total == 0
+    assert (await gate.queue.read_state()).arrived_total == 0
 
 
 async def test_block_of_another_client_or_path_keeps_no_visitor_out(

@@ -319,7 +319,7 @@ async def test_proof_is_verified_once_for_one_place(
     for at in (0, 1):
         assert (await send(stranger, "good one", at=at)).status == 403, "a duplicate"
     assert (await stranger.status())["reason"] == "challenge"
-    assert (await gates[0].queue.look()).queue_length == 1
+    assert (await gates[0].queue.read_state()).queue_length == 1
     sent = verifier.calls[1]
     assert (sent["secret"], sent["remoteip"]) == (SECRET, "127.0.0.1")
     assert sent["idempotency_key"]

@@ -41,7 +41,7 @@ async def send(visitor: Visitor, payload: str, *, at: int = 0, room: str | None 
 
 
 async def in_line(gate: Gate) -> int:
-    return (await gate.queue.look()).queue_length
+    return (await gate.queue.read_state()).queue_length
 
 
 def ticket_of(gate: Gate, visitor: Visitor) -> Ticket:
@@ -254,11 +254,11 @@ async def test_leaving_with_an_unsolved_ticket_is_free(working: Gate) -> None:
     """It has no place, so the store is not asked, and the cookie goes."""
     visitor, _ = await arrive(working)
     calls = working.worker.site.gates[working.room_name].admission.room.queue
-    before = (await working.queue.look()).version
+    before = (await working.queue.read_state()).version
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calls, "leave", None)
         assert (await visitor.request("POST", "/.gatekeeper/leave")).status == 200
-    assert (await working.queue.look()).version == before
+    assert (await working.queue.read_state()).version == before
     assert visitor.cookies() == {}
 
 

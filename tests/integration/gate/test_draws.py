@@ -43,7 +43,7 @@ def event_toml(room: RoomName, *, name: str = "sale", begins_in_s: float = -60, 
 
 async def open_now(gate: Gate) -> Event:
     """After the last arrival so far."""
-    state = await gate.queue.look()
+    state = await gate.queue.read_state()
     event = state.schedule.find("sale")
     assert event is not None
     opened = replace(event, start_us=max(state.now_us, state.last_arrival_us + 1))
@@ -232,7 +232,7 @@ async def test_record_stays_drawn_while_a_straggler_is_placed(
     call = gate.queue._store._call  # type: ignore[attr-defined]
     await call("HSET", deadlines, straggler, until)
     await call("ZADD", queue, str(PROVISIONAL_US + record.start_us - 1), straggler)
-    state = await gate.queue.look()
+    state = await gate.queue.read_state()
     assert state.undrawn == 1
     assert (await record_of(visitor)).state == "drawn"
 

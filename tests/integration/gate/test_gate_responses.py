@@ -143,7 +143,7 @@ async def test_place_is_kept_in_any_letter_case_of_cookie(
         response = await raw_get(gate, "/", f"{name}: {cookie}={value}")
         assert b'"position": 1,' in response
         assert b"Set-Cookie" not in response
-    assert (await gate.queue.look()).queue_length == 1
+    assert (await gate.queue.read_state()).queue_length == 1
 
 
 async def test_planted_cookies_do_not_hide_the_real_one(start_gate: GateStarter) -> None:

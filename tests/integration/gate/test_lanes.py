@@ -212,7 +212,7 @@ async def test_draw_keeps_the_lane_apart_and_is_verified(
 async def open_draw(gate: Gate) -> None:
     """A sale whose prequeue runs."""
     queue = gate.room().queue
-    state = await queue.look()
+    state = await queue.read_state()
     event = Event(
         "sale",
         start_us=state.now_us + 600_000_000,
@@ -225,7 +225,7 @@ async def open_draw(gate: Gate) -> None:
 
 async def start_draw(gate: Gate) -> None:
     queue = gate.room().queue
-    state = await queue.look()
+    state = await queue.read_state()
     [event] = state.schedule.events
     changed = replace(event, start_us=max(state.now_us, state.last_arrival_us + 1))
     after = state.schedule.with_event(changed)

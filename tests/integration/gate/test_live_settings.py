@@ -187,7 +187,7 @@ async def test_file_changed_in_an_outage_joins_as_a_late_replica(
     gate = await start_gate(rate="0")
     private_store.kill()
     await eventually(lambda: not gate.room().view.store_up)
-    gate.room().follow(replace(gate.room().rules, rate_per_minute=60.0), rejoin=True)
+    gate.room().configure(replace(gate.room().rules, rate_per_minute=60.0), rejoin=True)
     await asyncio.sleep(3.2)  # beyond the longest pause of a pacer
     private_store.restart()
     await eventually(lambda: gate.room().view.store_up)

@@ -92,7 +92,7 @@ async def test_place_moves_and_the_old_browser_shows_it(gate: Gate) -> None:
     await gate.allow(2)
     await first.wait_until_admitted()
     await phone.wait_until_admitted()
-    assert (await gate.queue.look()).active == 2
+    assert (await gate.queue.read_state()).active == 2
 
 
 async def test_code_is_worth_one_browser(gate: Gate) -> None:
@@ -119,7 +119,7 @@ async def test_code_is_worth_one_browser(gate: Gate) -> None:
     again = await take_over(laptop, target)  # goes on with what it has
     assert again.status == 303
     assert await laptop.status() == OTHER_DEVICE
-    assert (await gate.queue.look()).queue_length == 1
+    assert (await gate.queue.read_state()).queue_length == 1
 
 
 async def test_lost_response_is_asked_for_again(gate: Gate) -> None:
@@ -227,7 +227,7 @@ async def test_place_that_was_left_is_not_moved(gate: Gate) -> None:
     target = await offer(laptop)
     await laptop.leave()
     assert_refused(await take_over(gate.visitor(), target))
-    assert (await gate.queue.look()).queue_length == 0
+    assert (await gate.queue.read_state()).queue_length == 0
 
 
 async def test_earlier_place_of_a_browser_is_kept(gate: Gate) -> None:

@@ -72,7 +72,7 @@ async def test_secret_of_a_planned_draw_cannot_be_removed(
         start = 2030-01-01T10:00:00Z
     """
     gate = await start_gate(sale, rate="0")
-    await gate.queue.look()
+    await gate.queue.read_state()
     toml = room_toml(room_name, rate="0")
     for entries in (sale, sale.replace("T10:00", "T11:00")):
         plan = plan_of(gate, toml + entries, folder=tmp_path, secrets=(NEW_SECRET,))

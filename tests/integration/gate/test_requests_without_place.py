@@ -111,7 +111,7 @@ async def test_requests_without_place_leave_the_queue_alone(start_gate: GateStar
     await visitor.join()
     for kind in WITHOUT_PLACE:
         await send(gate, kind)
-    state = await gate.queue.look()
+    state = await gate.queue.read_state()
     assert (state.queue_length, state.arrived_total, state.active) == (1, 1, 0)
 
 
@@ -124,7 +124,7 @@ async def test_request_without_place_passes_while_there_is_room(start_gate: Gate
         assert (response.json["length"], response.json["visitor"]) == (4000, None)
         assert not {"Set-Cookie", "X-Queue-Token"} & set(response.headers)
     assert (await send(gate, "a bank's POST", data=b"paid")).status == 503
-    state = await gate.queue.look()
+    state = await gate.queue.read_state()
     assert (state.active, state.queue_length) == (0, 0)
     assert len(gate.origin.requests) == 6
 
@@ -137,7 +137,7 @@ async def test_get_without_place_passes_while_there_is_room(start_gate: GateStar
     responses = [await send(gate, "a style sheet") for _ in range(4)]
     assert [response.status for response in responses] == [200, 200, 200, 503]
     assert not any("Set-Cookie" in response.headers for response in responses)
-    assert (await gate.queue.look()).active == 0
+    assert (await gate.queue.read_state()).active == 0
 
 
 async def test_body_without_place_is_streamed(start_gate: GateStarter) -> None:
@@ -176,7 +176,7 @@ async def test_ticket_of_a_form_keeps_its_place_and_is_not_renewed(
     form = await send(gate, "a form", headers=token)
     assert form.status == 503
     assert "Set-Cookie" not in form.headers
-    assert (await gate.queue.look()).queue_length == 1
+    assert (await gate.queue.read_state()).queue_length == 1
     page = await gate.visitor().request("GET", headers=HTML | token)
     assert "Set-Cookie" in page.headers
 

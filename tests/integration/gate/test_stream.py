@@ -106,7 +106,7 @@ async def test_release_at_another_replica_is_streamed(
         await first_events.until("admitted")
         assert await first_events.next() is None
         assert (await second_events.until("room", released_total=1))["released_total"] == 1
-        assert (await here.queue.look()).expected == 1  # it claimed nothing
+        assert (await here.queue.read_state()).expected == 1  # it claimed nothing
         assert (await first.status())["state"] == "admitted"
         assert (await first.get())[0] == 200
 
@@ -133,7 +133,7 @@ async def test_open_stream_is_a_heartbeat(events_url: str, start_gate: GateStart
             await events.until("place", position=1)  # the silent visitor was swept
             while gate.now_s() < start_s + 3.5:  # without a poll
                 await events.until("place", position=1)
-        assert (await gate.queue.look()).abandoned_total == 1
+        assert (await gate.queue.read_state()).abandoned_total == 1
         assert silent.cookies()
 
 

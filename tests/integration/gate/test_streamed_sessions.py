@@ -206,7 +206,7 @@ async def test_stream_of_the_first_page_keeps_the_slot_once_confirmed(
         view = gates[0].room().view
         await eventually(lambda: view.state is not None and view.state.active == 1)
         await asyncio.sleep(1.6)
-        assert (await gates[0].queue.look()).active == 1
+        assert (await gates[0].queue.read_state()).active == 1
     gates[0].origin.go.set()
     assert (await visitor.status(at=count - 1))["state"] == "admitted"
 

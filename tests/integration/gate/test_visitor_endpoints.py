@@ -175,7 +175,7 @@ async def test_enqueue_into_empty_room_returns_a_pass(
     assert set(response.json) == {"state", "expires_at", "ends_at", "token"}
     admitted = await app.request("GET", "/api", headers={TOKEN: response.json["token"]})
     assert admitted.status == 200
-    assert (await gate.queue.look()).queue_length == 0
+    assert (await gate.queue.read_state()).queue_length == 0
 
 
 async def test_enqueue_returns_renewed_token_in_header_and_body(

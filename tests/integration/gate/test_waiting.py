@@ -207,5 +207,5 @@ async def test_tabs_claiming_at_two_replicas_share_one_slot(
     responses = await asyncio.gather(*(visitor.get(at=turn % 2) for turn in range(6)))
     assert [status for status, _ in responses] == [200] * 6
     assert len({json.loads(text)["visitor"] for _, text in responses}) == 1
-    state = await first.queue.look()
+    state = await first.queue.read_state()
     assert (state.active, state.admitted_total, state.pending_grants) == (1, 1, 1)

@@ -35,7 +35,7 @@ async def full_replica(*, store_up: bool = True) -> RoomReplica:
     for visitor in KNOWN:
         await room.leave([visitor])
     if not store_up:
-        room.view.lose_store()
+        room.view.note_store_down()
     return room
 
 

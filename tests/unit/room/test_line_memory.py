@@ -7,8 +7,8 @@ import pytest
 from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.ordering import ARRIVAL_ORDER, PROVISIONAL_US
 from gatekeeper.room.line_memory import LineMemory
+from gatekeeper.room.outstanding_polls import EVERY_TURN_US
 from gatekeeper.room.state import RoomState
-from gatekeeper.room.told_intervals import EVERY_TURN_US
 from tests.builders import TICKET, room_state
 
 STATE = room_state()
@@ -24,7 +24,7 @@ class Replica:
         self.memory = LineMemory(monotonic_s=lambda: self.now_s)
 
     def note(self, position: QueuePosition | None, *, state: RoomState | None = STATE) -> None:
-        self.memory.note_told(TICKET, position, 8.0, state=state, ordering=ARRIVAL_ORDER)
+        self.memory.note_poll_interval(TICKET, position, 8.0, state=state, ordering=ARRIVAL_ORDER)
 
     def ahead(
         self, position: QueuePosition | None = None, *, state: RoomState | None = STATE
@@ -33,13 +33,13 @@ class Replica:
 
     def through_us(self) -> int:
         """The turn up to which, after a loss, no visitor is due to poll any more."""
-        told = self.memory.told
-        told.follow(1)
-        told.follow(2)
-        told.report()
+        polls = self.memory.outstanding_polls
+        polls.note_epoch(1)
+        polls.note_epoch(2)
+        polls.report()
         for _ in range(6):  # a replica that was paused reports nothing at first
             self.now_s += 0.25
-            report = told.report()
+            report = polls.report()
         return report.through_us
 
 

@@ -36,7 +36,7 @@ async def test_malformed_reply_is_a_store_error(reply: Reply) -> None:
     with pytest.raises(StoreError):
         await queue.advance()
     with pytest.raises(StoreError):
-        await queue.look()
+        await queue.read_state()
 
 
 async def test_room_that_ends_without_the_store_is_no_problem_of_its_worker() -> None:

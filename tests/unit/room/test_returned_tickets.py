@@ -33,7 +33,7 @@ async def test_ticket_that_the_store_does_not_know_is_placed_later() -> None:
     ground = EmulatedGround(CONFIG.name)
     replica = replica_on(ground, "1")
     await replica._tick()
-    replica.view.lose_store()
+    replica.view.note_store_down()
     replica.place_soon(poll_request(NAME, ground.rules.clock_us + 50))
     await replica._tick()
     assert (await ground.read())["queue"] == {NAME: ground.rules.clock_us + 50}

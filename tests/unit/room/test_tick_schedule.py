@@ -25,7 +25,7 @@ async def _pause_s(state: RoomState) -> float:
     """How long the pacer pauses after the store returned this state."""
     loop = asyncio.get_running_loop()
     view = ReplicaView(monotonic_s=loop.time)
-    view.regain_store()
+    view.note_store_up()
     view.update_from_store(state)
     began_s = loop.time()
     await TickSchedule().pause(view, RULES)

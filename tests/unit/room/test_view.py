@@ -133,11 +133,11 @@ def test_store_that_lost_data_does_not_lower_the_watermark(view: ReplicaView) ->
 
 def test_store_s_clock_is_known_by_the_store_or_by_a_replica(view: ReplicaView) -> None:
     known = [view.decisive.knows_clock]
-    view.lose_store()
+    view.note_store_down()
     known.append(view.decisive.knows_clock)
     view.update_from_replica(room_state(), sent_at_s=5.0)
     known.append(view.decisive.knows_clock)
-    view.lose_store()
+    view.note_store_down()
     known.append(view.decisive.knows_clock)
     assert known == [False, False, True, True]
 

@@ -60,7 +60,7 @@ class FakeRoom:
     async def poll(self, request: PollRequest) -> Standing | None:
         self.asked.append("attend" if request.connected else "poll")
         if not self.replies or request.visitor == self.loses_reply_to:
-            self.view.lose_store()
+            self.view.note_store_down()
             return None
         return self.standings.get(request.visitor, VoidToken())
 

@@ -1,14 +1,15 @@
-"""Which visitors may still be about to poll: by the poll intervals that this replica sent them.
+"""Outstanding polls: which visitors may still be about to poll, by the intervals that were sent to
+them.
 
 Rules. After a loss the store knows only the visitors that have polled since. A visitor may be
-released as soon as every visitor with an earlier turn had the time to poll, and that time follows
-from what each of them received last, by whatever place, rate or estimate: so a replica keeps what
-it sent. Each replica reports up to which turn none of its visitors is due any more, and the store
-releases no further than the least of these reports (`advance`).
+released as soon as every visitor with an earlier turn had the time to poll. That time follows from
+the interval that each of them received last, from whatever place, rate or estimate: so a replica
+keeps the intervals that it sent. Each replica reports up to which turn none of its visitors is due
+any more, and the store releases no further than the least of these reports (`advance`).
 
-What it sent with a place in the store is outstanding only once that store is lost; what it sent
-without the store is outstanding at once. A report is of one epoch of the store, and counts only if
-the store that was lost knew this replica. It says nothing while the replica itself may have been
+An interval sent with a place in the store is outstanding only once that store is lost; one sent
+without the store is outstanding at once. A report is about one epoch of the store, and counts only
+if the store that was lost knew this replica. It is empty while the replica itself may have been
 paused, since requests of its visitors may then wait unread. Instants are of a monotonic clock, and
 never leave this process.
 """
@@ -26,18 +27,18 @@ from gatekeeper.policy.pacing import OPENING_SPREAD, RETURN_MARGIN
 from gatekeeper.policy.rules import Rules
 
 EVERY_TURN_US = EXACT_END - 1
-# From the instant when a poll is due at the latest until the store has it: the response and the
-# request on their way, and a client that is a little late.
+# From the latest time at which a poll is due until the store has it: network delay of the response
+# and the request, and a client that is slightly late.
 GRACE_S = 1.25
-_PAUSE_S = 1.0  # between two reports: a longer one is no ordinary tick
+_PAUSE_S = 1.0  # between two reports: a longer pause means that this process did not run
 _STEP_S = 0.25  # bounds the memory: instants are rounded up to it
 _COUNTED_FOR_S = 20.0  # the store remembers replicas longer than that (`remembered_s`)
 
 
 class ReturnReport(NamedTuple):
     """`through_us`: no visitor of this replica at or before that turn is due to poll any more.
-    `epoch`: of the store that it is about, 0: no report; `lost_epoch`: of the store before, if that
-    one counted this replica, else 0."""
+    `epoch`: of the store that the report is about, 0: no report; `lost_epoch`: of the previous
+    store, if that one counted this replica, else 0."""
 
     epoch: int
     lost_epoch: int
@@ -45,14 +46,14 @@ class ReturnReport(NamedTuple):
 
 
 def remembered_s(rules: Rules) -> float:
-    """How long the store counts a replica that calls no more, seconds: longer than any visitor may
-    be due to poll after a response of it."""
+    """How long the store counts a replica after its last call, seconds: longer than any poll
+    interval that it sent."""
     longest_s = rules.longest_poll_interval_s * RETURN_MARGIN * OPENING_SPREAD
     return longest_s + GRACE_S + _COUNTED_FOR_S
 
 
-class ToldIntervals:
-    """Of one room on one replica."""
+class OutstandingPolls:
+    """The outstanding polls of one room on one replica."""
 
     def __init__(self, *, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._monotonic_s = monotonic_s
@@ -65,16 +66,17 @@ class ToldIntervals:
         self._paused_until_s = -math.inf
 
     def note(self, turn_us: int, interval_s: float, *, in_store: bool) -> None:
-        """A visitor of that turn is to poll again after `interval_s`. `in_store`: the store
-        has just given the place. A turn of 0 stands for one that is not known yet."""
+        """A visitor of that turn was asked to poll again after `interval_s` seconds. `in_store`:
+        the store has just returned the place. A turn of 0 stands for an unknown one."""
         now_s = self._monotonic_s()
         until_s = now_s + interval_s * RETURN_MARGIN + GRACE_S
         due = self._in_store if in_store else self._outstanding
-        # `%` by a negative step is what is missing to the next one, as a negative number.
+        # Rounds up: `%` by a negative step is the distance to the next step, as a negative number.
         due.note(turn_us, until_s - until_s % -_STEP_S, now_s=now_s)
 
-    def follow(self, epoch: int) -> None:
-        """The store replied with a state of this epoch. Another than the last: it was lost."""
+    def note_epoch(self, epoch: int) -> None:
+        """The store replied with a state of this epoch. If it differs from the last, the store was
+        lost."""
         if epoch == self._epoch:
             return
         now_s = self._monotonic_s()
@@ -85,11 +87,11 @@ class ToldIntervals:
         self._in_store = _Due()
 
     def note_counted(self) -> None:
-        """The store has counted this replica just now, in the epoch that it replied."""
+        """The store has just counted this replica, in the epoch of its reply."""
         self._counted_epoch, self._counted_at_s = self._epoch, self._monotonic_s()
 
     def report(self) -> ReturnReport:
-        """The report of this instant; the store receives it after every poll that came before."""
+        """The current report; the store receives it after every poll that came before."""
         now_s = self._monotonic_s()
         if now_s - self._reported_at_s > _PAUSE_S:
             self._paused_until_s = now_s + GRACE_S
@@ -102,8 +104,8 @@ class ToldIntervals:
 
 
 class _Due:
-    """Turns and until when a visitor of each is due: both rise, since a pair counts only if no
-    earlier turn is due as long."""
+    """Turns, and until when a poll of each is due. Both rise: a pair is kept only if no earlier
+    turn is due as long."""
 
     def __init__(self) -> None:
         self._turns_us: list[int] = []
@@ -125,7 +127,7 @@ class _Due:
             self.note(turn_us, until_s, now_s=now_s)
 
     def first_us(self, *, now_s: float) -> int | None:
-        """The first turn of which a visitor is due; None: no visitor is."""
+        """The first turn with a poll due; None: there is none."""
         self._forget(now_s)
         return self._turns_us[0] if self._turns_us else None
 

@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.policy.pacing import RETURN_MARGIN
 from gatekeeper.policy.rules import Rules
-from gatekeeper.room.told_intervals import (
+from gatekeeper.room.outstanding_polls import (
     EVERY_TURN_US,
     GRACE_S,
+    OutstandingPolls,
     ReturnReport,
-    ToldIntervals,
     remembered_s,
 )
 
@@ -20,28 +20,28 @@ class Replica:
 
     def __init__(self) -> None:
         self.now_s = 1000.0
-        self.told = ToldIntervals(monotonic_s=lambda: self.now_s)
-        self.told.follow(1)
-        self.told.note_counted()
+        self.outstanding_polls = OutstandingPolls(monotonic_s=lambda: self.now_s)
+        self.outstanding_polls.note_epoch(1)
+        self.outstanding_polls.note_counted()
         self.through_after(2 * GRACE_S)
 
     def lose_store(self, epoch: int = 2) -> None:
-        self.told.follow(epoch)
-        self.told.note_counted()
+        self.outstanding_polls.note_epoch(epoch)
+        self.outstanding_polls.note_counted()
 
     def through_after(self, seconds: float) -> int:
-        until_s, report = self.now_s + seconds, self.told.report()
+        until_s, report = self.now_s + seconds, self.outstanding_polls.report()
         while self.now_s < until_s:
             self.now_s = min(self.now_s + 0.25, until_s)
-            report = self.told.report()
-            self.told.note_counted()
+            report = self.outstanding_polls.report()
+            self.outstanding_polls.note_counted()
         return report.through_us
 
 
 def test_visitor_of_before_a_loss_is_waited_for() -> None:
     replica = Replica()
-    replica.told.note(50, 1, in_store=True)
-    replica.told.note(70, 8, in_store=True)
+    replica.outstanding_polls.note(50, 1, in_store=True)
+    replica.outstanding_polls.note(70, 8, in_store=True)
     replica.lose_store()
     assert replica.through_after(0.5) == 49
     assert replica.through_after(1.25 + GRACE_S) == 69
@@ -51,30 +51,30 @@ def test_visitor_of_before_a_loss_is_waited_for() -> None:
 def test_visitor_with_a_place_in_the_new_store_is_not_waited_for() -> None:
     replica = Replica()
     replica.lose_store()
-    replica.told.note(50, 8, in_store=True)
-    replica.told.note(60, 8, in_store=False)
+    replica.outstanding_polls.note(50, 8, in_store=True)
+    replica.outstanding_polls.note(60, 8, in_store=False)
     assert replica.through_after(0.5) == 59
 
 
 def test_visitor_of_a_recovery_is_waited_for_after_the_next_loss() -> None:
     replica = Replica()
     replica.lose_store()
-    replica.told.note(50, 8, in_store=True)
+    replica.outstanding_polls.note(50, 8, in_store=True)
     replica.lose_store(3)
     assert replica.through_after(0.5) == 49
 
 
 def test_interval_of_an_earlier_turn_covers_the_later_ones() -> None:
     replica = Replica()
-    replica.told.note(70, 1, in_store=True)
-    replica.told.note(50, 36, in_store=True)  # was far back, and the line moved fast
+    replica.outstanding_polls.note(70, 1, in_store=True)
+    replica.outstanding_polls.note(50, 36, in_store=True)  # was far back, and the line moved fast
     replica.lose_store()
     assert replica.through_after(20) == 49
 
 
 def test_turn_that_is_not_known_holds_up_all() -> None:
     replica = Replica()
-    replica.told.note(0, 4, in_store=True)
+    replica.outstanding_polls.note(0, 4, in_store=True)
     replica.lose_store()
     assert replica.through_after(1) == 0
 
@@ -82,19 +82,19 @@ def test_turn_that_is_not_known_holds_up_all() -> None:
 def test_replica_that_was_paused_reports_no_return() -> None:
     """Its visitors may have polled meanwhile: it has not read their requests yet."""
     replica = Replica()
-    replica.told.note(50, 1, in_store=True)
+    replica.outstanding_polls.note(50, 1, in_store=True)
     replica.lose_store()
-    replica.told.report()
+    replica.outstanding_polls.report()
     replica.now_s += 6
-    assert replica.told.report().through_us == 0
+    assert replica.outstanding_polls.report().through_us == 0
     assert replica.through_after(GRACE_S + 0.25) == EVERY_TURN_US
 
 
 def test_replica_that_the_lost_store_did_not_count_names_no_lost_store() -> None:
     """Its own visitors are waited for; it stands for no other replica."""
     replica = Replica()
-    started = ToldIntervals(monotonic_s=lambda: replica.now_s)
-    started.follow(2)
+    started = OutstandingPolls(monotonic_s=lambda: replica.now_s)
+    started.note_epoch(2)
     started.note(50, 8, in_store=False)
     started.report()
     for _ in range(8):
@@ -106,14 +106,14 @@ def test_replica_that_the_lost_store_did_not_count_names_no_lost_store() -> None
 def test_replica_that_missed_the_last_calls_names_no_lost_store() -> None:
     replica = Replica()
     replica.now_s += 30
-    replica.told.follow(2)
-    assert replica.told.report().lost_epoch == 0
+    replica.outstanding_polls.note_epoch(2)
+    assert replica.outstanding_polls.report().lost_epoch == 0
 
 
 def test_report_names_the_store_it_is_about() -> None:
     replica = Replica()
     replica.lose_store(7)
-    assert replica.told.report()[:2] == (7, 1)
+    assert replica.outstanding_polls.report()[:2] == (7, 1)
 
 
 def test_store_remembers_a_replica_longer_than_any_interval() -> None:
@@ -131,7 +131,7 @@ def test_report_covers_every_visitor(notes: list[tuple[int, int, float]], after_
     """Never a turn of which a visitor is due, and every turn when none is."""
     replica, due = Replica(), []
     for turn_us, interval_s, passing_s in notes:
-        replica.told.note(turn_us, interval_s, in_store=True)
+        replica.outstanding_polls.note(turn_us, interval_s, in_store=True)
         due.append((replica.now_s + interval_s * RETURN_MARGIN + GRACE_S, turn_us))
         replica.through_after(passing_s)
     replica.lose_store()
@@ -144,5 +144,7 @@ def test_report_covers_every_visitor(notes: list[tuple[int, int, float]], after_
 def test_memory_is_bounded_by_time_and_not_by_visitors() -> None:
     replica = Replica()
     for turn_us in range(20_000):
-        replica.told.note(turn_us, 1 + turn_us % 36, in_store=True)
-    assert len(replica.told._in_store._turns_us) <= (36 * RETURN_MARGIN + GRACE_S) * 4 + 1
+        replica.outstanding_polls.note(turn_us, 1 + turn_us % 36, in_store=True)
+    assert (
+        len(replica.outstanding_polls._in_store._turns_us) <= (36 * RETURN_MARGIN + GRACE_S) * 4 + 1
+    )
