@@ -4,8 +4,7 @@ Rules. Every operation is one script, so that it is atomic, on the store's clock
 arrive, poll and touch are batched per turn of the event loop. Every reply carries the room's state,
 which goes to `on_state`. Every call carries the room's limits and the newest state that this
 replica knows: a store that is empty or older does nothing until that state is written back (`join`,
-then `on_loss` is called) and the call is repeated. Every operation raises `StoreError` and nothing
-else.
+`on_loss`) and the call is repeated. Every operation raises only `StoreError`.
 """
 
 from __future__ import annotations
@@ -110,8 +109,7 @@ class Queue:
         self._touches = Batcher(self._touch, name=f"touch {rules.room}")
 
     async def arrive(self, request: ArrivalRequest) -> NewcomerStanding:
-        """Give a newcomer a slot while there is room, else a turn while the line has room; the
-        first poll confirms the turn."""
+        """Give a newcomer a slot while there is room, else a turn while the line has room."""
         standing = await self._arrivals.submit(request)
         if isinstance(standing, NewcomerStanding):
             return standing
@@ -133,9 +131,9 @@ class Queue:
         return self._polls.submit(request)
 
     async def touch(self, visitor: VisitorId, *, until_us: int, ends_us: int) -> bool:
-        """Extend the visitor's slot to `until_us`. Their session ends at `ends_us` if the store
-        does not know its end; `UNCONFIRMED`: they have not used the pass yet; `IF_CONFIRMED`: an
-        existing slot is extended, and none is created. False: they were revoked."""
+        """Extend the visitor's slot to `until_us`. `ends_us`: the end of the session, if the store
+        does not know it; `UNCONFIRMED`: the pass is not used yet; `IF_CONFIRMED`: create no slot.
+        False: the visitor was revoked."""
         return await self._touches.submit((visitor, until_us, ends_us))
 
     async def advance(self) -> tuple[RoomState, int]:
@@ -186,8 +184,7 @@ class Queue:
         """Give back places and slots; from now on the visitors' tokens are void.
 
         `with_tickets`: the visitors hold tickets, so that one without a slot holds no pass.
-        `devices`: the devices of these tickets. A device that does not hold the place gives back
-        nothing.
+        `devices`: those of the tickets. A device that does not hold the place gives back nothing.
         """
         ticket_us = _us(self.rules.longest_ticket_life_s) if with_tickets else "0"
         named = str(len(visitors)), *visitors, *[device or "" for device in devices]
@@ -220,8 +217,7 @@ class Queue:
         return await self._control("mode", mode.value)
 
     async def set_message(self, message: str) -> RoomState:
-        """Set the message to all waiting visitors, as `parse_message` returned it; "" removes
-        it."""
+        """Set the message to waiting visitors, as `parse_message` returned it; "" removes it."""
         return await self._control("message", message)
 
     async def change_settings(
@@ -231,9 +227,8 @@ class Queue:
         *,
         events: tuple[Schedule, Schedule] | None = None,
     ) -> RoomState | None:
-        """Replace the overrides; None when the stored ones are no longer `before`
-        (compare-and-set). `events`: a pair of before and after that is replaced in the same
-        call."""
+        """Compare and set the overrides; None when the stored ones are no longer `before`.
+        `events`: a pair of before and after, replaced in the same call."""
         replaced = (events[0].text, events[1].text, events[1].windows_text) if events else ()
         state, [is_set] = await self._run(
             _CONTROL,
@@ -250,9 +245,9 @@ class Queue:
     async def change_events(
         self, before: Schedule, after: Schedule, *, by_draw: bool = False
     ) -> RoomState | None:
-        """Replace the events; None when the stored ones are no longer `before` (compare-and-set).
-        `by_draw`: a draw made the change and no operator, so after a loss the events of a replica
-        that knows more replace these."""
+        """Compare and set the events; None when the stored ones are no longer `before`. `by_draw`:
+        by a draw and no operator, so after a loss the events of a replica that knows more replace
+        these."""
         parse_schedule(after.text)  # raises ValueError here, not in each replica that reads it
         texts = before.text, after.text, after.windows_text
         state, [is_set] = await self._run(_CONTROL, "draw" if by_draw else "events", *texts)
@@ -309,7 +304,7 @@ class Queue:
 
     async def join(self, *, starting: bool = False, is_first: bool = True) -> RoomState:
         """Create the room in an empty store, or write back the state that only this replica knows.
-        `is_first`: no replica has a state of the room, so a new room begins with a full bucket."""
+        `is_first`: no replica has a state, so a new room has a full bucket."""
         kind = "" if not starting else "first" if is_first else "start"
         return await self._join(self._newest_known(), kind=kind)
 
@@ -336,8 +331,7 @@ class Queue:
             await batcher.close()
 
     async def _arrive(self, batch: Sequence[ArrivalRequest | None]) -> list[ArrivalStanding | None]:
-        """None in `batch` stands for a single request; None in the result, for one without an
-        admission."""
+        """None in `batch` is a single request; in the result, one without an admission."""
         rules = self.rules
         _, rest = await self._run(
             _ARRIVE,
