@@ -6,7 +6,7 @@
 - `simulate`: simulated visitors, and the verdict on what a gate promised
 - `process`: supervisor, workers and embedded servers
 - `admin`: admin API, metrics endpoint, audit log and control room
-- `web`: the way in: facts, route, admission, and the exits of a request
+- `web`: the request pipeline: facts, route, admission, and the exits
 - `room`: the queue that all replicas share: store, events, replicas
 - `proxy`: the connection to the origin; `proxy.fastpath` serves raw client connections
 - `pages`: the pages that visitors see, and their languages
@@ -15,7 +15,7 @@
 - `config`: the configuration file and its checks
 - `logs`: structured log lines
 - `stepper`: runs a coroutine without a task
-- `printable`: texts of others on a terminal
+- `printable`: escapes control characters of untrusted texts
 - `errors`: the errors of the whole program
 """
 

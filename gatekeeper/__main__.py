@@ -1,14 +1,15 @@
 """The command `gatekeeper`, also as `python -m gatekeeper` where it is not on PATH.
 
-Rules. Nothing is imported before SIGHUP is held back. It would end a gate that starts, which takes
-a second or two: a service manager counts it as running by then, and may already reload it.
+Rules. SIGHUP is blocked before anything is imported. It would end a gate that is starting, which
+takes a second or two: a service manager counts the gate as running by then, and may already reload
+it.
 """
 
 import signal
 
 
 def main() -> None:
-    """The entry point. A SIGHUP from here on is kept until the gate serves."""
+    """The entry point. A SIGHUP is pending from here on, until the gate serves."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     from gatekeeper.cli import main as command_line
 

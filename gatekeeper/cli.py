@@ -57,7 +57,7 @@ from gatekeeper.simulate.draw_command import verify_draw
 @click.pass_context
 def app(context: click.Context) -> None:
     """Virtual waiting room: admits visitors in order, at the rate your site can take."""
-    if context.invoked_subcommand != "serve":  # it ends with its terminal, see `__main__`
+    if context.invoked_subcommand != "serve":  # these end with their terminal, see `__main__`
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
@@ -93,8 +93,8 @@ def serve(
     set_up_logging(process="supervisor")
 
     def print_addresses(serving: RunningGate) -> None:
-        _say(f"gatekeeper {__version__} at {serving.url} in front of {_origin(loaded)}")
-        _say(f"control room at {serving.admin_url}")
+        _echo(f"gatekeeper {__version__} at {serving.url} in front of {_origin(loaded)}")
+        _echo(f"control room at {serving.admin_url}")
 
     uvloop.run(run(loaded, on_ready=print_addresses, load=load))
 
@@ -135,9 +135,9 @@ def check(config: Path | None) -> None:
     """Check the configuration and the files that it names.
 
     Lists every problem: in keys, templates, certificates and secrets. Warns of paths that the
-    origin may also serve under another spelling, outside of the room; of a limit by address that
-    would count all visitors behind a proxy as one; of a challenge whose proof counts for any
-    host; and of a rate that autotune changes at once, or never.
+    origin may also serve under another spelling, outside the room; of a limit by address that would
+    count all visitors behind a proxy as one; of a challenge whose proof is valid for any host; and
+    of a rate that autotune changes at once, or never.
     """
     from gatekeeper.logs import set_up_logging
     from gatekeeper.process.supervisor import check_files
@@ -149,7 +149,7 @@ def check(config: Path | None) -> None:
         print(f"gatekeeper: warning: {printable(warning)}", file=sys.stderr)  # noqa: T201
     rooms = ", ".join(f"{room.name} at {room.rate:g}/min" for room in loaded.rooms)
     places = [*loaded.edge.domains, *([loaded.server.listen] if loaded.listens else [])]
-    _say(f"ok: {_origin(loaded)} behind {', '.join(places)}; {rooms}")
+    _echo(f"ok: {_origin(loaded)} behind {', '.join(places)}; {rooms}")
 
 
 @app.command()
@@ -187,13 +187,13 @@ def preview(
 
     set_up_logging(process="preview")
     write = partial(print, flush=True)
-    show(load_file(config), room=room, query=wanted, out=out, port=port, say=_say, write=write)
+    show(load_file(config), room=room, query=wanted, out=out, port=port, say=_echo, write=write)
 
 
 @app.command()
 def secret() -> None:
     """Generate a secret for [tokens] or [admin]. It has 384 random bits."""
-    _say(random_secrets.token_urlsafe(48))
+    _echo(random_secrets.token_urlsafe(48))
 
 
 @app.command()
@@ -203,7 +203,7 @@ def secret() -> None:
 def allow(count: int, room: str, config: Path | None) -> None:
     """Admit COUNT more visitors, in addition to the rate."""
     response = admin_client(config).post("/admin/allow", n=str(count), room=room)
-    _say(f"{room}: {response['granted']} granted, {response['pending']} pending")
+    _echo(f"{room}: {response['granted']} granted, {response['pending']} pending")
 
 
 @app.command()
@@ -214,7 +214,7 @@ def reload(config: Path | None) -> None:
     A file with a problem changes nothing.
     """
     response = admin_client(config).post("/admin/reload")
-    _say(f"reloaded: rooms {', '.join(response['rooms'])}; {len(response['rules'])} rules")
+    _echo(f"reloaded: rooms {', '.join(response['rooms'])}; {len(response['rules'])} rules")
 
 
 @app.command()
@@ -230,12 +230,12 @@ def status(watch: bool, as_json: bool, config: Path | None) -> None:
     while True:
         response = admin.get("/admin/status")
         if as_json:
-            _say(json.dumps(response))
+            _echo(json.dumps(response))
         else:
             for room in response["rooms"]:
-                _say(room_line(room))
+                _echo(room_line(room))
             for line in edge_lines(response["edge"]) if "edge" in response else ():
-                _say(line)
+                _echo(line)
         if not watch:
             return
         time.sleep(1)
@@ -249,7 +249,7 @@ def audit(limit: int, as_json: bool, config: Path | None) -> None:
     """Show the changes that operators made, newest last."""
     response = admin_client(config).get(f"/admin/audit?limit={limit}")
     for entry in reversed(response["entries"]):
-        _say(json.dumps(entry, ensure_ascii=False) if as_json else audit_line(entry))
+        _echo(json.dumps(entry, ensure_ascii=False) if as_json else audit_line(entry))
     if not response["entries"]:
         click.echo("no entries", err=True)
 
@@ -264,12 +264,12 @@ def rules(as_json: bool, config: Path | None) -> None:
     """
     response = admin_client(config).get("/admin/rules")
     if as_json:
-        _say(json.dumps(response))
+        _echo(json.dumps(response))
         return
     for rule in response["rules"]:
         default = " (default rule)" if rule["default"] else ""
         decided = f"{rule['conditions']}, {rule['matches']} matches"
-        _say(f"{rule['name']}: {rule['action']} {decided}{default}")
+        _echo(f"{rule['name']}: {rule['action']} {decided}{default}")
     if not response["rules"]:
         click.echo("no rules", err=True)
 
@@ -304,14 +304,14 @@ def explain(
     Reads the configuration file; no running gate is needed.
     """
     for line in explain_request(load_file(config), method, url, headers=headers, client=client):
-        _say(line)
+        _echo(line)
 
 
 def _origin(config: Config) -> str:
     return "no origin (forward auth only)" if config.origin.is_none else config.origin.url
 
 
-def _say(text: str) -> None:
+def _echo(text: str) -> None:
     print(printable(text), flush=True)  # noqa: T201  this is a command line
 
 

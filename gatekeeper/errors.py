@@ -32,7 +32,7 @@ class ConfigError(GatekeeperError):
 
     @property
     def located(self) -> list[str]:
-        """Every problem behind its source, for a reader who may not know which file it is in."""
+        """Every problem with its source in front, for readers who do not know the file."""
         return [f"{self.source}: {problem}" for problem in self.problems]
 
 
@@ -65,7 +65,7 @@ class NotFound(GatekeeperError):
 
 
 class Conflict(GatekeeperError):
-    """The state of a room forbids what an operator asks for."""
+    """The state of a room does not allow the requested change."""
 
 
 class BadRequest(GatekeeperError):

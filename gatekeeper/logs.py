@@ -3,7 +3,7 @@
 Rules. JSON, or colours on a terminal. No token, cookie, secret or query string is logged. Libraries
 log through the same lines, warnings and errors only. Control characters in a field are escaped: in
 JSON by its own rules, on a terminal by `printable`. A client or a failing origin can cause an
-event with every request, so every kind of line is sampled: `Sampler` lets some through and counts
+event with every request, so every kind of line is rate-limited: `Sampler` passes some and counts
 the others. Only the lines of the audit log are never dropped; it limits them itself.
 """
 
@@ -22,7 +22,7 @@ import structlog
 
 from gatekeeper.printable import printable
 
-MAX_LINES: Final = 10  # of one kind, in a period
+MAX_LINES: Final = 10  # of one kind, per period
 PERIOD_S: Final = 10.0
 _MAX_KINDS = 256  # libraries may put values into their messages
 _NEVER_DROPPED = frozenset({"audit"})
@@ -38,15 +38,15 @@ class _Period:
 
 
 class Sampler:
-    """Lets `MAX_LINES` lines of each kind through in each period, and counts the others."""
+    """Passes `MAX_LINES` lines of each kind in each period, and counts the others."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._periods: dict[Hashable, _Period] = {}
 
     def pass_line(self, kind: Hashable) -> int | None:
-        """None: the line is dropped. Else how many lines of its kind were dropped before it, since
-        the last one that came with a number."""
+        """None: drop the line. Else write it; the number of lines of its kind that were dropped
+        since the last number."""
         now_s = self._clock()
         if kind not in self._periods and len(self._periods) >= _MAX_KINDS:
             kind = "other"
@@ -62,7 +62,7 @@ class Sampler:
         return suppressed
 
     def take_suppressed(self) -> list[tuple[Hashable, int]]:
-        """The kinds of which lines were dropped in a period that is over, with their number."""
+        """The kinds with lines dropped in a period that is over, each with the number."""
         now_s = self._clock()
         over = [
             (kind, period)
@@ -76,7 +76,7 @@ class Sampler:
     def __call__(
         self, _logger: object, _method: str, line: structlog.typing.EventDict
     ) -> structlog.typing.EventDict:
-        """As a processor of structlog."""
+        """Processor of structlog: drops or passes a line."""
         if line["event"] in _NEVER_DROPPED:
             return line
         suppressed = self.pass_line((line["event"], line.get("room", "")))
@@ -87,7 +87,7 @@ class Sampler:
         return line
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """As a filter of the standard library's loggers."""
+        """Filter of the standard library's loggers."""
         suppressed = self.pass_line((record.name, record.msg))
         if suppressed:
             record.msg, record.args = f"{record.getMessage()} (suppressed={suppressed})", ()
@@ -107,20 +107,20 @@ def log_suppressed() -> None:
 
 
 def _as_json(line: object, **options: Any) -> str:
-    return printable(json.dumps(line, **options))  # JSON leaves DEL as it is
+    return printable(json.dumps(line, **options))  # JSON does not escape DEL
 
 
 def _escape_fields(
     _logger: object, _method: str, line: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """As a processor of structlog, before it writes for a terminal."""
+    """Processor of structlog that escapes fields for a terminal."""
     return {
         key: printable(value) if isinstance(value, str) else value for key, value in line.items()
     }
 
 
 def _print_traceback(output: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
-    """The traceback, whose last line is the text of the error."""
+    """Write the traceback; its last line is the text of the error."""
     traceback = StringIO()
     structlog.dev.plain_traceback(traceback, exc_info)
     output.write("\n".join(map(printable, traceback.getvalue().split("\n"))))
@@ -163,5 +163,5 @@ def set_up_logging(*, process: str, level: int = logging.INFO) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     # Without this every malformed request prints a traceback; it gets a 400 and no log line.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
-    # It reconnects by itself; `events_unreachable` and `events_recovered` log it once.
+    # It reconnects by itself; `events_unreachable` and `events_recovered` are logged once each.
     logging.getLogger("nats").setLevel(logging.CRITICAL)

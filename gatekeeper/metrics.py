@@ -17,11 +17,11 @@ from prometheus_client import Counter, Gauge, Histogram
 _FINE_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _COARSE_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _WAIT_S = (
-    0,  # visitors who did not wait
+    0,  # for visitors who did not wait
     1, 2, 5, 10, 20, 30, 45, 60, 90, 120, 180, 240, 300, 420, 600,
     900, 1200, 1800, 2700, 3600, 5400, 7200, 10800, 14400, 21600, 43200,
 )  # fmt: skip
-# Of the store.
+# The store's operations.
 OPERATIONS = (
     *("admit", "advance", "arrive", "control", "draw"),
     *("find", "join", "leave", "move", "poll", "steer", "touch"),
@@ -180,9 +180,9 @@ class TallySeries:
 class Tally:
     """A histogram whose `observe` costs one addition.
 
-    Writing multiprocess values took a tenth of a request's time. So they are added up here, and
-    `flush` writes them into two counters about once a second. `admin.exposition` turns the two into
-    the histogram `name`.
+    Writing multiprocess values took a tenth of a request's time. So observations are summed here,
+    and `flush` writes them into two counters about once a second. `admin.exposition` turns the two
+    into the histogram `name`.
     """
 
     BUCKETS, SUM = "_tally", "_tally_sum"
@@ -200,7 +200,7 @@ class Tally:
             self._buckets.labels(*labels, str(bound_s))
 
     def series(self, *labels: str) -> TallySeries:
-        """The series with these labels; it stays the same one."""
+        """The series with these labels; always the same object."""
         series = self._series.get(labels)
         if series is None:
             series = self._series[labels] = TallySeries(self.bounds_s)
@@ -294,14 +294,15 @@ class ForwardedTally:
         self._rooms: dict[str, RoomForwards] = {}
 
     def of(self, room: str) -> RoomForwards:
-        """The requests of this room; it stays the same object."""
+        """The requests of this room; always the same object."""
         forwards = self._rooms.get(room)
         if forwards is None:
             forwards = self._rooms[room] = RoomForwards(room)
         return forwards
 
     def flush(self) -> None:
-        """To be called before `origin_seconds.flush`, which forgets the number of requests."""
+        """Write the counts. Call it before `origin_seconds.flush`, which resets the number of
+        requests."""
         for room, forwards in self._rooms.items():
             if count := sum(forwards.origin_seconds.counts):
                 requests.labels(room, "forwarded").inc(count)
@@ -318,6 +319,6 @@ forwarded = ForwardedTally()
 
 
 def flush() -> None:
-    """Write the tallies; called about once a second, and at the end."""
+    """Write the tallies; called about once a second, and at shutdown."""
     for tally in (own_responses, by_rule, forwarded, origin_seconds, waits, lane_waits):
         tally.flush()

@@ -1,8 +1,8 @@
-"""Texts of others on a terminal: control characters as visible escapes.
+"""Makes untrusted texts safe for a terminal: control characters become visible escapes.
 
 Rules. A name, a path or an error of another program may hold sequences that move the cursor, erase
-lines or turn the direction of a text around. `\\u001b` is what JSON writes, so the same function
-serves JSON and plain lines.
+lines or reverse the direction of a text. `\\u001b` is what JSON writes, so the same function serves
+JSON and plain lines.
 """
 
 import re

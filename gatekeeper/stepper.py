@@ -1,9 +1,9 @@
-"""Runs a coroutine from within callbacks of the event loop, without a task.
+"""Runs a coroutine from callbacks of the event loop, without a task.
 
 Rules. A stepped operation is an ordinary coroutine, and the same coroutine can be awaited by a
-task. It awaits futures and other operations only. Where nothing has to be awaited it ends during
-the call to `step`; each future it waits for costs one callback. A task costs several times that,
-and the fast path runs one operation for every poll.
+task. It awaits futures and other operations only. If it awaits no pending future, it ends during
+the call of `step`; each future that it waits for costs one callback. A task costs several times
+that, and the fast path runs one operation for every poll.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def step(
 ) -> None:
     """Run `operation`; call `then` once, now or later, with its result or the exception it raised.
 
-    Raises only what `then` raises. `_done`: the future that it waited for, where it goes on.
+    Raises only what `then` raises. `_done`: internal, the future on which it resumes.
     """
     try:
         future = operation.send(None)

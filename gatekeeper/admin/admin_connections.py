@@ -1,9 +1,9 @@
-"""The connections of the admin listener: few, and none for long while it is idle.
+"""The connections of the admin listener: a limited number, and a short idle timeout.
 
-Rules. The supervisor replaces workers, and each needs open files. So clients of the admin listener
-have at most `MAX_CONNECTIONS`: one more closes the oldest that is idle, or is closed itself. Idle
-is also one whose response was sent, and that discards the rest of its request. Heads have the
-limits of the public listener, and what no parser accepts is refused as `{"error": …}`.
+Rules. The supervisor replaces workers, and each needs open files. So the admin listener has at most
+`MAX_CONNECTIONS`: one more closes the oldest idle one, or is closed itself. A connection also
+counts as idle once its response was sent and it discards the rest of its request. Heads have the
+limits of the public listener, and a malformed request is refused as `{"error": …}`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 
 MAX_CONNECTIONS: Final = 64
 KEEP_ALIVE_S: Final = 10.0
-WRITE_TIMEOUT_S: Final = 10.0  # for a client that reads nothing
+WRITE_TIMEOUT_S: Final = 10.0  # for a client that does not read
 
 
 class AdminConnection(ConnectionHandler):
-    """One connection; `server` knows the others."""
+    """One connection; `server` has the others."""
 
     __slots__ = ("_most", "_server")
 

@@ -1,8 +1,8 @@
-"""What operators send to the admin API: JSON bodies and query parameters.
+"""Input of the admin API: JSON bodies and query parameters.
 
-Rules. A name that comes twice is refused: parsers differ in which value they take. So is a number
-that JSON does not have (NaN, Infinity). A body has a limit in bytes and time: the listener has few
-connections. BadRequest is 400, and nothing has been changed then.
+Rules. A duplicate name is refused: parsers differ in which value they take. So are NaN and
+Infinity, which are not JSON. A body has a limit in bytes and time: the listener has few
+connections. BadRequest is 400, and nothing was changed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ async def json_object(request: web.Request, *, example: str) -> dict[str, object
 
 
 def check_query(request: web.Request) -> None:
-    """Raises BadRequest for a query parameter that is given twice, and for one that is no text."""
+    """Raises BadRequest for a duplicate query parameter, and for one that is not UTF-8."""
     try:
         unquote_to_bytes(request.rel_url.raw_query_string).decode()
     except UnicodeDecodeError:

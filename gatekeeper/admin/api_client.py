@@ -14,7 +14,8 @@ from gatekeeper.errors import ConfigError, GatekeeperError
 _TIMEOUT_S = 5.0
 _LONG_S = {
     "/admin/reload": 60.0,  # every worker reads templates, and starts new rooms
-    **dict.fromkeys(("/admin/find", "/admin/admit", "/admin/revoke"), 60.0),  # reads every visitor
+    # Searches all visitors.
+    **dict.fromkeys(("/admin/find", "/admin/admit", "/admin/revoke"), 60.0),
     "/admin/report": 45.0,  # a week of minutes
 }
 _DONE = {200, 201}

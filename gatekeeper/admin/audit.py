@@ -6,9 +6,9 @@ the files (`audit_files`); each shows the entries of the files at its start and 
 disk error does not stop a change: the log and the control room report it.
 
 Refused attempts are entries too, up to `_REFUSED_BURST` at once and one per `_REFUSED_INTERVAL_S`;
-an entry counts the attempts that were left out before it. They are kept apart, on disk in
+an entry counts the attempts that were suppressed before it. They are kept apart, on disk in
 `audit-refused.jsonl` and in memory, and are at most a quarter of a list while there are changes to
-show: no number of attempts pushes out a change.
+show: attempts never evict a change.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Entry:
     at: str  # RFC 3339, UTC
     who: str
     what: str
-    address: str = ""  # none for a signal
+    address: str = ""  # None for a signal
     outcome: Outcome = "done"
     room: str = ""
     before: Value = None
@@ -91,7 +91,7 @@ def parse_entry(line: str | bytes) -> Entry:
     if not all(isinstance(value, str | int | float | None) for value in values):
         raise ValueError("expected single values")
     if not all(math.isfinite(value) for value in values if isinstance(value, int | float)):
-        raise ValueError("expected numbers")  # NaN and Infinity are no JSON for a browser
+        raise ValueError("expected numbers")  # NaN and Infinity are not JSON for a browser
     try:
         return Entry(**raw, before=values[0], after=values[1])
     except TypeError as error:
@@ -99,7 +99,8 @@ def parse_entry(line: str | bytes) -> Entry:
 
 
 class _NumberedEntry(NamedTuple):
-    """An entry, and its number since the start, which orders entries whatever the clock does."""
+    """An entry with its sequence number since the start, which orders entries even if the clock
+    jumps."""
 
     number: int  # 0: from the files
     entry: Entry
@@ -121,7 +122,7 @@ class AuditLog:
         )
         self._wall_s = wall_s
         self._write_lock = asyncio.Lock()
-        # Files of earlier releases have both kinds.
+        # Files of earlier releases contain both kinds.
         kept = list(_entries(self._files.newest_lines(MAX_ENTRIES)))
         kept += _entries(self._refused_files.newest_lines(MAX_ENTRIES))
         self._changes: deque[_NumberedEntry] = deque(maxlen=MAX_ENTRIES)
@@ -148,7 +149,7 @@ class AuditLog:
 
     def between(self, since_s: float, until_s: float, *, room: str, most: int) -> list[Entry]:
         """The newest `most` changes of a period, of a room and of the whole gate, the oldest first,
-        from the files: call it in a thread. Refused attempts are left out."""
+        without refused attempts. Reads the files: call it in a thread."""
         found = (
             entry
             for entry in _entries(self._files.lines())
@@ -160,7 +161,7 @@ class AuditLog:
 
     @property
     def mark(self) -> str:
-        """A version of the log: it changes with every entry and every restart."""
+        """The version of the log, which changes with every entry and every restart."""
         return f"{self._started}+{self._count}"
 
     @property
@@ -223,7 +224,7 @@ def _is_refused(entry: Entry) -> bool:
 
 
 def _at_s(entry: Entry) -> float:
-    """When it was made; in no period if that is not a time."""
+    """The time of an entry; outside every period if it is malformed."""
     try:
         at = datetime.fromisoformat(entry.at)
     except (TypeError, ValueError):

@@ -1,8 +1,8 @@
-"""The files of an audit log: lines that are appended and synced, rotated at a size.
+"""The files of an audit log: lines are appended and synced; files rotate at a size.
 
 Rules. A file of at least `max_bytes` is rotated to `NAME.1` and so on; the oldest of `rotated` is
 deleted. Process groups that share a folder share the files under a lock. A line that a crash or a
-full disk cut off is ended before the next one, so that it costs no other line.
+full disk truncated is terminated before the next one, so that no other line is damaged.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class LineFiles:
                 self._rotate()
 
     def lines(self) -> Iterator[bytes]:
-        """The lines of all files, the oldest first. A file that cannot be read has none."""
+        """The lines of all files, the oldest first. An unreadable file counts as empty."""
         for path in (*map(self._numbered, range(self._rotated, 0, -1)), self._path):
             try:
                 with path.open("rb") as file:

@@ -2,7 +2,7 @@
 
 Rules. With tokens, every path but health checks and the control room's own files requires one. The
 given token is compared with each configured token in constant time, so the time reveals nothing.
-After five wrong tokens of an address in a minute its tokens are not looked at: 429, with
+After five wrong tokens of an address in a minute its tokens are refused unchecked: 429 with
 `Retry-After` (`wrong_tokens`). A change under a token of role `read` is 403. Without tokens the
 listener is on loopback, and a browser's request is accepted only from the control room itself,
 under an IP address or `localhost` (no cross-site request, no DNS rebinding). Refused requests go
@@ -78,10 +78,10 @@ class AdminAuth:
     ) -> None:
         self._audit = audit
         self._wrong_tokens = WrongTokens() if wrong_tokens is None else wrong_tokens
-        self.follow(credentials, trusted=trusted)
+        self.configure(credentials, trusted=trusted)
 
-    def follow(self, credentials: Sequence[Credential], *, trusted: Sequence[Network]) -> None:
-        """The tokens and proxies of another configuration."""
+    def configure(self, credentials: Sequence[Credential], *, trusted: Sequence[Network]) -> None:
+        """Replace the tokens and trusted proxies."""
         self._credentials = credentials
         self._trusted = trusted
 
@@ -137,7 +137,7 @@ class AdminAuth:
 
     def _principal_for(self, request: web.Request) -> Principal | None:
         fields = request.headers.getall("Authorization", ())
-        # Of several, a proxy before this may have checked another one.
+        # With several, a proxy in front may have checked another one.
         scheme, _, given = (fields[0] if len(fields) == 1 else "").partition(" ")
         digest = _digest(given.strip().encode("utf-8", "surrogateescape"))
         found = None

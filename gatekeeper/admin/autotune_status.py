@@ -13,7 +13,7 @@ REASONS: dict[str, str] = {
     Reason.NEAR_LIMIT: "the rate is just below what the origin can serve",
     Reason.RECOVERED: "the origin has recovered",
     Reason.RISE: "visitors wait, and the origin keeps up",
-    Reason.SETTLING: "the last step has yet to show",
+    Reason.SETTLING: "the effect of the last step is not visible yet",
     Reason.REPLICA_LATE: "a replica was paused, so this period is no evidence",
     Reason.AT_MAX: "the rate is at autotune_max",
     Reason.AT_MIN: "the rate is at autotune_min",

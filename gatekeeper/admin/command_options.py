@@ -1,4 +1,4 @@
-"""What the commands have in common: the configuration file, the room, and the gate that they call.
+"""Options shared by the commands: the configuration file, the room, and the gate that they call.
 
 Rules. A command finds the gate by the configuration that the gate itself reads. A value is checked
 before the gate is called.
@@ -49,7 +49,7 @@ def _own_token(config: Config) -> str:
 
 
 def checked(parse: Callable[[str], object]) -> Callable[..., str]:
-    """A callback that refuses what `parse` refuses and returns the text as it is."""
+    """An option callback that validates a text by `parse`, and returns it unchanged."""
 
     def check(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
         try:
@@ -62,7 +62,7 @@ def checked(parse: Callable[[str], object]) -> Callable[..., str]:
 
 
 def each_checked(parse: Callable[[str], object]) -> Callable[..., tuple[str, ...]]:
-    """The same for an option that is given several times."""
+    """Like `checked`, for a repeatable option."""
     check = checked(parse)
 
     def check_each(

@@ -2,7 +2,7 @@
 
 Rules. `POST /admin/settings` takes a JSON object of settings: all of them are changed, or none. A
 value of null, or "" for any key but `message`, returns to the file's value. An invalid value, a
-conflict, a name that comes twice and a file with a problem are 400 with `{"error": …}`, and change
+conflict, a duplicate name and a file with a problem are 400 with `{"error": …}`, and change
 nothing; the first, second and last also have `"problems": […]`.
 """
 
@@ -89,7 +89,7 @@ def settings_json(operator: Operator, state: RoomState) -> dict[str, object]:
 
 
 def _note(setting: Setting) -> dict[str, str]:
-    """What a value means where that is not plain."""
+    """An explanation of a value, where it needs one."""
     if setting.key != "challenge_difficulty":
         return {}
     return {"note": f"{phone_seconds(int(setting.value)):.2g} s on a phone, on average"}

@@ -26,7 +26,7 @@ def room_line(room: dict[str, Any]) -> str:
 
 
 def _autotune_words(tuned: dict[str, Any] | None) -> str:
-    """What autotune measured last, beside its targets."""
+    """The last measurements of autotune, with its targets."""
     last = tuned and tuned["last"]
     if not tuned or not last:
         return ""
@@ -47,7 +47,7 @@ def _event_words(event: dict[str, Any] | None) -> str:
 
 
 def _countdown(seconds: int) -> str:
-    """`1:02:03` or `02:03`, and days where there are any."""
+    """`1:02:03` or `02:03`, with days if there are any."""
     days, rest = divmod(seconds, 86_400)
     hours, rest = divmod(rest, 3600)
     clock = f"{rest // 60:02}:{rest % 60:02}"
@@ -75,7 +75,7 @@ def event_line(event: dict[str, Any]) -> str:
 
 
 def visitor_line(visitor: dict[str, Any]) -> str:
-    """Where a visitor stands."""
+    """The standing of a visitor."""
     room = f"{visitor['room']}: " if visitor["room"] else ""
     named = " ".join(each for each in (visitor["reference"], visitor["visitor"]) if each)
     more = [
@@ -107,7 +107,7 @@ def audit_line(entry: dict[str, Any]) -> str:
 
 
 def setting_lines(room: dict[str, Any], *, only: Iterable[str] = ()) -> Iterator[str]:
-    """The settings of a room, one a line; `only` these, or all."""
+    """The settings of a room, one a line; those in `only`, or all."""
     keys = list(only) or list(room["settings"])
     for key in keys:
         setting = room["settings"][key]

@@ -28,7 +28,7 @@ _FEW_FAILURES = 3
 _BAD_SHARE, _WARN_SHARE = 0.05, 0.01
 _SLOW_S = 2.0
 _STUCK_AFTER_S = 30.0
-_LATEST_DRAW_S = 90.0  # a beacon is waited for 60 s at most
+_LATEST_DRAW_S = 90.0  # the gate waits for a beacon 60 s at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def diagnose(seen: Observations) -> list[Finding]:
 
 
 def _limits(seen: Observations, room: RoomName) -> Iterator[Finding]:
-    """What limits of the room turned away in the last minute."""
+    """Refusals by limits of the room in the last minute."""
     replicas = list(seen.readings[-1].replicas)
 
     def recent(count: Callable[[RequestCounts], int]) -> int:
@@ -124,7 +124,7 @@ def _replicas(seen: Observations) -> Iterator[Finding]:
     lost = sum(not figures.store_up for figures in newest)
     if lost and seen.store_lost_at_s is None:
         text = f"The store does not serve {lost:,} of {len(newest):,} replicas: "
-        yield Finding("bad", text + "their log has what it says (store_unreachable).")
+        yield Finding("bad", text + "the reason is in their log (store_unreachable).")
     events_up = [figures.events_up for figures in newest]
     if seen.events_on and events_up and not all(events_up):
         down, total = events_up.count(False), len(events_up)
@@ -157,7 +157,7 @@ def _edge(edge: EdgeStatus | None) -> Iterator[Finding]:
 
 
 def _origin(seen: Observations) -> Iterator[Finding]:
-    """The origin as a whole, and the rooms in which it fails more than in the whole."""
+    """Findings about the origin as a whole, and about rooms in which it fails more often."""
     whole = _origin_problem(seen, None)
     rooms: list[Finding] = []
     if len(seen.rules) > 1 and (whole is None or whole.level != "bad"):
@@ -259,7 +259,7 @@ def _room(seen: Observations, rules: Rules) -> Iterator[Finding]:
 
 
 def _draw_is_late(state: RoomState) -> bool:
-    """Whether the draw is missing for longer than any wait for a beacon lasts."""
+    """Whether the draw is missing for longer than the maximum wait for a beacon."""
     event = state.window.event
     if event is None or event.drawn is not None:
         return False
@@ -303,7 +303,7 @@ def _by_rate(seen: Observations, rules: Rules, state: RoomState, *, prefix: str)
 
 
 def _stuck(seen: Observations, rules: Rules, state: RoomState) -> bool:
-    """Whether no visitor was released for so long that several should have been, with a line."""
+    """Whether visitors wait, and none was released for a time in which several should have been."""
     for reading in reversed(seen.readings):
         known = reading.rooms.get(rules.room)
         if known is None or known.queue_length == 0 or known.phase is not Phase.RUNNING:
@@ -328,5 +328,5 @@ def _span(seconds: float) -> str:
 
 
 def _sentence(prefix: str, text: str) -> str:
-    """`text` after its room's name, or as a sentence with a capital."""
+    """`text` after its room's name, or capitalised as a sentence."""
     return prefix + text if prefix else text[0].upper() + text[1:]

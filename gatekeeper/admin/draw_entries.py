@@ -1,8 +1,7 @@
-"""The draws of rooms in the audit log: each commitment as soon as it is made, each draw once made.
+"""Draws in the audit log: each commitment as soon as it is made, and each draw.
 
-Rules. A commitment that is in the log cannot be replaced later without a trace, also of an event of
-the file. An entry is written once by each gate: not again after a restart, as long as the newest
-entries still have it.
+Rules. A logged commitment cannot be replaced later without a trace, also for events of the file.
+Each gate writes an entry once: not again after a restart, while it is among the newest entries.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from gatekeeper.config.event_schema import spell_time
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.schedule import Event, Schedule
 
-_OPERATOR = "schedule"  # whose change it is, in the log
+_OPERATOR = "schedule"  # the operator of these entries
 
 
 @dataclass(frozen=True, slots=True)
 class DrawEntry:
-    """What is known of a draw."""
+    """A commitment or a draw for the log."""
 
     what: str
     event: str
@@ -30,7 +29,7 @@ class DrawEntry:
 
 
 class DrawEntries:
-    """Of all rooms of one gate. `add` receives the readings of the monitor."""
+    """Writes the entries of all rooms of one gate. `add` receives the readings of the monitor."""
 
     def __init__(self, audit: AuditLog) -> None:
         self._audit = audit
@@ -39,7 +38,7 @@ class DrawEntries:
         self._writing: set[asyncio.Task[None]] = set()
 
     def add(self, reading: Reading) -> None:
-        """Write what is new in the rooms."""
+        """Write the new commitments and draws."""
         for room, state in reading.rooms.items():
             if self._schedules.get(room, "") == state.events:
                 continue
@@ -52,7 +51,7 @@ class DrawEntries:
                 task.add_done_callback(self._writing.discard)
 
     async def close(self) -> None:
-        """Wait until all is written."""
+        """Wait until all entries are written."""
         await asyncio.gather(*self._writing)
 
     async def _write(self, room: RoomName, entries: frozenset[DrawEntry]) -> None:

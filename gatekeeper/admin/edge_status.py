@@ -32,9 +32,9 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class Handshakes:
-    """TLS handshakes since the gate started, and in the last minute of it. Full ones got as far as
-    the certificate, resumed sessions of TLS 1.3 are not among them. Failed ones are over TCP, with
-    connections that were closed before the end of a handshake."""
+    """TLS handshakes since the gate started, and in the last minute. Full handshakes reached the
+    certificate; resumed TLS 1.3 sessions are not counted. Failed handshakes are those over TCP,
+    including connections closed during the handshake."""
 
     full: int = 0
     failed: int = 0

@@ -3,8 +3,8 @@
 Rules. `POST` takes a JSON object with the keys of `[[event]]`, which makes an event (201); or of an
 event that exists, its `name`, its `room` and either `start`, a time or "now", or `delay`, a
 duration (200). `DELETE ?name=` cancels one. Responses have the event with times in UTC. An invalid
-value is 400, an unknown event 404, and a change that the state of the room forbids 409; nothing has
-been changed then.
+value is 400, an unknown event 404, and a change that the state of the room does not allow 409;
+nothing was changed.
 """
 
 from __future__ import annotations
@@ -130,8 +130,8 @@ class EventActions:
 
 
 def requested_start(body: dict[str, object]) -> NewStart | None:
-    """The new start that a body asks for; None: it describes a whole event. A body with nothing
-    but a name and a time may be either. Raises BadRequest."""
+    """The new start that a body requests; None: it describes a whole event. A body with only a name
+    and a time may be either. Raises BadRequest."""
     others = sorted(body.keys() - {"name", "room", "start", "delay"})
     if "delay" in body:
         if others or "start" in body:
@@ -152,7 +152,7 @@ def requested_start(body: dict[str, object]) -> NewStart | None:
 
 
 def checked_table(table: dict[str, object], rooms: Rooms) -> EventConfig:
-    """The event that a table spells. Raises ConfigError with every problem."""
+    """Parse an event. Raises ConfigError with every problem."""
     problems: list[str] = []
     configs = [operator.settings.file for operator in rooms]
     event = checked_event(table, configs, path="", problems=problems)

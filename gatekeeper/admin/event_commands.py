@@ -1,7 +1,7 @@
 """`gatekeeper event`: the events of a running gate's rooms.
 
-Rules. An event is checked as the file's own are before the gate is called; the gate knows its
-rooms. Times have an offset; the gate's are shown in UTC.
+Rules. An event is checked like those of the file before the gate is called; only the gate knows its
+rooms. Times have an offset; times from the gate are shown in UTC.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def add(
     table: dict[str, object] = {"name": name, "room": room}
     table |= {key: value for key, value in keys.items() if value is not None}
     problems: list[str] = []
-    # Whether the settings conflict with others, the gate knows.
+    # Only the gate can check conflicts with other settings.
     checked_event(dict(table), [RoomConfig(name=RoomName(room))], path="", problems=problems)
     try:
         changes = parse_assignments(settings)
@@ -124,7 +124,7 @@ def cancel(name: str, room: str, config: Path | None) -> None:
 
 
 def _new_start(when: str) -> dict[str, str]:
-    """The field of the admin API that a text means. Raises BadParameter for any other text."""
+    """Parse a delay or a time into the field of the admin API. Raises BadParameter."""
     for key, parse in (("delay", parse_duration_s), ("start", parse_time_us)):
         try:
             value = parse(when)

@@ -1,6 +1,6 @@
 """The Prometheus text of a gate: the workers' counts and the store's state of each room.
 
-Rules. Counters and histograms are sums over all workers, also those that ended; gauges are of
+Rules. Counters and histograms are sums over all workers, including ended ones; gauges are of
 running workers. Figures of a room come from the store's state, so every gate reports the same.
 """
 
@@ -44,7 +44,7 @@ _COUNTERS = {
 }
 
 
-# The visitors in line, by room and lane.
+# Number of visitors in line, by room and lane.
 LaneCounts = Mapping[RoomName, Mapping[str, int]]
 _NO_LANES: LaneCounts = {}
 
@@ -141,7 +141,7 @@ class _RoomCollector(Collector):
 
 
 class _AutotuneCollector(Collector):
-    """The targets of the rooms that autotune steers, and what their last period measured."""
+    """The targets of the rooms that autotune steers, and the measurements of their last period."""
 
     def __init__(self, steered: Steered) -> None:
         self._steered = steered

@@ -1,8 +1,8 @@
-"""The readings of each second as a chart's values: rates and quantiles.
+"""Converts the readings of each second into the values of charts: rates and quantiles.
 
-Rules. Pure. A rate is the difference of a total over `RATE_WINDOW_S`. A total that is missing or
-that fell (a store or replica that restarted) is a gap, None, and never a negative rate. Replicas
-are summed as differences, so a replica that joins or leaves causes no jump.
+Rules. Pure. A rate is the difference of a total over `RATE_WINDOW_S`. A missing or decreased total
+(a store or replica that restarted) is a gap, None, and never a negative rate. Replicas are summed
+as differences, so a replica that joins or leaves causes no jump.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Row = list[float | None]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The state of everything at one moment; without the rooms that the store did not return."""
+    """All rooms and replicas at one moment, without the rooms that the store did not return."""
 
     at_s: float
     rooms: Mapping[RoomName, RoomState] = field(default_factory=dict)
@@ -151,7 +151,8 @@ def _per_second(
 def growth(
     readings: Sequence[Reading], replica: str, counts: Callable[[Figures], Buckets]
 ) -> Buckets:
-    """The growth of each of a replica's counts over `readings`; from 0 if it started in between."""
+    """The increase of each of a replica's counts over `readings`; from 0 if it started in
+    between."""
     seen = [each.replicas[replica] for each in readings if replica in each.replicas]
     if not seen:
         return (0,)
@@ -163,7 +164,8 @@ def growth(
 
 
 def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:
-    """Estimated like Prometheus: linear within a bucket, the lower bound of the last bucket."""
+    """Estimated like `histogram_quantile` of Prometheus: linear within a bucket; for the last
+    bucket, its lower bound."""
     total = sum(counts)
     if total == 0:
         return None
@@ -179,7 +181,7 @@ def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> fl
 
 
 def _window(readings: Sequence[Reading], span_s: float) -> list[Reading]:
-    since_s = readings[-1].at_s - span_s - 0.5  # a late reading still counts
+    since_s = readings[-1].at_s - span_s - 0.5  # tolerates a late reading
     return [reading for reading in readings if reading.at_s >= since_s]
 
 

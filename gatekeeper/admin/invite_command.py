@@ -70,7 +70,7 @@ def invite(
 
 
 def _room(config: Config, name: str | None, event: str | None) -> RoomConfig:
-    """The room that is named, or that of an event of the file."""
+    """The named room, or the room of an event in the file."""
     if name is None and event is not None:
         name = next((each.room for each in config.schedule if each.name == event), None)
         if name is None and len(config.rooms) == 1:

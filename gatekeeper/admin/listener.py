@@ -46,9 +46,9 @@ Ready = Callable[[], Awaitable[list[str]]]
 class Admin:
     """Builds the admin application.
 
-    `ready` returns the problems that keep the gate from serving, none when it serves; `exposition`
-    returns the Prometheus text of all workers; `rules` returns the rules in force; `reload` reads
-    the configuration again.
+    `ready` returns the problems that prevent the gate from serving, none when it serves;
+    `exposition` returns the Prometheus text of all workers; `rules` returns the rules in force;
+    `reload` reads the configuration again.
     """
 
     def __init__(
@@ -107,15 +107,15 @@ class Admin:
         app.on_response_prepare.append(_add_security_headers)
         return app
 
-    def follow(
+    def configure(
         self,
         operators: Mapping[RoomName, Operator],
         *,
         pages: Pages,
         rules: Callable[[], list[dict[str, object]]],
     ) -> None:
-        """The rooms, pages and rules of another configuration."""
-        self._rooms.follow(operators)
+        """Replace the rooms, pages and rules."""
+        self._rooms.configure(operators)
         self._pages = pages
         self._rules = rules
 
@@ -191,7 +191,7 @@ class Admin:
                 state, counts = await operator.status(), await operator.count_lanes()
                 steering = await operator.steering()
             except StoreError:
-                break  # without the store, the workers' metrics matter most
+                break  # without the store, the workers' metrics are still served
             states.append(state)
             names.append(operator.rules.room)
             lanes[operator.rules.room] = counts
@@ -257,8 +257,8 @@ async def _expect(request: web.Request) -> web.Response | None:
 
 
 async def _add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    """Responses are for the operator alone: not for caches, frames or other sites."""
-    response.headers["Server"] = "gatekeeper"  # else aiohttp names itself and its version
+    """Keep responses out of caches, frames and other sites."""
+    response.headers["Server"] = "gatekeeper"  # else aiohttp sends its name and version
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers.setdefault(
         "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"

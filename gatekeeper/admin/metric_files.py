@@ -1,7 +1,7 @@
 """The workers' metric files, written by prometheus_client's multiprocess mode.
 
-Rules. Nothing else reads these files, so the control room and Prometheus always agree, and a
-worker counts each request once. A counter is named without `_total`, whatever the release of
+Rules. No other module reads these files, so the control room and Prometheus always agree, and each
+request is counted once. A counter is named without `_total`, whatever the release of
 prometheus_client. The counts of workers that ended are in one file of each type, so that the number
 of files does not grow with the restarts.
 """
@@ -21,7 +21,8 @@ from prometheus_client.samples import Sample
 _ENDED = "ended"  # instead of a process id
 _GAUGES = "gauge_"
 _HEARTBEAT = "gatekeeper_worker_heartbeat_timestamp_seconds"
-_DAMAGES = (ValueError, RuntimeError, struct.error)  # of a file that a killed process left
+# Errors of a file that a killed process left damaged.
+_DAMAGES = (ValueError, RuntimeError, struct.error)
 
 log = structlog.get_logger()
 
@@ -54,10 +55,9 @@ def read_heartbeat(folder: Path, pid: int) -> float:
 
 
 def merge_ended(folder: Path, pid: int) -> None:
-    """Add the counts of a worker that ended to those of the ones before it, and remove its files.
-
-    Call it on the event loop that reads `folder`: between two readings, no request is missed or
-    counted twice."""
+    """Add the counts of an ended worker to those of earlier ended workers, and remove its files.
+    Call it on the event loop that reads `folder`, so that no reading misses a request or counts it
+    twice."""
     for path in folder.glob(f"*_{pid}.db"):
         try:
             if not path.name.startswith(_GAUGES):
@@ -68,7 +68,7 @@ def merge_ended(folder: Path, pid: int) -> None:
 
 
 def _add_counts(path: Path, sums: Path) -> None:
-    # Read to its end first: of a damaged file, nothing is added.
+    # The file is read to its end first, so that nothing of a damaged file is added.
     counts = list(MmapedDict.read_all_values_from_file(str(path)))  # type: ignore[no-untyped-call]
     file = MmapedDict(str(sums))  # type: ignore[no-untyped-call]
     try:

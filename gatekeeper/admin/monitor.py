@@ -1,7 +1,7 @@
 """Monitors the gate for its operators: reads it each second and keeps an hour of samples.
 
-Rules. The hour is kept in memory, bounded, and only here: a page that is opened late shows the
-past, and a page that slept requests the samples it missed. Figures of this group's workers come
+Rules. The samples are kept in memory only, bounded: a page that is opened later shows the past
+hour, and a suspended page requests the samples that it missed. Figures of this group's workers come
 from their metric files, those of other groups from their messages; with events off, other groups
 are not seen. A replica is silent when its heartbeat does not change for `SILENT_AFTER_S` by this
 machine's clock, so clocks need not agree. Nothing here decides about visitors; a failure here does
@@ -49,11 +49,11 @@ class RoomReading(Protocol):
         ...
 
     async def count_lanes(self) -> dict[str, int]:
-        """The visitors of each lane that are in line; raises StoreError."""
+        """The number of visitors in line by lane; raises StoreError."""
         ...
 
     async def steering(self) -> SteeringRecord | None:
-        """What autotune measured and did; None where it is not in force. Raises StoreError."""
+        """What autotune measured and did; None where it is off. Raises StoreError."""
         ...
 
 
@@ -108,8 +108,8 @@ class Monitor:
         self._sampled_at_s = float("-inf")
         self._task: asyncio.Task[None] | None = None
 
-    def follow(self, operators: Sequence[RoomReading]) -> None:
-        """The rooms of another configuration."""
+    def configure(self, operators: Sequence[RoomReading]) -> None:
+        """Replace the rooms."""
         self._operators = operators
         self.names = [operator.rules.room for operator in operators]
         self.states = {name: self.states[name] for name in self.names if name in self.states}
@@ -132,7 +132,7 @@ class Monitor:
         while True:
             started_s = self.monotonic_s()
             try:
-                await self.look()
+                await self.refresh()
             except Exception:
                 log.exception("monitor_failed")
             await asyncio.sleep(max(READ_INTERVAL_S - (self.monotonic_s() - started_s), 0.1))
@@ -143,8 +143,9 @@ class Monitor:
         if known is None or not known.own:
             self._update(figures, own=False)
 
-    async def look(self) -> None:
-        """Read everything once, and take a sample when the last is `SAMPLE_INTERVAL_S` old."""
+    async def refresh(self) -> None:
+        """Read all rooms and workers, and take a sample when the last is `SAMPLE_INTERVAL_S`
+        old."""
         states = await self._read_rooms()
         await self._read_own()
         now_s = self.monotonic_s()
@@ -162,7 +163,7 @@ class Monitor:
         self._on_reading(self.readings[-1])
 
     def now(self) -> dict[str, object]:
-        """A sample of the newest readings."""
+        """A sample from the newest readings."""
         return sample(self.readings, self.names)
 
     def since(self, after_s: float) -> list[dict[str, object]]:
@@ -192,7 +193,8 @@ class Monitor:
         return states
 
     async def _read_own(self) -> None:
-        """Read this group's workers. A replaced worker's last figures are published as its end."""
+        """Read this group's workers. The last figures of a replaced worker are published as
+        ended."""
         living = {figures.replica: figures for figures in await asyncio.to_thread(self._own)}
         for name, replica in list(self.replicas.items()):
             if replica.own and name not in living:

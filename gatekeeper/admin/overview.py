@@ -2,7 +2,8 @@
 
 Rules. A page sends one request per second, whatever the number of rooms and replicas. The request
 costs no store trip: the monitor has just read the store. `?after=` is the time of the newest sample
-the page has; the response has the samples after it, also after a sleep or from another listener.
+the page has; the response has the samples after it, also for a suspended page and from another
+listener.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ class Overview:
                 if state is None or entry.after != state.mode.value:
                     break
                 at_s = datetime.fromisoformat(entry.at).timestamp()
-                # Seen long after this entry: a later change, at another listener.
+                # The monitor saw a later change, made at another listener.
                 return (entry.who, at_s) if seen_s < at_s + _SAME_CHANGE_S else ("", seen_s)
         return "", seen_s
 

@@ -1,7 +1,7 @@
 """Runs the changes of operators, and records each in the audit log.
 
 Rules. A change that the store or the configuration did not accept is recorded as failed. The caller
-checks values first: a request with an invalid value is no change.
+checks values first: a request with an invalid value is not recorded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MAX_NOTE_CHARACTERS = 500
 
 @dataclass(slots=True)
 class OperatorAction:
-    """A change in progress, for the audit log; its fields are filled in as they become known."""
+    """A change in progress, for the audit log; `change` fills in its fields."""
 
     what: str
     room: str = ""
@@ -32,7 +32,7 @@ class OperatorAction:
 
 
 class Recorder:
-    """Records what a request changed."""
+    """Records the changes of requests."""
 
     def __init__(self, audit: AuditLog, auth: AdminAuth) -> None:
         self._audit = audit
@@ -44,7 +44,7 @@ class Recorder:
         actions: list[OperatorAction],
         change: Coroutine[Any, Any, web.Response],
     ) -> web.Response:
-        """The response of `change`, which makes all `actions` or none."""
+        """Run `change`, which makes all `actions` or none, record them, and return its response."""
         try:
             response = await change
         except GatekeeperError as error:

@@ -1,4 +1,4 @@
-"""A report on a room: its period, its figures, and what happened in it. Pure.
+"""A report on a room: period, figures, events and operators' changes. Pure.
 
 Rules. All times are of the store's clock, except for those of the audit log, which are of the
 machine that wrote it. A report never reads more than is kept: a period that begins earlier is cut,
@@ -29,7 +29,7 @@ class Report:
     """Everything that a report shows. `minutes` are in order, without those of gaps."""
 
     room: RoomName
-    event: Event | None  # that was asked for
+    event: Event | None  # the requested one
     span: Span
     made_at_s: int
     minutes: Sequence[Minute]
@@ -99,7 +99,7 @@ def parse_report_time_s(text: str, *, now_s: float) -> int:
 def period_of(
     since: str, until: str, *, event: Event | None, now_s: float
 ) -> tuple[Span, list[str]]:
-    """The period that was asked for ("": by the event, or the last day), and warnings.
+    """The requested period ("": that of the event, or the last day), and warnings.
 
     It begins with a whole minute. Raises ValueError for an invalid or empty period.
     """

@@ -1,8 +1,8 @@
-"""Which charts a report has, and their columns.
+"""The charts of a report, and their columns.
 
 Rules. Pure. A chart has at most `MAX_COLUMNS` columns; in a longer period a column is several
-minutes: counts per minute are their mean, lengths of the line their highest, quantiles those of all
-of them.
+minutes: counts per minute show the mean, lengths of the line the maximum, quantiles those of all
+observations.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gatekeeper.admin.report import Report
 from gatekeeper.admin.report_figures import origin_quantiles, wait_quantiles
 from gatekeeper.admin.report_minutes import MINUTE_S, Minute
 from gatekeeper.admin.report_svg import Mark, Series, TimeAxis, chart
-from gatekeeper.admin.report_tables import told_s
+from gatekeeper.admin.report_tables import shown_wait_s
 
 MAX_COLUMNS = 360
 _MAX_MARKS = 200
@@ -82,7 +82,7 @@ def charts_of(report: Report) -> Markup:
                 Series("p50", "1", minutes(series(lambda c: wait_quantiles(c).p50))),
                 Series("p90", "2", minutes(series(lambda c: wait_quantiles(c).p90))),
                 Series("p99", "3", minutes(series(lambda c: wait_quantiles(c).p99))),
-                Series("shown to newcomers", "limit", minutes(per_minute(told_s))),
+                Series("shown to newcomers", "limit", minutes(per_minute(shown_wait_s))),
             ],
         ),
         chart(

@@ -1,7 +1,7 @@
 """The command line of `gatekeeper report`.
 
 Exit 0: the file is written. Exit 1: no gate responds, or the file cannot be written. Exit 2: usage,
-an unknown room or event, a period that is none.
+an unknown room or event, an invalid period.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`GET /admin/report`: a report as HTML, JSON or CSV.
 
 Rules. Role `read`. The figures are in files, and the events in the state that the monitor has just
-read; the store is asked for the no-shows of the running minute and the participants of each draw,
-and no worker for anything. One report is made at a time, in a thread, within `_TIMEOUT_S`.
+read; the store is only called for the no-shows of the running minute and the participants of each
+draw, and no worker is called. One report is made at a time, in a thread, within `_TIMEOUT_S`.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class ReportEndpoint:
         )
 
     async def _draws(self, room: RoomName, span: Span) -> list[DrawRecord]:
-        """The records of a period; the store is asked how many took part in each."""
+        """The draws of a period, with the number of participants from the store."""
         state, operator = self._monitor.states.get(room), self._rooms.find(room)
         if state is None or operator is None:
             return []
@@ -131,7 +131,7 @@ class ReportEndpoint:
         return records
 
     def _subject(self, request: web.Request) -> tuple[RoomName, Event | None]:
-        """The room and the event that are asked for. An event alone names its room."""
+        """The requested room and event. An event alone implies its room."""
         name = request.query.get("event")
         if name is None:
             return self._rooms.requested(request).rules.room, None

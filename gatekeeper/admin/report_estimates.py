@@ -1,11 +1,11 @@
-"""How good the estimated waits were: what the page said, against what happened.
+"""The accuracy of the estimated waits: the wait that the page showed against the actual one.
 
-Rules. Pure, from the points of the kept minutes: no worker and no request takes part. A visitor who
-came at the time of a point was shown its `told_s`, and is released when the watermark reaches that
-turn: the visitors of a minute stand at its points in equal shares. After a draw the participants
-were shown an estimate for their drawn turns, which lie evenly in the prequeue; `_DRAWN_SHARES` of
-them stand for all. A visitor who left or did not claim is counted like the others: the turn came.
-Within a gap of the points nothing is known, and the visitors of the point are left out.
+Rules. Pure, computed from the points of the kept minutes only. A visitor who arrived at the time of
+a point was shown its `shown_wait_s`, and is released when the watermark reaches that turn: the
+visitors of a minute are attributed to its points in equal shares. After a draw the participants
+were shown an estimate for their drawn turns, which lie evenly in the prequeue; `_DRAWN_SHARES`
+samples represent all of them. A visitor who left or did not claim is counted like the others: the
+turn came. Visitors of a point whose release falls into a gap are left out.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _DRAWN_SHARES = 40
 
 
 class Estimate(NamedTuple):
-    """What `visitors` were shown, and how long it took."""
+    """The wait that `visitors` were shown, and the actual one, seconds."""
 
-    told_s: float
+    shown_wait_s: float
     took_s: float
     visitors: float
 
     @property
     def error_s(self) -> float:
-        """Positive: it took longer."""
-        return self.took_s - self.told_s
+        """Positive: the actual wait was longer."""
+        return self.took_s - self.shown_wait_s
 
 
 class EstimateQuality(NamedTuple):
@@ -45,7 +45,7 @@ class EstimateQuality(NamedTuple):
     within: float | None = None  # the range that the page showed
     longer: float | None = None
     shorter: float | None = None
-    error_p50_s: float | None = None  # of the size of the error
+    error_p50_s: float | None = None  # of the absolute error
     error_p90_s: float | None = None
 
 
@@ -55,8 +55,8 @@ def quality_of(minutes: Sequence[Minute], schedule: Schedule) -> EstimateQuality
     total = sum(each.visitors for each in found)
     if total < 1:
         return EstimateQuality(0)
-    longer = sum(e.visitors for e in found if e.took_s > e.told_s * HIGH + ROUNDING_S)
-    shorter = sum(e.visitors for e in found if e.took_s < e.told_s * LOW - ROUNDING_S)
+    longer = sum(e.visitors for e in found if e.took_s > e.shown_wait_s * HIGH + ROUNDING_S)
+    shorter = sum(e.visitors for e in found if e.took_s < e.shown_wait_s * LOW - ROUNDING_S)
     errors = sorted((abs(each.error_s), each.visitors) for each in found)
     return EstimateQuality(
         round(total),
@@ -69,21 +69,21 @@ def quality_of(minutes: Sequence[Minute], schedule: Schedule) -> EstimateQuality
 
 
 def estimates(minutes: Sequence[Minute]) -> Iterator[Estimate]:
-    """Of the visitors who came while the page showed newcomers a wait."""
+    """Estimates of the visitors who arrived while the page showed newcomers a wait."""
     line = _Line(minutes)
     for minute in minutes:
-        told = [point for point in minute.points if point.told_s is not None]
+        told = [point for point in minute.points if point.shown_wait_s is not None]
         if not minute.arrived or not told:
             continue
         for point in told:
             released_us = line.released_us(point.at_us, after_us=point.at_us)
-            if released_us is not None and point.told_s is not None:
+            if released_us is not None and point.shown_wait_s is not None:
                 took_s = (released_us - point.at_us) / 1_000_000
-                yield Estimate(point.told_s, took_s, minute.arrived / len(minute.points))
+                yield Estimate(point.shown_wait_s, took_s, minute.arrived / len(minute.points))
 
 
 def drawn_estimates(minutes: Sequence[Minute], schedule: Schedule) -> Iterator[Estimate]:
-    """Of the participants of draws, from the moment at which all of them had their turn."""
+    """Estimates of the participants of draws, from the time at which all of them had their turn."""
     line = _Line(minutes)
     for event in schedule.events:
         if not event.has_draw or event.cancelled:
@@ -94,20 +94,20 @@ def drawn_estimates(minutes: Sequence[Minute], schedule: Schedule) -> Iterator[E
         ahead = before.queue_length - before.undrawn  # in line since before the prequeue
         for index in range(_DRAWN_SHARES):
             share = (index + 0.5) / _DRAWN_SHARES
-            told_s = eta_s(
+            shown_wait_s = eta_s(
                 int(ahead + before.undrawn * share), rate_per_minute=first.rate_per_minute
             )
             turn_us = event.first_us + int(event.span_us * share)
             released_us = line.released_us(turn_us, after_us=first.at_us)
-            if told_s is not None and released_us is not None:
+            if shown_wait_s is not None and released_us is not None:
                 took_s = (released_us - first.at_us) / 1_000_000
-                yield Estimate(told_s, took_s, before.undrawn / _DRAWN_SHARES)
+                yield Estimate(shown_wait_s, took_s, before.undrawn / _DRAWN_SHARES)
 
 
 def _around_draw(
     points: Sequence[MinutePoint], event: Event
 ) -> tuple[MinutePoint | None, MinutePoint | None]:
-    """The last point with participants that are not drawn, and the first one after it."""
+    """The last point with participants without a drawn turn, and the point after it."""
     before: MinutePoint | None = None
     for point in points:
         if point.undrawn and event.first_us <= point.at_us:
@@ -129,7 +129,7 @@ class _Line:
         self._empty = [i for i, point in enumerate(self.points) if point.queue_length == 0]
 
     def released_us(self, turn_us: int, *, after_us: int) -> int | None:
-        """When the turn was released, or the queue was empty; None: that is not known."""
+        """When the turn was released, or the queue was empty; None: unknown."""
         by_watermark = bisect_left(self._watermarks, turn_us)
         next_ = bisect_left(self._times, after_us + 1)
         at_empty = bisect_left(self._empty, next_)

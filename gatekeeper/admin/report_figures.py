@@ -1,7 +1,8 @@
 """The figures of a report, from the minutes that were kept.
 
-Rules. Pure. A minute without a line is a gap: it counts in no figure, and `gaps` names it. What the
-room's totals grew by over a gap is known as a sum (`unobserved`) where both sides of it are.
+Rules. Pure. A minute that was not kept is a gap: no figure includes it, and `gaps` lists it. The
+increase of the room's totals over a gap is known as a sum (`unobserved`) if the minutes before and
+after it are.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ _QUANTILES = (0.5, 0.9, 0.99)
 
 
 class Span(NamedTuple):
-    """From the first second to the one after the last."""
+    """A period, seconds: `since_s` inclusive, `until_s` exclusive."""
 
     since_s: int
     until_s: int
 
 
 class Quantiles(NamedTuple):
-    """Seconds; None without a single observation."""
+    """Seconds; None without observations."""
 
     observations: int
     p50: float | None
@@ -39,8 +40,8 @@ class Quantiles(NamedTuple):
 
 
 class Peak(NamedTuple):
-    """The most visitors in any 60 seconds, and what rate and burst allowed in these; None: no
-    limit."""
+    """The maximum number of visitors in any 60 seconds, and how many rate and burst allowed in
+    them; None: no limit."""
 
     most: int
     at_s: int
@@ -64,7 +65,7 @@ class ReportFigures:
     counts: Counts
     unobserved: Counts  # in the gaps; `left` includes the no-shows there
     gaps: tuple[Span, ...]
-    queue_most: tuple[int, int] | None  # how many, and when
+    queue_most: tuple[int, int] | None  # the maximum, and its time
     active_most: tuple[int, int] | None
     most_released: Peak | None
     most_admitted: Peak | None
@@ -140,7 +141,7 @@ def gaps_of(minutes: Sequence[Minute], span: Span) -> tuple[Span, ...]:
 
 
 def _unobserved(minutes: Sequence[Minute]) -> Counts:
-    """The growth of the totals between two minutes that no minute has."""
+    """The increase of the totals in gaps, which no minute includes."""
     grown = [0, 0, 0, 0]
     before: Minute | None = None
     for minute in minutes:
@@ -160,7 +161,7 @@ def _unobserved(minutes: Sequence[Minute]) -> Counts:
 
 
 def _peak(minutes: Sequence[Minute], count: Callable[[Minute], int | None]) -> Peak | None:
-    """The most, and of equal ones the first."""
+    """The highest peak, and the first of equal ones."""
     best: Peak | None = None
     for minute in minutes:
         most = count(minute)

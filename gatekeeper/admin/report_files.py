@@ -1,10 +1,10 @@
 """The minutes of the report on disk: one file per room and day, in `minutes` of the state folder.
 
-Rules. A line is appended per minute and never changed. The disk is asked to keep it once in
-`_SYNC_EVERY_S`: a machine that loses power loses at most these minutes, as a gap. A line that was
-cut short costs nothing but itself: the next one begins on a line of its own, and bad lines are
-skipped and counted. A file is deleted `_KEPT_S` after its last line, and takes no more than
-`MAX_FILE_BYTES`. Process groups that share the folder append to the same files.
+Rules. A line is appended per minute and never changed. Files are synced every `_SYNC_EVERY_S`: a
+power loss costs at most these minutes, as a gap. A truncated line damages no other: the next one
+begins on a new line, and bad lines are skipped and counted. A file is deleted `_KEPT_S` after its
+last line, and has at most `MAX_FILE_BYTES`. Process groups that share the folder append to
+the same files.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NAME = re.compile(r".+\.[0-9]{4}-[0-9]{2}-[0-9]{2}\.jsonl")
 
 @dataclass(frozen=True, slots=True)
 class StoredMinutes:
-    """The minutes of a period, in order, and a sentence for everything that could not be read."""
+    """The minutes of a period, in order, and one sentence for each problem of reading."""
 
     minutes: list[Minute]
     problems: list[str]
@@ -53,7 +53,7 @@ class MinuteFiles:
         self._cleaned_at_s = float("-inf")
 
     def append(self, minutes: Mapping[RoomName, Minute]) -> None:
-        """Keep a minute of each room. Raises OSError, after it has tried all of them."""
+        """Append a minute of each room. Raises OSError after trying all of them."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._delete_old()
         failure: OSError | None = None
@@ -137,7 +137,7 @@ class MinuteFiles:
                 if _NAME.fullmatch(path.name) and now_s - path.stat().st_mtime > _KEPT_S:
                     path.unlink()
             except OSError:
-                continue  # another process group was first, or it is for the operator
+                continue  # another process group was first, or the operator has to remove it
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -1,8 +1,8 @@
 """Keeps the minutes of the report: from the monitor's readings to the files.
 
-Rules. It runs in the supervisor beside the monitor and costs visitors nothing: the readings are
-made for the control room anyway, and the store is asked once a minute and room for the number of
-no-shows. A disk that fails is a gap in the report and one line in the log, and stops nothing.
+Rules. It runs in the supervisor and uses the monitor's readings; the store gets one more call per
+minute and room, for the number of no-shows. A failing disk causes a gap in the report and one log
+line, nothing else.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class ReportedRoom(Protocol):
 
 
 class MinuteKeeper:
-    """The minutes of one gate's rooms. The monitor calls `add`; `close` keeps the last one."""
+    """Keeps the minutes of one gate's rooms. The monitor calls `add`; `close` keeps the last
+    minute."""
 
     def __init__(self, rooms: Mapping[RoomName, ReportedRoom], folder: Path) -> None:
         self._rooms = rooms
@@ -50,12 +51,12 @@ class MinuteKeeper:
         self._is_failing = False
         self._keeping: asyncio.Task[None] | None = None
 
-    def follow(self, rooms: Mapping[RoomName, ReportedRoom]) -> None:
-        """The rooms of another configuration."""
+    def configure(self, rooms: Mapping[RoomName, ReportedRoom]) -> None:
+        """Replace the rooms."""
         self._rooms = rooms
 
     async def start(self) -> None:
-        """Continue after what an earlier process kept."""
+        """Continue after the minutes that an earlier process kept."""
         for room in self._rooms:
             newest = await asyncio.to_thread(self._files.newest, room)
             if newest is not None:
@@ -63,7 +64,7 @@ class MinuteKeeper:
         self._keeping = asyncio.create_task(self._note_no_shows(), name="minutes")
 
     def add(self, reading: Reading) -> None:
-        """Take the next reading, and keep the minute that it ends."""
+        """Add a reading, and keep the minute that it ends, if any."""
         ended = self._sampler.add(reading, self._rules())
         if not ended:
             return
@@ -73,7 +74,7 @@ class MinuteKeeper:
         self._keeping = asyncio.create_task(self._keep(ended), name="minutes")
 
     async def close(self) -> None:
-        """Keep the running minute as far as it has come."""
+        """Keep the running minute as it is."""
         if self._keeping is not None:
             await asyncio.wait([self._keeping], timeout=_CLOSE_TIMEOUT_S)
         await self._keep(self._sampler.running(self._rules()))
@@ -89,7 +90,7 @@ class MinuteKeeper:
         return StoredMinutes(merged([*stored.minutes, running]), stored.problems)
 
     def now_s(self, wall_s: float) -> float:
-        """The store's clock when this machine's shows `wall_s`."""
+        """The store's clock at `wall_s` of this machine's clock."""
         return wall_s + self._sampler.offset_s
 
     async def _keep(self, minutes: Mapping[RoomName, Minute]) -> None:
@@ -111,8 +112,8 @@ class MinuteKeeper:
         await asyncio.gather(*map(self._grown_no_shows, tuple(self._rooms)))
 
     async def _grown_no_shows(self, room: RoomName, *, is_noted: bool = True) -> int | None:
-        """The no-shows since they were last noted; None at first, and while the store is
-        unreachable. A store that lost everything counts them from 0: no replica knows them."""
+        """The no-shows since the last call; None at first, and while the store is unreachable. A
+        store that lost everything counts them from 0: no replica has the total."""
         try:
             total = await self._rooms[room].count_no_shows()
         except (KeyError, StoreError):

@@ -1,9 +1,9 @@
 """One minute of a room, as the report keeps it: a line of JSON.
 
-Rules. Pure. A minute is named by its first second on the store's clock. Counts are what was added
-within the minute. A value that could not be read is None and absent from the line: a gap, and no
-zero. A line that is not such an object is refused as a whole, with ValueError; fields of a newer
-release are ignored.
+Rules. Pure. A minute is identified by its first second on the store's clock. Counts are increases
+within the minute. A value that could not be read is None and absent from the line: a gap, not zero.
+A line that is not such an object is refused as a whole, with ValueError; fields of a newer release
+are ignored.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from gatekeeper.room.worker_figures import Buckets, added, added_by_lane, parse_
 MINUTE_S = 60
 MAX_LINE_BYTES = 16_384  # a busy minute has 1,000
 _MAX_POINTS, _MAX_BUCKETS, _MAX_CAUSES, _MAX_TEXT = 8, 100, 110, 40
-MAX_STEERING_STEPS = 24  # twice as many as periods
+MAX_STEERING_STEPS = 24  # twice the number of periods
 
 
 class MinutePoint(NamedTuple):
-    """The line at one moment of the store's clock. `told_s` is the wait that the page shows a
-    newcomer then; None: none. `undrawn` are visitors whose turn is to be drawn yet."""
+    """The line at one moment of the store's clock. `shown_wait_s` is the wait that the page shows a
+    newcomer at that time; None: it shows none. `undrawn` visitors have no drawn turn yet."""
 
     at_us: int
     queue_length: int
     watermark_us: int
-    told_s: int | None
+    shown_wait_s: int | None
     undrawn: int
     rate_per_minute: float
 
 
 @dataclass(frozen=True, slots=True)
 class Minute:
-    """A room in one minute. `most_…` are the most in any 60 seconds that end in it, and `rate` is
-    the highest that applied in those; None: without a limit. `totals` are those of the room's
-    state at its end: arrived, released, admitted, abandoned."""
+    """A room in one minute. `most_…` are the maximum in any 60 seconds that end in it, and `rate`
+    is the highest that applied in them; None: no limit. `totals` are those of the room's state at
+    its end: arrived, released, admitted, abandoned."""
 
     at_s: int
-    first_s: int = 0  # the seconds of the minute from which and to which it was read
+    first_s: int = 0  # the first and last second that was read
     last_s: int = 59
     phase: str = ""
     queue: int | None = None  # at the end, like `active`
@@ -79,7 +79,7 @@ class Minute:
         return sum(self.failures.values())
 
     def encode(self) -> bytes:
-        """The line, with its end."""
+        """The line, with its newline."""
         values: dict[str, object] = {"at": self.at_s}
         for each in _FIELDS:
             value = getattr(self, each.name)
@@ -107,8 +107,8 @@ def parse_minute(line: bytes) -> Minute:
 
 
 def merged(minutes: Iterable[Minute]) -> list[Minute]:
-    """The minutes in order, each once. A gate that started again within a minute wrote two parts of
-    it, which are added; of two gates that read the same seconds the longer part counts."""
+    """The minutes in order, without duplicates. Two parts of a minute, from a gate that restarted
+    in it, are added; of two gates that read the same seconds the longer part counts."""
     found: dict[int, Minute] = {}
     for minute in minutes:
         known = found.get(minute.at_s)
@@ -134,7 +134,7 @@ def _joined(one: Minute, other: Minute) -> Minute:
         joined[name] = _of_known(sum, getattr(first, name), getattr(last, name))
     for name in ("queue_most", "most_released", "most_admitted"):
         joined[name] = _of_known(max, getattr(first, name), getattr(last, name))
-    newest = last if last.totals else first  # with the store
+    newest = last if last.totals else first  # lost with the store
     return replace(newest, last_s=last.last_s, **joined)
 
 

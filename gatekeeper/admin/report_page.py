@@ -1,8 +1,8 @@
 """A report as one HTML file: it needs no script, no network and no other file, and prints on A4.
 
-Rules. Pure. Every text is escaped by `markupsafe`: names and messages are of operators, and the
-files are of a folder that others may write. The policy in the file allows its own style and nothing
-else.
+Rules. Pure. Every text is escaped by `markupsafe`: names and messages come from operators, and the
+files from a folder that others may write. The Content-Security-Policy of the file allows only its
+own style.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ def _most(most: tuple[int, int] | None) -> tuple[str, str]:
 def _peak(peak: Peak | None, *, is_claim: bool = False) -> tuple[str, str]:
     if peak is None:
         return _UNKNOWN, ""
-    if is_claim:  # what was released over two minutes may be claimed in one
+    if is_claim:  # releases of two minutes may be claimed in one
         return number(peak.most), f"some were released before; {_time(peak.at_s)}"
     allowed = "no limit"
     if peak.allowed is not None:
@@ -214,7 +214,7 @@ def _facts_section(title: str, facts: Sequence[Fact]) -> Markup:
 
 
 def _autotune_section(steered: Sequence[SteeringStep]) -> Markup:
-    """Changes one after the other for the same reason share a row: a long rise is one."""
+    """Consecutive changes for the same reason share a row."""
     rows = []
     for _, group in groupby(steered, key=lambda each: (each.reason, each.after > each.before)):
         first, *more = group
@@ -323,7 +323,7 @@ def _entry_time(at: str) -> str:
 
 
 def _duration(seconds: float | None) -> str:
-    """Seconds for people: 12 ms, 4.2 s, 3 min 20 s, 1 h 5 min."""
+    """A duration for readers: 12 ms, 4.2 s, 3 min 20 s, 1 h 5 min."""
     if seconds is None:
         return _UNKNOWN
     if seconds < 1:

@@ -1,11 +1,11 @@
-"""The readings of each second as minutes of the report.
+"""Aggregates the readings of each second into the minutes of the report.
 
 Rules. Pure. A minute ends when a reading of a later one comes, by the store's clock; while the
-store is unreachable its clock is estimated. A count is the growth of a total: of a room's total,
-which replicas write back to a store that lost it, above the highest that was seen; of a replica,
-from when it was first seen, or from 0 after it started again. Readings that are more than
-`_MAX_PAUSE_S` apart have no growth: it belongs to no minute. The cost does not depend on
-traffic.
+store is unreachable its clock is estimated. A count is the increase of a total. A room's total
+counts above the highest value seen, since replicas write it back to a store that lost it; a
+replica's counts from its first reading, or from 0 after a restart. The increase between readings
+that are more than `_MAX_PAUSE_S` apart belongs to no minute and is dropped. The cost does not
+depend on traffic.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ _WINDOW_US = MINUTE_S * 1_000_000
 _TOTALS = 4
 _YOUNG_US = 10_000_000
 _FORGET_AFTER_S = 900
-_CLOCK_STEP_BACK_S = 300  # the store's clock was set back: no minute ends for less
+_CLOCK_STEP_BACK_S = 300  # a larger step back means that the store's clock was set
 _MAX_REPLICAS = 400
 
 
 @dataclass(slots=True)
 class _Room:
-    """What is known of one room in the running minute."""
+    """The data of one room in the running minute."""
 
     state: RoomState | None = None  # the newest
     state_at_s: float = 0.0
-    totals: list[int] = field(default_factory=list)  # the highest seen
+    totals: list[int] = field(default_factory=list)  # the highest values seen
     growth: list[int] | None = None  # of the totals in this minute
     queue_most: int | None = None
     most_released: int | None = None
@@ -49,7 +49,7 @@ class _Room:
     rate: float | None = 0.0
     points: list[MinutePoint] = field(default_factory=list)
     steered: list[SteeringStep] = field(default_factory=list)
-    steered_us: int | None = None  # the newest change that a minute has
+    steered_us: int | None = None  # the time of the newest change in a minute
     # The last minute, a second each: time, released, admitted, rate.
     recent: deque[tuple[int, int, int, float | None]] = field(
         default_factory=lambda: deque(maxlen=2 * MINUTE_S)
@@ -69,7 +69,8 @@ class MinuteSampler:
         self._seen_s: dict[str, int] = {}
 
     def add(self, reading: Reading, rules: Mapping[RoomName, Rules]) -> dict[RoomName, Minute]:
-        """Take the next reading; the minutes of all rooms when one has just ended, else none."""
+        """Add a reading. Returns the minutes of all rooms when a minute has just ended, else
+        none."""
         for state in reading.rooms.values():
             self._offset_s = state.now_us / 1_000_000 - reading.at_s
             break
@@ -96,21 +97,21 @@ class MinuteSampler:
         return ended
 
     def resume(self, room: RoomName, minute: Minute) -> None:
-        """Continue after the last minute that an earlier process kept. The growth of the totals
-        since then counts, unless the gap is longer than a pause."""
+        """Continue after the last minute that an earlier process kept. The increase of the totals
+        since then counts, unless the gap is longer than `_MAX_PAUSE_S`."""
         if len(minute.totals) == _TOTALS:
             known = self._rooms.setdefault(room, _Room())
             known.totals, known.state_at_s = list(minute.totals), minute.at_s + minute.last_s
 
     def running(self, rules: Mapping[RoomName, Rules]) -> dict[RoomName, Minute]:
-        """The minutes of all rooms, as far as they have come."""
+        """The unfinished minutes of all rooms."""
         if self._at_s is None:
             return {}
         return {name: self._minute(name, each) for name, each in rules.items()}
 
     @property
     def offset_s(self) -> float:
-        """The store's clock minus this machine's, as last seen."""
+        """The store's clock minus this machine's, as last measured."""
         return self._offset_s
 
     def _begin(self, at_s: int, now_s: float) -> None:
@@ -159,7 +160,7 @@ class MinuteSampler:
         return Minute(at_s, first_s=self._first_s, last_s=self._last_s, **values)
 
     def _served(self, room: RoomName) -> RequestCounts | None:
-        """What all replicas counted in this minute; None: none of them reported."""
+        """The counts of all replicas in this minute; None: no replica reported."""
         parts = [
             _grown(self._base[name].served(room), figures.served(room))
             for name, figures in self._newest.items()
@@ -208,7 +209,7 @@ def _add_state(room: _Room, state: RoomState, now_s: float, rules: Rules) -> Non
 
 
 def _add_steering(room: _Room, record: SteeringRecord, begin_us: int) -> None:
-    """The changes that are new; at first those of the running minute, which began at `begin_us`."""
+    """Add the new changes; at first those of the running minute, which began at `begin_us`."""
     seen_us = begin_us - 1 if room.steered_us is None else room.steered_us
     new = [each for each in record.changes if each.at_us > seen_us]
     room.steered = [*room.steered, *new][:MAX_STEERING_STEPS]
@@ -216,12 +217,12 @@ def _add_steering(room: _Room, record: SteeringRecord, begin_us: int) -> None:
 
 
 def _is_new(state: RoomState) -> bool:
-    """Whether the store was just born, and no replica has written totals back to it."""
+    """Whether the store was just created, and no replica has written totals back to it."""
     return 0 <= state.now_us - state.epoch <= _YOUNG_US and state.recovering_until_us == 0
 
 
 def _add_window(room: _Room, state: RoomState) -> None:
-    """Count what was released and admitted in the 60 seconds that end now."""
+    """Count the releases and admissions of the last 60 seconds."""
     rate = None if state.phase is Phase.OPEN else state.effective_rate_per_minute
     released, admitted = room.totals[1], room.totals[2]
     room.recent.append((state.now_us, released, admitted, rate))
@@ -234,7 +235,7 @@ def _add_window(room: _Room, state: RoomState) -> None:
 
 
 def _highest(rates: Iterable[float | None]) -> float | None:
-    """The highest; None, which is no limit, is higher than any."""
+    """The highest rate; None means no limit, and is higher than any."""
     highest = 0.0
     for rate in rates:
         if rate is None:
@@ -253,14 +254,19 @@ def _point(state: RoomState, rules: Rules) -> MinutePoint:
         max_active=rules.max_active,
     )
     is_told = reason == "line" and state.queue_length > 0 and not state.undrawn
-    told_s = eta_s(state.queue_length, rate_per_minute=rate) if is_told else None
+    shown_wait_s = eta_s(state.queue_length, rate_per_minute=rate) if is_told else None
     return MinutePoint(
-        state.now_us, state.queue_length, state.watermark_us, told_s, state.undrawn, round(rate, 4)
+        state.now_us,
+        state.queue_length,
+        state.watermark_us,
+        shown_wait_s,
+        state.undrawn,
+        round(rate, 4),
     )
 
 
 def _grown(old: RequestCounts, new: RequestCounts) -> RequestCounts:
-    """The growth of a replica's counts; all of them if it started again in between."""
+    """The increase of a replica's counts; the full counts if it restarted in between."""
     origin, waits = _difference(old.origin, new.origin), _difference(old.waits, new.waits)
     has_restarted = (
         new.forwarded < old.forwarded
@@ -293,7 +299,7 @@ def _padded(counts: Sequence[int], length: int) -> list[int]:
 
 
 def _trimmed(counts: Buckets) -> Buckets:
-    """Without zeros at the end."""
+    """The counts without trailing zeros."""
     length = len(counts)
     while length and not counts[length - 1]:
         length -= 1

@@ -1,8 +1,8 @@
 """Charts of a report as SVG, without script. Pure text, escaped.
 
 Rules. A line is broken where its value is unknown, and a gap is shaded: it looks different from
-zero. Lines differ by dashes as well as by colour, for prints in black and white. Colours are those
-of the page (`report_style.css`); the drawing has no style of its own.
+zero. Lines differ by dash pattern and by colour, for black-and-white prints. Colours are those of
+the page (`report_style.css`); the drawing has no style of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WIDTH, _HEIGHT = 720, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 34
 _GRID_LINES = 4
 _MAX_TICKS = 8
-_SMALLEST = 1e-6  # of the values that a chart shows apart from 0
+_SMALLEST = 1e-6  # the smallest value that a chart distinguishes from 0
 _KEY = Markup(
     '<span class="key"><svg viewBox="0 0 24 8" aria-hidden="true">'
     '<path class="look{}" d="M0 4H24"/></svg>{}</span>'
@@ -53,7 +53,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class TimeAxis:
-    """The columns of a chart: where each begins, and how long all are."""
+    """The columns of a chart: their starts, and their common length."""
 
     span: Span
     starts_s: Sequence[int]
@@ -68,7 +68,7 @@ class TimeAxis:
 
 
 def chart(title: str, unit: str, axis: TimeAxis, series: Sequence[Series]) -> Markup:
-    """A figure: its title, the key of its lines, and the drawing."""
+    """A figure: title, legend and drawing."""
     known = [value for each in series for value in each.values if value is not None]
     top = round_up(max(known, default=0.0))
     keys = Markup("").join(_KEY.format(each.look, each.name) for each in series)
@@ -139,7 +139,7 @@ def _runs(axis: TimeAxis, values: Sequence[float | None], *, top: float) -> list
 
 
 def _path(axis: TimeAxis, values: Sequence[float | None], *, top: float) -> str:
-    # A run of one point is a dot: a line of no length with round ends.
+    # A run of one point is a dot: a line of length zero with round caps.
     return "".join(f"M{run[0]}h0L{'L'.join(run)}" for run in _runs(axis, values, top=top))
 
 
@@ -152,7 +152,7 @@ def _area(axis: TimeAxis, values: Sequence[float | None], *, top: float) -> str:
 
 
 def round_up(value: float) -> float:
-    """The next of 1, 2, 4, 5, 8, 10, 20, …: whole at every grid line where it matters."""
+    """Round up to 1, 2, 4, 5, 8, 10, 20, …, so that grid lines have round values."""
     if value < _SMALLEST:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
@@ -162,7 +162,7 @@ def round_up(value: float) -> float:
 
 
 def number(value: float) -> str:
-    """A number for people: 12,000; 4.5; 0.02."""
+    """A number for readers: 12,000; 4.5; 0.02."""
     if value >= 100 or value == round(value):
         return f"{value:,.0f}"
     return f"{value:.3g}"

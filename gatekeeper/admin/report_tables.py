@@ -1,8 +1,8 @@
 """A report as JSON, and its minutes as CSV.
 
 Rules. Pure. One table of columns for both; `docs/reference/report.md` explains them. Times are RFC
-3339 in UTC. A minute without figures is a row with a time and nothing else: null in JSON, empty in
-CSV. A text in CSV that a spreadsheet would take for a formula gets an apostrophe in front.
+3339 in UTC. A minute without figures is a row with only a time: null in JSON, empty in CSV. A CSV
+cell that a spreadsheet would read as a formula gets a leading apostrophe.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ COLUMNS: dict[str, Callable[[Minute], Cell]] = {
     "rate": lambda m: m.rate if m.totals else None,
     "most_released": lambda m: m.most_released,
     "most_admitted": lambda m: m.most_admitted,
-    "wait_told": lambda m: told_s(m),
+    "wait_told": lambda m: shown_wait_s(m),
     "wait_p50": lambda m: wait_quantiles([m]).p50,
     "wait_p90": lambda m: wait_quantiles([m]).p90,
     "wait_p99": lambda m: wait_quantiles([m]).p99,
@@ -47,14 +47,14 @@ COLUMNS: dict[str, Callable[[Minute], Cell]] = {
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def told_s(minute: Minute) -> float | None:
-    """The wait that newcomers were shown, on average; None: none was shown."""
-    told = [point.told_s for point in minute.points if point.told_s is not None]
+def shown_wait_s(minute: Minute) -> float | None:
+    """The average wait shown to newcomers, seconds; None: none was shown."""
+    told = [point.shown_wait_s for point in minute.points if point.shown_wait_s is not None]
     return round(sum(told) / len(told), 1) if told else None
 
 
 def csv_of(report: Report) -> bytes:
-    """A row for every minute of the period, those of gaps included."""
+    """A row for every minute of the period, including gaps."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")  # RFC 4180
     writer.writerow(["at", *COLUMNS])

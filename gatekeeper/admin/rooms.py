@@ -27,8 +27,8 @@ class Rooms:
     def __init__(self, operators: Mapping[RoomName, Operator]) -> None:
         self._operators = operators
 
-    def follow(self, operators: Mapping[RoomName, Operator]) -> None:
-        """The rooms of another configuration."""
+    def configure(self, operators: Mapping[RoomName, Operator]) -> None:
+        """Replace the rooms."""
         self._operators = operators
 
     def __iter__(self) -> Iterator[Operator]:
@@ -38,7 +38,7 @@ class Rooms:
         return self._operators.get(name)
 
     def requested(self, request: web.Request, *, body: Mapping[str, object] = NO_BODY) -> Operator:
-        """The room of `?room=` or of the body, or `default` without both. Raises BadRequest for an
+        """The room of `?room=` or of the body; `default` without both. Raises BadRequest for an
         unknown room."""
         in_query, in_body = request.query.get("room"), body.get("room")
         if in_query is not None and in_body not in (None, in_query):
@@ -89,7 +89,7 @@ def room_json(
 
 
 def event_json(operator: Operator, event: Event, *, now_us: int) -> dict[str, object]:
-    """An event as the file spells it, with its stage and its commitment."""
+    """An event in the format of the file, with its stage and its commitment."""
     return {
         "name": event.name,
         "room": operator.rules.room,
@@ -110,7 +110,7 @@ def event_json(operator: Operator, event: Event, *, now_us: int) -> dict[str, ob
 
 
 def _current_event(state: RoomState) -> dict[str, object] | None:
-    """The event that the room is in, or else the next one. `seconds` is the time until `next`."""
+    """The current or the next event of the room. `seconds` is the time until `next`."""
     event, now_us = state.window.event, state.now_us
     if event is None or event.last_us <= now_us:
         event = state.schedule.next_start(now_us) or event

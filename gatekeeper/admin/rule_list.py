@@ -1,4 +1,4 @@
-"""`GET /admin/rules`: the rules in force, in order, with what each has matched."""
+"""`GET /admin/rules`: the rules in force, in order, with their numbers of matches."""
 
 from __future__ import annotations
 

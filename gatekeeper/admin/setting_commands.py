@@ -21,7 +21,7 @@ from gatekeeper.printable import printable
 def rate(rate: str, room: str, config: Path | None) -> None:
     """Set the rate: "500/min", "8/s", or 0 for none."""
     response = admin_client(config).post("/admin/rate", rate=rate, room=room)
-    _say(room_line(response["rooms"][0]))
+    _echo(room_line(response["rooms"][0]))
 
 
 @click.command()
@@ -38,7 +38,7 @@ def mode(mode: str, room: str, config: Path | None) -> None:
     ended  admit no visitor; pages say that the event is over
     """
     response = admin_client(config).post("/admin/mode", mode=mode, room=room)
-    _say(room_line(response["rooms"][0]))
+    _echo(room_line(response["rooms"][0]))
 
 
 @click.command()
@@ -51,7 +51,7 @@ def message(text: str, room: str, config: Path | None) -> None:
     TEXT is one line of at most 500 characters; "" removes the message.
     """
     response = admin_client(config).post("/admin/message", text=text, room=room)
-    _say(room_line(response["rooms"][0]))
+    _echo(room_line(response["rooms"][0]))
 
 
 @click.command("set")
@@ -67,7 +67,7 @@ def set_settings(settings: tuple[str, ...], room: str, config: Path | None) -> N
     changes = parse_assignments(settings)
     response = admin_client(config).post("/admin/settings", body=changes, room=room)
     for line in setting_lines(response["rooms"][0], only=changes):
-        _say(line)
+        _echo(line)
 
 
 @click.command()
@@ -78,12 +78,12 @@ def settings(room: str | None, as_json: bool, config: Path | None) -> None:
     """Show the settings in force, and those that were set live."""
     response = admin_client(config).get("/admin/settings", **({"room": room} if room else {}))
     if as_json:
-        _say(json.dumps(response))
+        _echo(json.dumps(response))
         return
     for each in response["rooms"]:
         for line in setting_lines(each):
-            _say(line)
+            _echo(line)
 
 
-def _say(text: str) -> None:
+def _echo(text: str) -> None:
     click.echo(printable(text))

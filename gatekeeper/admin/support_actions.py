@@ -1,7 +1,7 @@
-"""What operators do for one visitor: find, admit, revoke.
+"""Operators' actions on one visitor: find, admit, revoke.
 
 Rules. `?visitor=` is a visitor id, or the reference that the visitor reads on the waiting page. A
-reference that several visitors share changes nothing (409 with their ids); one that none has is
+reference that several visitors share changes nothing (409 with their ids); an unknown reference is
 404. `GET /admin/find` looks in every room, or in `?room=`, and changes nothing. No token and no
 secret is shown.
 """
@@ -93,7 +93,7 @@ class SupportActions:
 
 
 def parse_visitor(request: web.Request) -> str:
-    """The visitor id or reference that is asked for, in its one spelling."""
+    """The requested visitor id or reference, in canonical form."""
     text = request.query.get("visitor")
     if text is None:
         raise BadRequest("visitor: missing; expected as a query parameter")
@@ -104,7 +104,7 @@ def parse_visitor(request: web.Request) -> str:
 
 
 def parse_visitor_text(text: str) -> str:
-    """A visitor id, or a reference in its one spelling. Raises ValueError."""
+    """A visitor id, or a reference in canonical form. Raises ValueError."""
     if is_visitor_id(text):
         return text
     reference = parse_reference(text)
@@ -121,7 +121,7 @@ async def _visitors(operator: Operator, asked: str) -> list[VisitorId]:
 
 
 async def _resolved(operator: Operator, asked: str) -> VisitorId:
-    """The one visitor that is meant."""
+    """The visitor of an id or reference. Raises NotFound, or Conflict for several."""
     visitors = await _visitors(operator, asked)
     if not visitors:
         raise NotFound(_not_in_line(asked, operator.rules.room))
@@ -145,8 +145,8 @@ async def _found_in(operator: Operator, asked: str) -> list[dict[str, object]]:
 def visitor_json(
     room: RoomName, state: RoomState, visitor: VisitorId, found: Whereabouts
 ) -> dict[str, object]:
-    """Where a visitor stands. Before a draw there is no position and no turn, and after it the
-    store no longer knows the arrival."""
+    """The standing of a visitor. Before a draw there is no position and no turn; after it the store
+    no longer has the arrival."""
     turn_us, event = found.turn_us, None
     is_provisional = turn_us is not None and turn_us >= PROVISIONAL_US
     if turn_us is not None:

@@ -1,4 +1,4 @@
-"""`gatekeeper find`, `admit` and `revoke`: what operators do for one visitor."""
+"""`gatekeeper find`, `admit` and `revoke`: operators' actions on one visitor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _visitor = click.argument("visitor", metavar="REF|ID", callback=checked(parse_vi
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON of the admin API.")
 @config_option
 def find(visitor: str, room: str | None, as_json: bool, config: Path | None) -> None:
-    """Show where a visitor stands.
+    """Show the standing of a visitor.
 
     REF is the reference on the waiting page, such as 4Q7K-92ZD; ID the visitor id.
     """

@@ -40,7 +40,7 @@ def _served(samples: Samples) -> RequestCounts:
     requests = samples.get("gatekeeper_requests", [])
     causes = {"kind": "gatekeeper_origin_errors", "status": "gatekeeper_origin_server_errors"}
     return RequestCounts(
-        # Allowed: by a proxy that asked (forward auth).
+        # Allowed: requests that a proxy asked about (forward auth).
         forwarded=_outcome(requests, "forwarded") + _outcome(requests, "allowed"),
         waiting=_outcome(requests, "waiting"),
         failures={
@@ -71,7 +71,7 @@ def _lanes(samples: Samples) -> dict[str, Buckets]:
     by_lane: dict[str, list[Sample]] = {}
     for sample in samples.get(name + Tally.BUCKETS, []):
         by_lane.setdefault(sample.labels["lane"], []).append(sample)
-    # A reload may have had other lanes before; the newest ones are not known here.
+    # A reload may have changed the lanes; the current ones are unknown here.
     first = sorted(by_lane)[:MAX_LANES]
     return {
         lane: _buckets({name + Tally.BUCKETS: by_lane[lane]}, name, metrics.lane_waits)
@@ -80,7 +80,7 @@ def _lanes(samples: Samples) -> dict[str, Buckets]:
 
 
 def _buckets(samples: Samples, name: str, tally: Tally) -> Buckets:
-    """Empty while every bucket is 0: most rooms of a replica are idle."""
+    """Empty if every bucket is 0, as in most rooms of a replica."""
     found = samples.get(name + Tally.BUCKETS, [])
     by_bound = {float(sample.labels["le"]): int(sample.value) for sample in found}
     if not any(by_bound.values()):

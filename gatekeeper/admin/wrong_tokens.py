@@ -1,10 +1,10 @@
-"""Wrong tokens by address: five a minute, and then no token of that address is looked at.
+"""Wrong tokens by address: after five in a minute, tokens of that address are refused unchecked.
 
-Rules. An address is an IPv4 address or the /64 network of an IPv6 address. An address that brought
-a valid token since the start goes on: its valid tokens are accepted while its wrong ones are not
-looked at. So an old token in a script locks out no operator who works from the same address, and a
-guesser elsewhere learns nothing from the sixth attempt on. Both tables are bounded; the address
-whose last attempt, or token, is the oldest is forgotten first.
+Rules. An address is an IPv4 address or the /64 network of an IPv6 address. An address that sent a
+valid token since the start is not locked out: its valid tokens are still accepted. So an old token
+in a script locks out no operator at the same address, and an attacker at another address learns
+nothing from the sixth attempt on. Both tables are bounded; the address with the oldest attempt or
+token is evicted first.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ class WrongTokens:
             self._attempts.popitem(last=False)
 
     def was_valid(self, address: str) -> bool:
-        """Whether it brought a valid token."""
+        """Whether the address sent a valid token since the start."""
         return source_of(address) in self._valid
 
     def note_valid(self, address: str) -> None:
-        """It brought a valid token."""
+        """The address sent a valid token."""
         source = source_of(address)
         self._valid[source] = None
         self._valid.move_to_end(source)

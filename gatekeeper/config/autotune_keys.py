@@ -1,4 +1,4 @@
-"""The keys of `autotune*`: how a room's rate is steered by its origin."""
+"""The keys of `autotune*`: how the load of the origin steers a room's rate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gatekeeper.config.types import parse_rate_per_minute
 
 
 def parse_share(value: object) -> float:
-    """A share of a whole: a number from 0 to 1, as such or as text, or a percentage as text."""
+    """A share: a number from 0 to 1, as number or text, or a percentage as text."""
     share = None
     if isinstance(value, str):
         text = value.strip()
@@ -57,8 +57,8 @@ def autotune_conflicts(
 
 
 def steered_rate_problem(rate: float, *, rate_min: float, rate_max: float) -> str | None:
-    """Why an operator cannot set this rate of a room that autotune steers; None: nothing. A rate of
-    0 pauses the room."""
+    """Why an operator cannot set this rate in a room that autotune steers; None: they can. A rate
+    of 0 pauses the room."""
     if not rate or rate_min <= rate <= rate_max:
         return None
     bounds = f'"{spell_rate(rate_min)}" to "{spell_rate(rate_max)}"'

@@ -1,4 +1,4 @@
-"""The spelling of the admin API's bearer tokens: what `Authorization` carries from any client."""
+"""The format of the admin API's bearer tokens: what every client can send in `Authorization`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SPELLING = re.compile(rb"[!-~](?:[ -~]*[!-~])?")
 
 
 def check_bearer_token(token: bytes) -> None:
-    """Raises ValueError for a token that is short, or that no client could send."""
+    """Raises ValueError for a token that is too short, or that clients cannot send."""
     check_secret(token)
     if _SPELLING.fullmatch(token) is None:
         raise ValueError(

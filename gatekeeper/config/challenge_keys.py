@@ -1,4 +1,4 @@
-"""The keys of `challenge*`: what a newcomer solves before the place counts."""
+"""The keys of `challenge*`: what a newcomer solves to be confirmed."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The durations of a room, and the bounds beyond which a room cannot work.
+"""The durations of a room, and the bounds within which a room works.
 
-Rules. A bound says what cannot work, not what is unusual. Its reason is in the error. Bounds that a
-key has by itself are in its type; those between two keys are conflicts. Waiting pages poll each
-second at the front of the queue, and a browser's request takes time: hence most of the bounds.
+Rules. A bound excludes what cannot work, not what is unusual. Its reason is in the error. Bounds of
+one key are in its type; those between two keys are conflicts. Waiting pages poll each second at the
+front of the queue, and a browser's request takes time: hence most of the bounds.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ PollIntervalMax = Annotated[
 def shorter_than(
     longer: tuple[str, float], shorter: tuple[str, float], *, why: str = ""
 ) -> Iterator[KeyConflict]:
-    """The conflict of two keys, each with its seconds, if the first is below the second."""
+    """The conflict of two keys, each with its seconds, if the first is shorter than the second."""
     (key, value_s), (other, least_s) = longer, shorter
     if value_s < least_s:
         value, least = spell_duration(value_s), spell_duration(least_s)

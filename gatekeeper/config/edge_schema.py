@@ -1,7 +1,7 @@
-"""The section [edge]: the domains for which the gate obtains certificates and speaks HTTP/2 and 3.
+"""The section [edge]: the domains with certificates, HTTP/2 and HTTP/3.
 
-Rules. Without domains there is no edge, whatever else is set: `serve --domain` may add them. A
-wildcard needs a certificate of the operator's own: a CA issues one only for a change of the DNS,
+Rules. Without domains there is no edge, even if other keys are set: `serve --domain` may add them.
+A wildcard needs the operator's own certificate: a CA issues one only after a change of the DNS,
 which the edge cannot make.
 """
 
@@ -21,7 +21,7 @@ from gatekeeper.config.types import File, is_loopback, text_or_list
 
 _MAX_DOMAINS = 100
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-# RFC 1123 section 2.1. The last label is no number: an address is no domain.
+# RFC 1123 section 2.1. The last label is not a number, so that addresses are refused.
 _DOMAIN = re.compile(rf"(\*\.)?({_LABEL}\.)*(?![0-9]+$){_LABEL}")
 _EMAIL = re.compile(r"[^@\s\x00-\x1f]{1,64}@[A-Za-z0-9.-]{1,255}")
 

@@ -23,15 +23,15 @@ from gatekeeper.config.section import KeyConflict, Section
 from gatekeeper.config.types import DEFAULT_ROOM, Room, RoomName
 
 MAX_EVENTS = 20  # of one room
-# Of one room's events, with every key that they set: each reply of the store carries them.
+# Of all events of one room with their keys: each reply of the store contains them.
 _MAX_CHARACTERS = 40_000
-NEVER_US = 2**53 - 1  # an end that never comes; scores of the store stay below 2^53
-_EARLIEST = datetime(2001, 9, 10, tzinfo=UTC)  # microseconds have 16 digits from then on
+NEVER_US = 2**53 - 1  # stands for no end; scores of the store stay below 2^53
+_EARLIEST = datetime(2001, 9, 10, tzinfo=UTC)  # from here on, microseconds have 16 digits
 _LATEST = datetime(2096, 1, 1, tzinfo=UTC)  # below every provisional turn of `policy.schedule`
 _EXPECTED_TIME = "expected a time with an offset, e.g. 2026-12-01T10:00:00+01:00"
 
-Order = Literal["draw", "arrival"]  # of the visitors of a prequeue
-Spelled = str | int | float | bool  # a value as a file spells it
+Order = Literal["draw", "arrival"]  # of visitors in a prequeue
+Spelled = str | int | float | bool  # a value in the format of the file
 
 
 def parse_time_us(value: object) -> int:
@@ -53,7 +53,7 @@ def parse_time_us(value: object) -> int:
 
 
 def spell_time(at_us: int) -> str:
-    """The RFC 3339 time in UTC; with a fraction where it has one."""
+    """The RFC 3339 time in UTC, with a fraction of a second if there is one."""
     at = datetime.fromtimestamp(at_us // 1_000_000, UTC).replace(microsecond=at_us % 1_000_000)
     return at.isoformat().removesuffix("+00:00") + "Z"
 
@@ -89,7 +89,7 @@ Time = Annotated[int, BeforeValidator(parse_time_us)]
 
 
 class EventConfig(Section):
-    """One [[event]]. `settings` are the keys of the room that it sets, as they are spelled."""
+    """One [[event]]. `settings` are the room's keys that it sets, in the format of the file."""
 
     name: Annotated[str, BeforeValidator(_event_name)]
     room: Room = DEFAULT_ROOM
@@ -128,7 +128,7 @@ class EventConfig(Section):
 
 
 def overlaps(events: Iterable[EventConfig]) -> list[str]:
-    """The problems of events of one room that overlap, and of two that have one name."""
+    """The problems of events of one room that overlap or share a name."""
     problems: list[str] = []
     by_room: dict[RoomName, list[EventConfig]] = {}
     for event in events:

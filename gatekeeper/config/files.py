@@ -1,8 +1,8 @@
-"""Files that the operator names, read whole.
+"""Reads whole files that the operator names.
 
-Rules. Only regular files, up to a limit. Opening a named pipe waits for its writer, and a device
-has no end: a reload, and the end of the gate behind it, would wait as well. A reload reads each
-file again, and a pipe gives its contents once.
+Rules. Only regular files, up to a limit. Opening a named pipe blocks until there is a writer, and a
+device has no end: a reload, and a shutdown after it, would block as well. A reload reads each file
+again, and a pipe can be read only once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_BYTES: Final = 4 << 20
 
 
 def read_file(path: Path) -> bytes:
-    """The contents. Raises OSError, also for what is not a regular file, and for a larger one."""
+    """The contents. Raises OSError, also if it is not a regular file, or too large."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         mode = os.fstat(descriptor).st_mode

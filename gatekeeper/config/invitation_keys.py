@@ -1,10 +1,10 @@
 """The keys that verify invitations, read from their files.
 
-Rules. The kind of a key fixes its algorithm; no token has a say in that. A file of secrets has one
-secret a line, or is a JWK set (RFC 7517). A file of public keys has PEMs, one after another, or is
-a JWK set. A key of a JWK set with a `kid` verifies the invitations with that `kid`; a key without
-one verifies any. Private keys, weak keys, and keys of any other kind are problems. Raises
-ConfigError, which names the file and never its content.
+Rules. The type of a key determines its algorithm; the header of a token does not. A file of secrets
+has one secret a line, or is a JWK set (RFC 7517). A file of public keys has PEMs, one after
+another, or is a JWK set. A key of a JWK set with a `kid` verifies the invitations with that `kid`;
+a key without one verifies any. Private keys, weak keys, and keys of any other kind are problems.
+Raises ConfigError, which names the file and never its content.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from gatekeeper.errors import ConfigError
 Algorithm = Literal["HS256", "RS256", "ES256", "EdDSA"]
 Key = bytes | RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 
-MAX_KEYS: Final = 8  # of one file: a token without a `kid` is tried with each
+MAX_KEYS: Final = 8  # per file: a token without a `kid` is verified with each
 _MAX_BYTES: Final = 65_536
 _RSA_BITS: Final = (2048, 8192)  # RFC 7518 section 3.3; a longer key makes verification slow
 _PEM: Final = re.compile(rb"-----BEGIN ([A-Z ]+)-----[^-]+-----END \1-----")
@@ -51,8 +51,8 @@ _PRIVATE: Final = "d"  # the member of a private JWK of each kind
 
 @dataclass(frozen=True, slots=True)
 class InvitationKey:
-    """One key, with the only algorithm that it verifies. `kid`: the only one that it verifies,
-    where its JWK set names one."""
+    """One key, with its only algorithm. `kid`: set by a JWK set; the key then verifies only
+    invitations with that `kid`."""
 
     algorithm: Algorithm
     key: Key = field(repr=False)
@@ -60,7 +60,7 @@ class InvitationKey:
 
 
 def invitation_keys(room: RoomConfig) -> tuple[InvitationKey, ...]:
-    """The keys of a room, in the order of its files; none where it accepts no invitations."""
+    """The keys of a room, in the order of its files; none if it accepts no invitations."""
     return (
         *(_secret_keys(Path(room.invitation_secret_file)) if room.invitation_secret_file else ()),
         *(
@@ -126,13 +126,12 @@ def _of_pems(path: Path, data: bytes) -> Iterator[InvitationKey]:
                 [f"a PEM that cannot be read; {_EXPECTED_PUBLIC}"], source=str(path)
             ) from error
         yield _checked(key, path)
-    if b"-----" in _PEM.sub(b"", data):  # cut short, or with a typing mistake
+    if b"-----" in _PEM.sub(b"", data):  # truncated or mistyped
         raise ConfigError([f"a PEM that cannot be read; {_EXPECTED_PUBLIC}"], source=str(path))
 
 
 def _of_set(path: Path, data: bytes, *, kinds: tuple[str, ...]) -> Iterator[InvitationKey]:
-    """The keys of a JWK set. Keys for another use than signatures are left out (RFC 7517 section
-    4.2)."""
+    """The keys of a JWK set. Keys whose `use` is not "sig" are left out (RFC 7517 section 4.2)."""
     try:
         found = json.loads(data)
         members = found["keys"]
@@ -175,7 +174,7 @@ def _of_member(path: Path, member: dict[str, Any], *, kinds: tuple[str, ...]) ->
 def _secret_of(path: Path, member: dict[str, Any]) -> bytes:
     text = member.get("k")
     secret = b""
-    # A lenient decoder drops what it does not know, and the rest would be another secret.
+    # A lenient decoder skips unknown characters, and the rest would be another secret.
     if isinstance(text, str) and _BASE64URL.fullmatch(text):
         with suppress(binascii.Error):
             secret = base64.urlsafe_b64decode(f"{text.rstrip('=')}===")

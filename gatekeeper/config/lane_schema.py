@@ -1,7 +1,7 @@
 """The keys of `[[lane]]`: a head start for invited visitors of a room.
 
-Rules: field names are the keys of the file. A lane is worth nothing without a room that accepts
-invitations, since only an invitation names one.
+Rules: field names are the keys of the file. A lane requires a room that accepts invitations, since
+only an invitation names a lane.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gatekeeper.config.problems import shown
 from gatekeeper.config.section import Section
 from gatekeeper.config.types import DEFAULT_ROOM, Room, RoomName, parse_duration_s, spell_duration
 
-MAX_LANES = 20  # of one room: each draw publishes the turns of each
+MAX_LANES = 20  # per room: a draw publishes the turn of each lane
 MAX_HEAD_START_S = 86_400.0
 _LANE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
@@ -53,7 +53,7 @@ class LaneConfig(Section):
 
 
 class RoomOfLanes(Protocol):
-    """What the lanes of a room depend on."""
+    """A room, as its lanes use it."""
 
     name: RoomName
 

@@ -108,9 +108,8 @@ def _override(
     label: str,
     problems: list[str],
 ) -> bool:
-    """Set one key: a text key to `text` itself, any other to the TOML value that `text` spells.
-
-    A list may also be its members between commas, and a list of secrets one secret.
+    """Set one key: a text key to `text` itself, any other to `text` parsed as a TOML value. A list
+    may also be comma-separated, and a list of secrets may be one secret.
     """
     if section not in _TABLES:
         problems.append(f"{label}: {unknown_section(section, _TABLES)}")
@@ -128,7 +127,7 @@ def _override(
 
 
 def toml_value(text: str) -> object:
-    """The single TOML value that `text` spells (`2`, `true`, `["a"]`), else `text` itself."""
+    """`text` parsed as a TOML value (`2`, `true`, `["a"]`); if it is none, `text` itself."""
     try:
         table = tomllib.loads(f"value = {text}")
     except (tomllib.TOMLDecodeError, RecursionError):
@@ -236,7 +235,7 @@ def _checked_rooms(raw: dict[str, Any], problems: list[str]) -> tuple[RoomConfig
 
 
 def _places(room: RoomConfig) -> set[str]:
-    """Where a room is on the site, each place as one text."""
+    """The combinations of host, path and query of a room, each as one text."""
     query = f"?{room.query}" if room.query else ""
     hosts = room.host or ("any host",)
     paths = [path.lower() if room.ignore_case else path for path in room.path]
@@ -305,7 +304,7 @@ def _checked_events(
 def checked_event(
     table: dict[str, Any], rooms: Sequence[RoomConfig], *, path: str, problems: list[str]
 ) -> EventConfig | None:
-    """The event that a table spells, or None; its problems are added to `problems`."""
+    """Parse a table of [[event]]; None if it is invalid, with its problems added to `problems`."""
     for key in ("name", "start"):
         if key not in table:
             example = '"…"' if key == "name" else "2026-12-01T10:00:00+01:00"
@@ -341,7 +340,8 @@ def checked_event(
 
 
 def _room_defaults(raw: dict[str, Any], problems: list[str]) -> tuple[dict[str, Any], set[str]]:
-    """The keys of [admission] and [waiting], and those whose value is not known."""
+    """The keys of [admission] and [waiting], and those whose value is unknown because it is
+    invalid."""
     defaults: dict[str, Any] = {}
     unknown: set[str] = set()
     for section, keys in (("admission", ADMISSION_KEYS), ("waiting", WAITING_KEYS)):
@@ -364,7 +364,7 @@ def _room_defaults(raw: dict[str, Any], problems: list[str]) -> tuple[dict[str, 
 def _without_renamed(
     table: dict[str, Any], *, path: str, problems: list[str]
 ) -> tuple[dict[str, Any], set[str]]:
-    """`table` without renamed keys and values, and the keys of today that they stood for."""
+    """`table` without renamed keys and values, and the new keys of those."""
     old = renamed_keys(table, path=path)
     old_values = renamed_values(table)
     problems.extend(f"{path}.{key}: {problem}" for key, problem in (old | old_values).items())

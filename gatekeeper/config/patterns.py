@@ -1,7 +1,7 @@
 """Patterns of access rules: globs, regular expressions and sets of networks.
 
-Rules. Pure. Matching takes linear time on any input: RE2 for patterns, one look-up for each prefix
-length for networks. Texts are matched as bytes, as they came.
+Rules. Pure. Matching takes linear time on any input: RE2 for patterns, one lookup for each prefix
+length for networks. Texts are matched as bytes, as received.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ _MAX_MEMORY = 8 << 20  # bytes for one pattern; RE2's own default
 
 
 def with_single_slashes(path: str) -> str:
-    """The path of a room or rule. The paths of requests are matched with single slashes."""
+    """Validate the path of a room or rule: paths of requests are matched with single slashes."""
     if "//" in path:
         raise ValueError(f'{shown(path)} has "//", which matches no path; expected a single "/"')
     return path
 
 
 def glob_matcher(glob: str, *, separator: str = "", literal: Callable[[str], str] = str) -> Matcher:
-    """Matches the whole of a text. `*` is any text; with a `separator` it stops there, and `**`
-    does not. `literal`: what each piece between the wildcards stands for."""
+    """A matcher of whole texts by a glob. `*` matches any text without `separator`, and `**` any
+    text. `literal` maps each piece between the wildcards to its regular expression."""
     if "*" not in glob:
         return literal(glob).__eq__
     before, is_prefix = glob.removesuffix("**"), glob.endswith("**")
@@ -45,14 +45,14 @@ def glob_matcher(glob: str, *, separator: str = "", literal: Callable[[str], str
 
 
 def regex_matcher(pattern: str, *, ignore_case: bool = False) -> Matcher:
-    """Matches the whole of a text with a regular expression in RE2's syntax. Raises ValueError."""
+    """A matcher of whole texts by a regular expression in RE2's syntax. Raises ValueError."""
     return _full_match(pattern.encode(), ignore_case=ignore_case)
 
 
 def _full_match(pattern: bytes, *, ignore_case: bool = False) -> Matcher:
     options = re2.Options()
     options.case_sensitive = not ignore_case
-    options.encoding = re2.Options.Encoding.LATIN1  # bytes, whatever they spell
+    options.encoding = re2.Options.Encoding.LATIN1  # bytes, in any encoding
     options.dot_nl = True
     options.log_errors = False
     options.max_mem = _MAX_MEMORY
@@ -69,8 +69,8 @@ def _reason(error: re2.error) -> str:
 
 
 def network_of(text: str) -> Network:
-    """A network or address. One of IPv4 that is mapped into IPv6 is that of IPv4, as the addresses
-    of clients are. Raises ValueError."""
+    """Parse a network or address. An IPv4-mapped IPv6 network becomes the IPv4 network, like the
+    addresses of clients. Raises ValueError."""
     network = ip_network(text, strict=False)
     if isinstance(network, IPv6Network) and network.subnet_of(_IPV4_MAPPED):
         address = int(network.network_address) & 0xFFFFFFFF
@@ -79,7 +79,7 @@ def network_of(text: str) -> Network:
 
 
 class NetworkSet:
-    """Networks, with one look-up for each prefix length that occurs among them."""
+    """A set of networks, with one lookup for each prefix length that occurs."""
 
     def __init__(self, networks: Iterable[Network]) -> None:
         found: dict[tuple[int, int], set[int]] = {}
@@ -93,7 +93,8 @@ class NetworkSet:
         return sum(len(prefixes) for prefixes in self._networks.values())
 
     def __contains__(self, address: object) -> bool:
-        """Whether the address, as text, lies in one of them; no for a text that is no address."""
+        """Whether the address, as text, is in one of the networks; False if it is not an
+        address."""
         try:
             parsed = ip_address(str(address))
         except ValueError:

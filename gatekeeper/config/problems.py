@@ -16,7 +16,7 @@ _MAX_SHOWN_CHARACTERS = 60
 
 
 def shown(value: object) -> str:
-    """`value` as it is spelled in the file: one line, shortened where it is long."""
+    """`value` in the format of the file: one line, shortened if it is long."""
     match value:
         case bool() | str():
             text = json.dumps(value, ensure_ascii=False)
@@ -32,12 +32,13 @@ def shown(value: object) -> str:
             text = str(value)
     if len(text) > _MAX_SHOWN_CHARACTERS:
         text = text[: _MAX_SHOWN_CHARACTERS - 2] + ('…"' if isinstance(value, str) else "…")
-    # What json leaves as it is and a terminal or a log must not receive: C1 controls, separators.
+    # Characters that json does not escape and that are unsafe in a terminal or log: C1 controls,
+    # separators.
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def in_ascii(value: object) -> str:
-    """What is added to the expectation of a name: clients send an international one as "xn--…"."""
+    """The hint for an international name: clients send it as "xn--…"."""
     is_international = isinstance(value, str) and not value.isascii()
     return ', an international name in ASCII ("xn--…")' if is_international else ""
 
@@ -45,7 +46,8 @@ def in_ascii(value: object) -> str:
 def unknown_key(
     key: str, *, section: str, known: Iterable[str], elsewhere: Mapping[str, str]
 ) -> str:
-    """The problem of a key that `section` does not have; `elsewhere` maps keys to their section."""
+    """The problem of an unknown key in `section`; `elsewhere` maps keys of other sections to
+    these."""
     if key in elsewhere:
         return f"key of another section; expected {elsewhere[key]}.{key}"
     choices = sorted(known)
@@ -63,7 +65,7 @@ def unknown_section(name: str, known: Iterable[str]) -> str:
 
 
 def message(detail: ErrorDetails, *, section: str, known: Iterable[str] = ()) -> str:
-    """The problem and the expectation of one error that Pydantic found in `section`."""
+    """The problem and the expectation for one error of Pydantic in `section`."""
     limits = detail.get("ctx", {})
     value = shown(detail["input"])
     match detail["type"]:

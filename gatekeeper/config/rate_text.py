@@ -1,10 +1,10 @@
-"""Rates as a file spells them; `types` parses them."""
+"""Formats rates as in the file; `types` parses them."""
 
 from __future__ import annotations
 
 
 def spell_rate(per_minute: float) -> str:
-    """A rate as a file spells it: by the minute, or by the hour where that is much shorter."""
+    """A rate in the format of the file: per minute, or per hour if that is much shorter."""
     if not per_minute:
         return "0"
     by_minute, by_hour = _spell_number(per_minute), _spell_number(per_minute * 60)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# Old key of [admission], [waiting], [[room]] or [[event]] to the section and the name of today.
+# Old key of [admission], [waiting], [[room]] or [[event]] to the section and its new name.
 RENAMED_KEYS = {
     "session": ("admission", "session_idle_timeout"),
     "session_limit": ("admission", "session_absolute_timeout"),
@@ -21,7 +21,7 @@ RENAMED_KEYS = {
     "refresh_ceiling": ("waiting", "poll_interval_max"),
 }
 
-# Key of today to its old values and their names of today.
+# Key to its old values and their new names.
 RENAMED_VALUES = {"store_failure_mode": {"hold": "closed"}}
 
 

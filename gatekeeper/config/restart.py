@@ -1,8 +1,8 @@
-"""What a running gate cannot change: the keys that require a restart.
+"""The keys whose change requires a restart.
 
 Rules. A key is listed in `_RELOADED` if a reload applies it; any other key of a section requires a
-restart. Rooms, rules and events are reloaded as a whole. A value that may hold a password is not
-repeated.
+restart. Rooms, rules and events are reloaded as a whole. A value that may contain a password is not
+shown.
 """
 
 from __future__ import annotations

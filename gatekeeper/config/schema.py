@@ -98,7 +98,7 @@ class OriginConfig(Section):
 
     @property
     def is_none(self) -> bool:
-        """Whether nothing is forwarded: proxies ask, and forward by themselves."""
+        """Whether the gate forwards nothing: proxies forward, and ask the gate (forward auth)."""
         return self.url == NO_ORIGIN
 
 
@@ -115,10 +115,10 @@ class RoomKeys(Section):
     confirm_timeout: Annotated[ConfirmTimeout, LIVE] = 20.0
     heartbeat_timeout: Annotated[HeartbeatTimeout, LIVE] = 90.0
     place_ttl: Annotated[PlaceTtl, LIVE] = 7200.0
-    concurrent: Annotated[int, Field(ge=0, le=1_000_000), LIVE] = 0  # of one pass; 0: no limit
+    concurrent: Annotated[int, Field(ge=0, le=1_000_000), LIVE] = 0  # per pass; 0: no limit
     queue_limit: Annotated[int, Field(ge=0, le=100_000_000), LIVE] = 0  # 0: no limit
     store_failure_mode: Literal["closed", "open"] = "closed"
-    autotune: Annotated[bool, LIVE] = False  # steer the rate by how the origin does
+    autotune: Annotated[bool, LIVE] = False  # steer the rate by the load of the origin
     autotune_min: Annotated[SteeredRate, LIVE] = 30.0
     autotune_max: Annotated[SteeredRate, LIVE] = 3000.0
     autotune_latency: Annotated[Duration, LIVE] = 0.8  # p95 of the origin's responses
@@ -129,12 +129,12 @@ class RoomKeys(Section):
     title: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(one_line), LIVE] = (
         "You are in line"
     )
-    message: Annotated[Message, LIVE] = ""  # one line to all waiting visitors
-    template: TemplateName = "waiting.html"  # of server.templates, or built in
+    message: Annotated[Message, LIVE] = ""  # one line, shown to all waiting visitors
+    template: TemplateName = "waiting.html"  # a file in server.templates, or a built-in one
     json_format: Literal["gatekeeper", "cloudflare"] = "gatekeeper"
     poll_interval_max: Annotated[PollIntervalMax, LIVE] = 36.0
     updates: Literal["poll", "stream"] = "poll"
-    challenge: Annotated[Challenge, LIVE] = "off"  # what a newcomer solves before the place counts
+    challenge: Annotated[Challenge, LIVE] = "off"  # what a newcomer solves to be confirmed
     challenge_difficulty: Annotated[int, Field(ge=1, le=MAX_DIFFICULTY), LIVE] = 50_000  # hashes
     challenge_noscript: Noscript = "wait"
     challenge_site_key: SiteKey = ""
@@ -178,13 +178,13 @@ class RoomConfig(RoomKeys):
         return self._lanes
 
     def with_lanes(self, lanes: Iterable[LaneConfig]) -> RoomConfig:
-        """This room with those of `lanes` that name it."""
+        """A copy of this room with those of `lanes` that name it."""
         room = self.model_copy()
         room._lanes = tuple(lane for lane in lanes if lane.room == self.name)  # noqa: SLF001
         return room
 
     def without_origin(self) -> RoomConfig:
-        """This room of a gate that forwards nothing."""
+        """A copy of this room, for a gate that forwards nothing."""
         room = self.model_copy()
         room._has_origin = False  # noqa: SLF001
         return room

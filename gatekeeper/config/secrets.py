@@ -43,7 +43,7 @@ def signing_secrets(config: Config, folder: Path) -> tuple[bytes, ...]:
 
 
 def _generate(path: Path) -> None:
-    """Write a new secret: whole, or not at all."""
+    """Write a new secret atomically."""
     part = path.with_name(f"{path.name}.new")
     part.unlink(missing_ok=True)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -66,8 +66,8 @@ def check_not_writable(path: Path) -> None:
 
 
 def read_secrets(path: Path, *, remedy: str = "") -> tuple[bytes, ...]:
-    """The secrets in a file, one per line. Raises ConfigError; `remedy` ends what it says of an
-    empty file."""
+    """The secrets in a file, one per line. Raises ConfigError; for an empty file, its message ends
+    with `remedy`."""
     check_not_writable(path)
     try:
         lines = [line.strip() for line in read_file(path).splitlines() if line.strip()]

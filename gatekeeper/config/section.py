@@ -1,4 +1,4 @@
-"""What every section of the configuration has in common."""
+"""The base of every section of the configuration."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ LIVE = LiveSetting()
 
 @dataclass(frozen=True, slots=True)
 class KeyConflict:
-    """Keys of one section that are each valid and conflict with each other. `is_missing_key`: the
-    conflict is that a key is missing, so an unknown key may be the misspelled one."""
+    """Keys of one section that are each valid but conflict. `is_missing_key`: a key is missing, and
+    an unknown key may be its misspelling."""
 
     keys: tuple[str, ...]
     problem: str

@@ -28,9 +28,9 @@ class SentinelUrl:
 
 
 def parse_sentinel_url(url: str) -> SentinelUrl | None:
-    """None for a URL without Sentinels. Raises ValueError, without the URL's password, for one that
-    names no host or no primary."""
-    # urlsplit refuses several hosts where one is an IPv6 address.
+    """Parse the URL; None if it is not one of Sentinels. Raises ValueError, without the URL's
+    password, if a host or the primary is missing."""
+    # urlsplit refuses several hosts if one is an IPv6 address.
     scheme, _, rest = url.partition("://")
     if scheme.lower() not in _SCHEMES:
         return None

@@ -1,10 +1,10 @@
 """Settings: the keys of a room that operators change while the gate runs.
 
 Rules. Pure. The schema marks these keys with LIVE. The overrides of a room are one text: canonical
-JSON of each key with its value and the file's own value at that time, spelled as in the file, e.g.
-`{"max_active":[300,0]}`. An override is in force for as long as the file's own value is the same. A
-value is parsed by the schema, and keys that conflict with each other are refused together. `rate`
-and `message` have fields of their own in the room's state and are never in the overrides.
+JSON of each key with its value and the file's value at that time, in the format of the file, e.g.
+`{"max_active":[300,0]}`. An override is in force as long as the file's value is unchanged. A value
+is parsed by the schema, and keys that conflict with each other are refused together. `rate` and
+`message` have fields of their own in the room's state and are never in the overrides.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _OVERRIDDEN = frozenset(LIVE_KEYS) - frozenset(OWN_FIELDS)
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One key of a room: its value in force and the file's own, spelled as in the file."""
+    """One key of a room: its value in force and the file's, in the format of the file."""
 
     key: str
     value: Spelled
@@ -51,19 +51,19 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class SettingsChange:
-    """A checked change: the overrides after it, and `rate` and `message` where they are in it."""
+    """A checked change: the new overrides, and `rate` and `message` if it contains them."""
 
     overrides: str
     rate_per_minute: float | None
     message: str | None
-    after: Mapping[str, Spelled]  # each changed key and its value then
+    after: Mapping[str, Spelled]  # each changed key with its new value
 
 
 def effective_config(
     room: RoomConfig, overrides: str, *, event: Mapping[str, Spelled] = MappingProxyType({})
 ) -> RoomConfig:
-    """The room's configuration with the overrides in force, and over them the settings of the
-    event that is running. One that is not valid, or conflicts with others, is left out."""
+    """The room's configuration with the overrides in force, and on top the settings of the running
+    event. Invalid or conflicting ones are left out."""
     spelled = _in_force(room, overrides)
     if event:
         own = {key: value for key, value in event.items() if key in _OVERRIDDEN}
@@ -78,8 +78,8 @@ def settings_of(room: RoomConfig, config: RoomConfig) -> list[Setting]:
 
 
 def parse_changes(changes: Mapping[str, object]) -> dict[str, Spelled | None]:
-    """The changes with checked values, spelled alike; None returns to the file's value. Raises
-    ConfigError with every problem."""
+    """The changes with checked values in the format of the file; None returns to the file's value.
+    Raises ConfigError with every problem."""
     problems: list[str] = []
     parsed: dict[str, Spelled | None] = {}
     for key, value in changes.items():
@@ -146,7 +146,7 @@ def change_event_settings(
 
 
 def refuse_unsteered(config: RoomKeys, rate: float) -> None:
-    """Raises ConfigError for a rate that autotune, if it is in force, would change at once."""
+    """Raises ConfigError for a rate that autotune, if it is on, would change at once."""
     problem = steered_rate_problem(rate, rate_min=config.autotune_min, rate_max=config.autotune_max)
     if config.autotune and problem:
         raise ConfigError([f"rate: {problem}"], source="settings")
@@ -159,13 +159,13 @@ def _refuse_conflicts(config: RoomConfig) -> None:
 
 
 def spelled_value(config: RoomKeys, key: str) -> Spelled:
-    """The value of a key as a file spells it."""
+    """The value of a key in the format of the file."""
     return _spell(RoomKeys.model_fields[key], getattr(config, key))
 
 
 def value_of_text(key: str, text: str) -> object:
-    """The value that `text` means on a command line: itself for a key that takes text in the file,
-    else the TOML value that it spells; None for an empty one, the file's value."""
+    """Parse `text` of a command line: a text key takes it as it is, any other key as a TOML value;
+    "" is None, which returns to the file's value."""
     if text == "":
         return None
     field = RoomKeys.model_fields.get(key)
@@ -174,7 +174,7 @@ def value_of_text(key: str, text: str) -> object:
 
 
 def _in_force(room: RoomConfig, overrides: str) -> dict[str, Spelled]:
-    """The overrides that count: valid, for the file's value of today, and without a conflict."""
+    """The overrides in force: valid, for the file's current value, and without a conflict."""
     spelled = {
         key: value
         for key, (value, base) in _parsed(overrides).items()
@@ -192,7 +192,8 @@ def _valid(spelled: Mapping[str, Spelled]) -> dict[str, Spelled]:
 
 
 def _without_conflicts(room: RoomConfig, spelled: dict[str, Spelled]) -> dict[str, Spelled]:
-    """What is left may conflict with the file in turn, so each round leaves out at least one."""
+    """The remaining overrides may still conflict with the file, so each round drops at least
+    one."""
     while spelled:
         values = {key: _value(key, value) for key, value in spelled.items()}
         conflicts = room.model_copy(update=values).conflicts()
@@ -204,7 +205,7 @@ def _without_conflicts(room: RoomConfig, spelled: dict[str, Spelled]) -> dict[st
 
 
 def _parsed(overrides: str) -> dict[str, tuple[Spelled, Spelled]]:
-    """The overrides in a text that another release, or a damaged store, may have written."""
+    """Parse overrides leniently: another release, or a damaged store, may have written the text."""
     if not overrides or len(overrides) > MAX_OVERRIDES_CHARACTERS:
         return {}
     try:

@@ -1,9 +1,9 @@
-"""The spelling of single values: durations, rates, addresses, names, files.
+"""Parsers of single values: durations, rates, addresses, names, files.
 
-Rules: a value is parsed, or refused with a `ValueError` of the form `problem; expected …`, never
-with another error. Durations become float seconds, rates float admissions per minute. The command
-line and the admin API use the same parsers; `tests/testdata/rates.json` has the cases of rates,
-which the control room's script follows too. A value that may hold a password is not repeated.
+Rules: a parser raises only `ValueError`, in the form `problem; expected …`. Durations become float
+seconds, rates float admissions per minute. The command line and the admin API use the same parsers;
+`tests/testdata/rates.json` has the test cases of rates, also for the control room's script. A value
+that may contain a password is not shown.
 """
 
 import ipaddress
@@ -60,7 +60,7 @@ def parse_duration_s(value: object) -> float:
 
 
 def spell_duration(seconds: float) -> str:
-    """A duration as a file spells it: the largest units that it has, `"1h30m"`."""
+    """A duration in the format of the file, in the largest units: `"1h30m"`."""
     rest_ms, text = round(seconds * 1000), ""
     for unit, unit_s in reversed(_DURATION_UNITS_S.items()):
         count, rest_ms = divmod(rest_ms, round(unit_s * 1000))
@@ -85,7 +85,7 @@ def parse_rate_per_minute(value: object) -> float:
 
 
 def parse_message(value: object) -> str:
-    """One line of text for all waiting visitors, without surrounding space; "" is no message."""
+    """One line of text for all waiting visitors, without surrounding space; "": no message."""
     if not isinstance(value, str):
         raise ValueError(  # noqa: TRY004  every refusal is a ValueError
             f"{shown(value)} is not a text; expected at most {_MAX_MESSAGE_CHARACTERS} characters"
@@ -99,7 +99,7 @@ def parse_message(value: object) -> str:
 
 
 def one_line(text: str) -> str:
-    """The text; raises ValueError for control characters, surrogates and separators of lines."""
+    """Validate a text; raises ValueError for control characters, surrogates and line separators."""
     if any(unicodedata.category(each) in {"Cc", "Cs", "Zl", "Zp"} for each in text):
         raise ValueError("has a line break or a control character; expected one line of text")
     return text
@@ -283,7 +283,8 @@ def _template_name(value: object) -> str:
 
 
 def check_secret(secret: bytes) -> None:
-    """Raises ValueError for a key that is not for HS256: short, or of another algorithm."""
+    """Raises ValueError for a key that is unsuitable for HS256: too short, or of another
+    algorithm."""
     expected = f"expected at least {MIN_SECRET_BYTES} bytes (`gatekeeper secret` makes one)"
     if b"\0" in secret:
         raise ValueError(f"not a text; {expected}")
@@ -309,8 +310,8 @@ def _domain(value: object) -> str:
 
 
 def _web_origin(value: object) -> str:
-    """As browsers send it in `Origin` (RFC 6454 section 6.2): in lower case, and without the port
-    that the scheme has anyway."""
+    """Normalise an origin as browsers send it in `Origin` (RFC 6454 section 6.2): lower case,
+    without the default port of the scheme."""
     text = value.lower() if isinstance(value, str) else ""
     match = _WEB_ORIGIN.fullmatch(text)
     if match is None or not 0 < int(match["port"] or 1) < 65536:
@@ -323,7 +324,8 @@ def _web_origin(value: object) -> str:
 
 
 def _frame_ancestor(value: object) -> str:
-    """A source of `frame-ancestors` (CSP Level 3 section 6.4.2). Nothing in it can end it."""
+    """Validate a source of `frame-ancestors` (CSP Level 3 section 6.4.2), so that it cannot end the
+    directive."""
     text = value.lower() if isinstance(value, str) else ""
     if text in {"'self'", "'none'", "*", "https:", "http:"} or _FRAME_ANCESTOR.fullmatch(text):
         return text
@@ -335,7 +337,7 @@ def _frame_ancestor(value: object) -> str:
 
 
 def text_or_list(value: object) -> object:
-    """A text alone is a list of one."""
+    """Convert a single text to a list of one."""
     return (value,) if isinstance(value, str) else value
 
 

@@ -1,4 +1,4 @@
-"""The check of one section by its model: every problem with the path of its key."""
+"""Validates one section by its model and reports every problem with the path of its key."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ def validated(
     problems: list[str],
     unknown: Set[str] = frozenset(),
 ) -> Section | None:
-    """The section, or None. An invalid key does not hide the conflicts between other keys.
-
-    `unknown` are keys whose value is not known, because it is invalid where it was set.
+    """The section, or None if it is invalid. An invalid key does not hide the conflicts between
+    other keys. `unknown`: keys without a known value, because it was invalid where it was set.
     """
     if not isinstance(raw, dict):
         problems.append(f"{path}: {not_a_table(path)}")
@@ -46,13 +45,13 @@ def invalid_keys(
 ) -> set[str]:
     """The keys of `raw` that are invalid by themselves; their problems are added to `problems`.
 
-    `path` is where `raw` stands in the file; "" for keys without a section."""
+    `path` is the path of `raw` in the file; "" for keys without a section."""
     try:
         model.model_validate(raw)
     except ValidationError as error:
         details = error.errors(include_url=False)
         for each in details:
-            # In a table of texts, Pydantic marks a wrong key by a part of its own.
+            # In a table of texts, Pydantic marks an invalid key by an extra part of the location.
             location = _location(raw, [part for part in each["loc"] if part != "[key]"])
             parents = location[:-1]
             reason = message(each, section=dotted(path, parents), known=_keys_at(model, parents))
@@ -62,7 +61,7 @@ def invalid_keys(
 
 
 def _location(raw: object, parts: list[int | str]) -> list[int | str]:
-    """The path to a value as the file spells it, where a text may stand for a list of one."""
+    """The path to a value in the file, where a text may stand for a list of one."""
     for at, part in enumerate(parts):
         if isinstance(raw, str):
             return parts[:at]
@@ -74,7 +73,7 @@ def _location(raw: object, parts: list[int | str]) -> list[int | str]:
 
 
 def _keys_at(model: type[Section], parents: Sequence[int | str]) -> Iterable[str]:
-    """The keys that a table has: `model` itself, or the one table within a section."""
+    """The keys of a table: of `model` itself, or of the table within a section."""
     return (AdminToken if parents else model).model_fields
 
 

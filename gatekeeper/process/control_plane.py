@@ -159,7 +159,7 @@ class ControlPlane:
         config = self._config = files.config
         self._signer.use(files.secrets)
         self._file_events = FileEvents(config.schedule, SigningKeys(files.secrets))
-        self._auth.follow(files.credentials, trusted=_trusted(config))
+        self._auth.configure(files.credentials, trusted=_trusted(config))
         before, self._operators = self._operators, {}
         for room in config.rooms:
             operator = before.pop(room.name, None) or self._operator_of(room)
@@ -167,9 +167,9 @@ class ControlPlane:
             self._operators[room.name] = operator
         for removed in before.values():
             self._run_soon(removed.close())
-        self._monitor.follow(list(self._operators.values()))
-        self._minutes.follow(self._operators)
-        self._admin.follow(self._operators, pages=files.pages, rules=self._rules_of(config))
+        self._monitor.configure(list(self._operators.values()))
+        self._minutes.configure(self._operators)
+        self._admin.configure(self._operators, pages=files.pages, rules=self._rules_of(config))
         self._drop_outdated_soon()
 
     def _receive_reading(self, reading: Reading) -> None:

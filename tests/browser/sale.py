@@ -92,7 +92,7 @@ class Sale:
         for _ in range(seconds):
             self.second += 1
             self._step()
-            await self.monitor.look()
+            await self.monitor.refresh()
 
     def _grow(self, name: str, by: float) -> int:
         """Add `by` to a total; the total as a whole number."""

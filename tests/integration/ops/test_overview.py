@@ -107,7 +107,7 @@ async def test_overview_returns_past_and_missed_samples(
     monitor = Monitor([], NoEvents(), own=list, wall_s=lambda: now_s, monotonic_s=lambda: now_s)
     async with running_admin(store_url, room_name, monitor=monitor) as admin:
         for _ in range(4_000):  # more than an hour, in seconds
-            await monitor.look()
+            await monitor.refresh()
             now_s += 1
         told = await overview(admin)
         assert len(told["samples"]) == told["kept_s"] / told["every_s"] == 720
@@ -127,15 +127,15 @@ async def test_overview_of_unreachable_store_keeps_last_figures(
     monitor = Monitor([operator], NoEvents(), own=list)
     async with running_admin(private_store.url, room_name, monitor=monitor) as admin:
         assert (await overview(admin))["situation"] == []  # nothing was looked at yet
-        await monitor.look()
+        await monitor.refresh()
         private_store.kill()
-        await monitor.look()
+        await monitor.refresh()
         told = await overview(admin)
         assert told["situation"][0]["text"].startswith("Store unreachable since {since}: ")
         assert told["now"]["rooms"][room_name][told["room_fields"].index("queue")] is None
         assert told["rooms"][0]["room"] == room_name
         private_store.restart()
-        await monitor.look()
+        await monitor.refresh()
         told = await overview(admin)
         assert told["situation"][0]["text"] == "The line is empty, 0 of 7 active."
     await operator.close()

@@ -204,7 +204,7 @@ def test_store_that_refuses_a_replica_is_named() -> None:
     first = diagnose(observations(MOVING, after=refused))[0]
     assert first == Finding(
         "bad",
-        "The store does not serve 1 of 1 replicas: their log has what it says (store_unreachable).",
+        "The store does not serve 1 of 1 replicas: the reason is in their log (store_unreachable).",
     )
     assert "does not serve" not in " ".join(
         texts(observations(MOVING, after=refused, store_lost_at_s=NOW_S - 40))

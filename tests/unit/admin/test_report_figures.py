@@ -199,7 +199,7 @@ def test_estimates_are_of_real_visitors(
     )
     minutes = [each for index, each in enumerate(minutes_of(readings)) if index not in lost]
     found = list(estimates(minutes))
-    assert all(each.took_s >= 0 and each.told_s > 0 for each in found)
+    assert all(each.took_s >= 0 and each.shown_wait_s > 0 for each in found)
     assert sum(each.visitors for each in found) <= sum(each.arrived or 0 for each in minutes)
     quality = quality_of(minutes, NO_EVENTS)
     if quality.within is not None and quality.longer is not None and quality.shorter is not None:

@@ -107,6 +107,6 @@ async def test_disk_that_hangs_holds_nothing_up(
 async def test_room_of_a_removed_configuration_is_no_error(tmp_path: Path) -> None:
     keeper, readings = MinuteKeeper({SALE: CountingRoom()}, tmp_path), line(200)
     await feed(keeper, readings, 61)
-    keeper.follow({})
+    keeper.configure({})
     await feed(keeper, readings, 61)
     assert (await keeper.read(SALE, since_s=START_S, until_s=START_S + 60)).minutes[0].arrived

@@ -47,7 +47,7 @@ def test_points_are_a_quarter_of_a_minute_apart() -> None:
     at_s = [point.at_us // 1_000_000 - START_S for point in second.points]
     assert at_s == [60, 75, 90, 105]
     # Two a second come and one is released: after 61 s there are 61 in line.
-    assert (second.points[0].queue_length, second.points[0].told_s) == (61, 62)
+    assert (second.points[0].queue_length, second.points[0].shown_wait_s) == (61, 62)
 
 
 def test_no_wait_is_reported_while_the_page_shows_none() -> None:
@@ -58,7 +58,7 @@ def test_no_wait_is_reported_while_the_page_shows_none() -> None:
         {"rate_per_minute": 0.0},
     ):
         [minute] = minutes_of(changed(line(60), 0, **held))
-        assert {point.told_s for point in minute.points} == {None}, held
+        assert {point.shown_wait_s for point in minute.points} == {None}, held
 
 
 def test_mode_open_has_no_rate() -> None:

@@ -52,14 +52,14 @@ def test_room_has_lanes_where_they_were_counted() -> None:
 def test_monitor_keeps_the_newest_counts() -> None:
     room = Room(lanes={"members": 4})
     monitor = Monitor([room], NoEvents(), own=list)
-    asyncio.run(monitor.look())
+    asyncio.run(monitor.refresh())
     assert monitor.lanes == {SALE: {"members": 4}}
     room.lanes = None
-    asyncio.run(monitor.look())
+    asyncio.run(monitor.refresh())
     assert monitor.lanes == {SALE: {"members": 4}}
     assert monitor.store_lost_at_s is not None
     room.lanes = {"members": 0}
-    asyncio.run(monitor.look())
+    asyncio.run(monitor.refresh())
     assert monitor.lanes == {SALE: {"members": 0}}
-    monitor.follow([])
+    monitor.configure([])
     assert monitor.lanes == {}
