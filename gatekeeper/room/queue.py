@@ -100,6 +100,7 @@ class Queue:
         self._on_loss = on_loss
         self._on_backlog = on_backlog
         self._return_window = ReturnWindow()
+        self.next_due_s = 0.0  # by the last `advance`: the next admission, on the loop's clock
         self.outstanding_polls = outstanding_polls or OutstandingPolls()
         self.participants = Participants(store, rules.room)
         self.configured = NO_EVENTS  # the events of a new store
@@ -164,7 +165,8 @@ class Queue:
         )
         self.outstanding_polls.note_counted()
         self._return_window.note(state, rules=rules)
-        released, is_behind, *period = rest
+        released, is_behind, until_due, *period = rest
+        self.next_due_s = asyncio.get_running_loop().time() + int(until_due) / 1_000_000
         if is_behind == b"1":
             self._on_backlog()
         return state, int(released), period
@@ -291,9 +293,8 @@ class Queue:
         """Revoked visitors and until when, microseconds: all, or those from `since_us` on. Read in
         portions, so that no call blocks the store for long."""
         found: dict[VisitorId, float] = {}
-        async for portion in scores_of(
-            self._store, self._keys[3], since=since_us, portion=_LISTED_PER_CALL
-        ):
+        portions = scores_of(self._store, self._keys[3], since=since_us, portion=_LISTED_PER_CALL)
+        async for portion in portions:
             found.update((VisitorId(visitor), until_us) for visitor, until_us in portion.items())
         return found
 
@@ -363,8 +364,7 @@ class Queue:
         return [code == b"1" for code in rest]
 
     async def _control(self, setting: str, value: str) -> RoomState:
-        state, _ = await self._run(_CONTROL, setting, value)
-        return state
+        return (await self._run(_CONTROL, setting, value))[0]
 
     async def _run(
         self, script: Script, *arguments: str, keys: Sequence[str] = ()

@@ -294,7 +294,7 @@ class RoomReplica:
             except Exception:
                 # If the pacer ended, this replica's visitors would wait forever.
                 log.exception("tick_failed", room=self.rules.room)
-            await self._schedule.pause(self.view, self.rules)
+            await self._schedule.pause(self.view, self.rules, next_due_s=self.queue.next_due_s)
 
     async def _tick(self) -> None:
         held = self.view.state

@@ -3,7 +3,9 @@
 Rules. A replica that receives the event of another's call leaves the next call to that replica, for
 one second at most, so that a tick costs one call and one message for any number of replicas. A
 wake-up ends the pause, except for a minimum that prevents a busy loop. While the store recovers
-from a loss each replica calls at every tick, to report which visitors have returned.
+from a loss each replica calls at every tick, to report which visitors have returned. A bucket of
+one is full as soon as an admission is due, and loses what falls due until the call: so there the
+replica that called last calls again at that moment.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from gatekeeper.room.view import ReplicaView
 _TICK_JITTER = 0.1
 _TAKE_OVER_JITTER = 0.5  # a replica takes over 1.5 to 2 ticks after another's last call
 _AFTER_CHANGE_S = 0.005  # the store's clock is only estimated
+_AFTER_DUE_S = 0.001  # the clock of a store may move in milliseconds
+_MOST_LATER = 1.25  # of a tick, to call when an admission is due; before another replica takes over
 _MIN_PAUSE_S = 0.02  # between two calls, however often the pacer is woken
 
 
@@ -40,15 +44,18 @@ class TickSchedule:
         now_s = asyncio.get_running_loop().time()
         self._others_at_s = max(self._others_at_s, now_s - ago_s)
 
-    async def pause(self, view: ReplicaView, rules: Rules) -> None:
+    async def pause(self, view: ReplicaView, rules: Rules, *, next_due_s: float = 0.0) -> None:
         """Wait until this replica's next call: one tick after its last, somewhat more after a call
-        of another replica, so that one call per tick serves all; or until woken."""
+        of another replica, so that one call per tick serves all; or until woken. `next_due_s`: when
+        the next admission is due by the last call, on the loop's clock."""
         loop = asyncio.get_running_loop()
         own_at_s, ease = loop.time(), random.random()  # noqa: S311
         await asyncio.sleep(_MIN_PAUSE_S)
         while not self._wake.is_set():
             pause_s, others_at_s = _tick_interval_s(view, rules), self._others_at_s
             due_s = own_at_s + pause_s * (1 - _TICK_JITTER * ease)
+            if rules.burst < 2 and own_at_s < next_due_s < own_at_s + pause_s * _MOST_LATER:
+                due_s = next_due_s + _AFTER_DUE_S
             if others_at_s > own_at_s and view.store_up and not view.is_recovering:
                 at_latest_s = own_at_s + IDLE_TICK_S * (1 - _TICK_JITTER * ease)
                 due_s = min(others_at_s + pause_s * (2 - _TAKE_OVER_JITTER * ease), at_latest_s)

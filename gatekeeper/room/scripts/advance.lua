@@ -10,7 +10,8 @@
 --       microseconds   12 what the caller measured of the origin since its last call, whole numbers with
 --       spaces between, or ''   13 the targets that it measured by
 -- Reply the state, then how many were released, then '1' when one call could not do all that is
---       due, else '0'; then, if this call ends a period, the begin of the next and the length of this
+--       due, else '0', then in how many microseconds the next admission of the rate is due ('0': one is
+--       due, or none for visitors in line); then, if this call ends a period, the begin of the next and the length of this
 --       one, microseconds, the sums of what all callers measured, how many were admitted, '1' if
 --       visitors wait for the rate, else '0', `steering` and `steering_memory`; 'behind' when the store
 --       is older than what the caller knows.
@@ -320,6 +321,13 @@ local function measure()
     raw[5] or '' }
 end
 
+-- When the next admission of the rate is due, microseconds from now.
+local function until_due()
+  local rate, level = rate_of(s), s.level
+  if rate <= 0 or level >= UNIT or phase_gate(s) ~= 'rate' or call('ZCARD', QUEUE) == 0 then return 0 end
+  return math.ceil((UNIT - level) * 60 / (rate * 1000))
+end
+
 local period = {}
 if period_us then
   period = measure()
@@ -330,5 +338,6 @@ write(save_state, s, released + swept + ended + passed_over > 0)
 local reply = reply_with(s)
 reply[#reply + 1] = fmt(released)
 reply[#reply + 1] = is_behind and '1' or '0'
+reply[#reply + 1] = fmt(until_due())
 for i = 1, #period do reply[#reply + 1] = period[i] end
 return reply

@@ -173,3 +173,18 @@ async def test_received_state_is_not_published_again(room_name: RoomName) -> Non
         await live.queue.arrive(ArrivalRequest(new_visitor_id()))
         await live._publish()
         assert [state.version for state in bus.said] == [events.version + 1]
+
+
+@pytest.mark.parametrize("rate", [20, 60, 100, 120, 250, 600, 1500])
+async def test_bucket_of_one_releases_the_whole_rate(room_name: RoomName, rate: int) -> None:
+    """It is full when an admission is due: what falls due until the pacer's call is lost."""
+    due = 20
+    config = room_config(room_name, rate=f"{rate}/min", burst=1)
+    async with room_on(Bus(), config, DragonflyRules()) as live:
+        await line_up(live, due + 5)
+        began, calls = released(live), Calls()
+        calls.of(live)
+        await asyncio.sleep(due * 60 / rate)
+
+        assert released(live) - began == pytest.approx(due, abs=1)
+        assert calls.count < due * max(2.5, 4.5 * 60 / rate + 1)
