@@ -10,12 +10,23 @@ import click
 from gatekeeper.admin.command_options import admin_client, checked, config_option, room_option
 from gatekeeper.admin.console import visitor_line
 from gatekeeper.admin.support_actions import parse_visitor_text
+from gatekeeper.policy.tokens import is_visitor_id
 from gatekeeper.printable import printable
 
 _visitor = click.argument("visitor", metavar="REF|ID", callback=checked(parse_visitor_text))
 
 
-@click.command()
+class _VisitorCommand(click.Command):
+    """One visitor id in 64 begins with a hyphen. It is no option."""
+
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        ids = [each for each in arguments if each.startswith("-") and is_visitor_id(each)]
+        if ids and "--" not in arguments:
+            arguments = [*(each for each in arguments if each not in ids), "--", *ids]
+        return super().parse_args(context, arguments)
+
+
+@click.command(cls=_VisitorCommand)
 @_visitor
 @click.option("--room", help="Name of the room. Default: all rooms.")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON of the admin API.")
@@ -34,7 +45,7 @@ def find(visitor: str, room: str | None, as_json: bool, config: Path | None) -> 
         click.echo(printable(visitor_line(each)))
 
 
-@click.command()
+@click.command(cls=_VisitorCommand)
 @_visitor
 @room_option
 @config_option
@@ -48,7 +59,7 @@ def admit(visitor: str, room: str, config: Path | None) -> None:
     click.echo(printable(f"{room}: {response['visitor']} is {response['state']}{before}"))
 
 
-@click.command()
+@click.command(cls=_VisitorCommand)
 @_visitor
 @room_option
 @config_option
