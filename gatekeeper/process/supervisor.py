@@ -28,6 +28,7 @@ from gatekeeper.config.schema import Config
 from gatekeeper.config.secrets import (
     admin_secrets,
     challenge_secrets,
+    check_not_writable,
     read_secrets,
     signing_secrets,
 )
@@ -253,6 +254,8 @@ def checked_files(config: Config) -> CheckedFiles:
 
 def check_files(config: Config) -> Pages:
     """The pages, after a check of every file that serving needs. Raises ConfigError, StartError."""
+    for key in filter(None, (config.server.tls_key, config.edge.tls_key)):
+        check_not_writable(Path(key))
     TlsFiles.of(config)
     if config.tokens.secret_file:
         read_secrets(Path(config.tokens.secret_file))

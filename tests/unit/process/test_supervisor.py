@@ -3,9 +3,15 @@
 from pathlib import Path
 
 import pytest
+import trustme
 
 from gatekeeper.errors import ConfigError
-from gatekeeper.process.supervisor import _local_address, _without_password, checked_files
+from gatekeeper.process.supervisor import (
+    _local_address,
+    _without_password,
+    check_files,
+    checked_files,
+)
 from tests.builders import parse_config
 
 
@@ -57,3 +63,18 @@ def test_reload_names_the_file_of_a_problem(tmp_path: Path, section: str, key: s
         checked_files(config)
     assert caught.value.problems
     assert all(problem.startswith(f"{file}: ") for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize("section", ["server", "edge"])
+def test_private_key_that_others_may_write_is_refused(tmp_path: Path, section: str) -> None:
+    """By a reload and by `gatekeeper check` as well as at a start."""
+    leaf = trustme.CA().issue_cert("one.test")
+    pem = tmp_path / "both.pem"
+    leaf.private_key_and_cert_chain_pem.write_to_path(pem)
+    domains = 'domains = ["one.test"]\n' if section == "edge" else ""
+    toml = f'[{section}]\n{domains}tls_cert = "{pem}"\ntls_key = "{pem}"\n'
+    pem.chmod(0o602)
+    with pytest.raises(ConfigError, match=r"both.pem: every user may write to it \(mode 0602\)"):
+        check_files(parse_config(toml, folder=tmp_path))
+    pem.chmod(0o644)
+    check_files(parse_config(toml, folder=tmp_path))
