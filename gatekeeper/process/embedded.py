@@ -138,7 +138,11 @@ async def start_events(folder: Path, *, timeout_s: float = 10) -> EmbeddedServer
     server = await start_embedded(
         "events", home=home, prepare=prepare, probe=probe, timeout_s=timeout_s, environ=_ALLOCATOR
     )
-    write_private(home / "address", server.url)
+    try:
+        write_private(home / "address", server.url)
+    except OSError as error:
+        await server.stop()
+        raise StartError(f"the embedded events cannot start: {error}") from error
     return server
 
 

@@ -257,7 +257,10 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
 
 
 async def _lock(home: Path, *, name: str) -> int:
-    file = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        file = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StartError(f"the embedded {name} cannot start: {error}") from error
     deadline = time.monotonic() + _LOCK_TIMEOUT_S
     while not _try_lock(file):
         if time.monotonic() > deadline:

@@ -341,6 +341,18 @@ async def test_store_that_hangs_keeps_what_it_has_confirmed(tmp_path: Path) -> N
     await server.stop()
 
 
+@pytest.mark.parametrize("name", ["lock", "address", "nats.conf"])
+async def test_file_that_cannot_be_written_is_a_start_error(tmp_path: Path, name: str) -> None:
+    """As on a full disk: one line, and no server is left."""
+    home = tmp_path / "events"
+    (home / name).mkdir(mode=0o700, parents=True)
+    home.chmod(0o700)
+    with pytest.raises(StartError, match=r"^the embedded events cannot start: .*Is a directory"):
+        await start_events(tmp_path)
+    (home / name).rmdir()
+    await (await start_events(tmp_path)).stop()
+
+
 async def test_cancelled_start_leaves_no_process(tmp_path: Path, fake_store: FakeStore) -> None:
     seen = fake_store('echo $$ > "$SEEN/pid.new"; mv "$SEEN/pid.new" "$SEEN/pid"; exec sleep 60')
     starting = asyncio.create_task(start_store(tmp_path))
