@@ -108,10 +108,24 @@ async def test_reduced_motion_has_no_animation(gate: FakeGate, visit: Visit) -> 
     assert await page.evaluate("document.getAnimations().length") == 0
 
 
+# Animations run by a clock that no test stops, so those that the script starts are kept.
+STARTED = """
+window.started = [];
+const animate = Element.prototype.animate;
+Element.prototype.animate = function (...rest) {
+    const animation = animate.apply(this, rest);
+    window.started.push(animation.effect);
+    return animation;
+};
+"""
+
+
 async def test_response_pulses_the_dot_and_nothing_else_moves(gate: FakeGate, visit: Visit) -> None:
-    page = await visit(reduced_motion="no-preference")
+    page = await visit(reduced_motion="no-preference", script=STARTED)
+    started = "started.map((each) => [each.target.parentElement.className, each.pseudoElement])"
     assert await page.evaluate("document.getAnimations().length") == 0
+    assert await page.evaluate(started) == []
     gate.wait_at(900)
     await poll(page)
     await expect(position(page)).to_have_text("900")
-    assert await page.evaluate("document.getAnimations().length") > 0
+    assert await page.evaluate(started) == [["live stack", "::before"]]

@@ -24,6 +24,7 @@ from tests.browser.stage import (
     set_stage,
     show_tab,
 )
+from tests.servers import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -170,8 +171,10 @@ async def test_page_without_a_place_is_loaded_again_when_the_gate_says(
     await page.context.set_offline(True)
     await pass_time(page, 10)
     assert gate.loaded == 1  # the browser's error page would stay
+    await page.evaluate("addEventListener('online', () => { window.isOnline = true; })")
     async with page.expect_navigation():
         await page.context.set_offline(False)
+        await eventually(lambda: page.evaluate("window.isOnline"))  # before time passes
         await pass_time(page, 6)
     assert gate.loaded == 2
 

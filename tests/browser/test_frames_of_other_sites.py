@@ -13,6 +13,7 @@ from gatekeeper.config.types import RoomName
 from tests.browser.app_site import AppSite
 from tests.browser.conftest import launch_options, launched_browser
 from tests.gates import Gate, running_gate
+from tests.servers import eventually
 from tests.web_app import serving
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]
@@ -128,9 +129,12 @@ async def test_partitioned_cookie_keeps_the_place_in_a_frame(
         ) as gate,
         framed(strict_browser, gate) as frame,
     ):
-        async with frame.page.expect_response("**/.gatekeeper/status?*") as polled:
-            pass
-        assert (await (await polled.value).json())["state"] == "waiting"
+
+        async def is_in_line() -> bool:  # by a poll that returned the cookie
+            return (await gate.room(room_name).queue.read_state()).queue_length == 1
+
+        await eventually(is_in_line)
+        await expect(frame.locator("html")).to_have_attribute("data-state", "held")
         await expect(frame.locator("#position")).to_have_text("1")
 
 

@@ -4,10 +4,13 @@ import pytest
 from playwright.async_api import Browser
 
 from gatekeeper.config.types import RoomName
+from gatekeeper.policy.decision import Standing
+from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.replica import RoomReplica
+from gatekeeper.room.visitor_calls import PollRequest
 from tests.browser.app_visitors import line_up, poll
 from tests.browser.phone import Phone
 from tests.browser.test_whole import two_replicas
-from tests.gates import Gate
 from tests.servers import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(90)]
@@ -23,16 +26,26 @@ for (const name of ['freeze', 'resume']) {
 """
 
 
-async def outlast_the_timeout(gate: Gate, *others: str) -> None:
-    """Until the phone counts as absent by the store's clock; the others go on polling."""
-    until_s = gate.now_s() + _HEARTBEAT_TIMEOUT_S + 1
-    while gate.now_s() < until_s:
-        for token in others:
-            assert await poll(gate, token) == "waiting"
+@pytest.fixture
+def heartbeats_s(monkeypatch: pytest.MonkeyPatch) -> dict[VisitorId, float]:
+    """When the store had the last poll of each visitor: one may arrive after the lock."""
+    found: dict[VisitorId, float] = {}
+    poll = RoomReplica.poll
+
+    async def noted(room: RoomReplica, request: PollRequest) -> Standing | None:
+        standing = await poll(room, request)
+        found[request.visitor] = room.view.now_s()
+        return standing
+
+    monkeypatch.setattr(RoomReplica, "poll", noted)
+    return found
 
 
 async def test_locked_phone_returns_to_its_own_place_and_claims(
-    store_url: str, room_name: RoomName, browser: Browser
+    store_url: str,
+    room_name: RoomName,
+    browser: Browser,
+    heartbeats_s: dict[VisitorId, float],
 ) -> None:
     """Absent for longer than `heartbeat_timeout`, it is passed over, and then is the first again.
     Released while it is locked, it enters as soon as it is unlocked."""
@@ -45,12 +58,13 @@ async def test_locked_phone_returns_to_its_own_place_and_claims(
         Phone.opened(browser, gate.url) as phone,
     ):
         queue = gate.room(room_name).queue
-        await eventually(lambda: gate.room(room_name).view.decisive.queue_length == 1)
+        [own] = await eventually(lambda: heartbeats_s)  # it is in line
         [bob] = await line_up(gate, 1)
         await phone.value(_RECORD)
 
         await phone.lock()
-        await outlast_the_timeout(gate, bob)
+        while gate.now_s() < heartbeats_s[own] + _HEARTBEAT_TIMEOUT_S + 1:
+            assert await poll(gate, bob) == "waiting"
         await gate.allow(1, room=room_name)
 
         async def is_bob_admitted() -> bool:
@@ -63,6 +77,7 @@ async def test_locked_phone_returns_to_its_own_place_and_claims(
         await eventually(lambda: phone.value(f"{_PLACE} === '1'"))
 
         async def is_in_line() -> bool:
+            assert await poll(gate, carol) == "waiting"  # she is there all the time
             return (await queue.read_state()).queue_length == 2
 
         await eventually(is_in_line)  # the phone before carol

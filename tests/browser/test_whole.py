@@ -64,11 +64,7 @@ async def spread_over(page: Page, *gates: Gate) -> list[str]:
 async def test_position_falls_and_visitor_enters_at_any_replica(
     store_url: str, events_url: str, room_name: RoomName, new_page: NewPage
 ) -> None:
-    async with two_replicas(
-        room_name, "60/min", store_url=store_url, events_url=events_url
-    ) as gates:
-        queue = gates[0].room(room_name).queue
-        await queue.set_mode(Mode.HOLD)  # until the page has shown its place
+    async with two_replicas(room_name, "0", store_url=store_url, events_url=events_url) as gates:
         ahead = await line_up(gates[0], 5)
         page = await new_page()
         netlocs = await spread_over(page, *gates)
@@ -77,9 +73,10 @@ async def test_position_falls_and_visitor_enters_at_any_replica(
         assert response.status == 503
         position = page.locator("#position")
         await expect(position).to_have_text("6")
-        await queue.set_mode(Mode.AUTO)
-        await expect(position).to_have_text(re.compile("^[1-5]$"), timeout=_ENTER_MS)
+        await gates[1].allow(4, room=room_name)
+        await expect(position).to_have_text("2", timeout=_ENTER_MS)
         assert urlsplit(page.url).query == "ticket=yes"  # the requested address
+        await gates[1].allow(2, room=room_name)
         await expect(page).not_to_have_title(re.compile("line"), timeout=_ENTER_MS)
         await expect(page.locator("h1").first).to_be_visible()
         assert urlsplit(page.url).query == "ticket=yes"
@@ -196,7 +193,7 @@ async def test_unreachable_store_shows_reconnecting_and_keeps_place(
 async def test_page_without_script_reloads_until_admitted(
     store_url: str, room_name: RoomName, new_page: NewPage
 ) -> None:
-    async with two_replicas(room_name, "10/min", store_url=store_url, events_url="off") as gates:
+    async with two_replicas(room_name, "1/h", store_url=store_url, events_url="off") as gates:
         await line_up(gates[0], 2)
         page = await new_page(java_script_enabled=False)
         await page.goto(gates[0].url)
