@@ -126,7 +126,7 @@ class GateSetup:
     hasty_port: int  # of a gate that does not wait long for the origin
     origin: OriginLog
     before: int = 0
-    path: bytes = b"/first"  # of the first request; as long as that, and new for each test
+    path: bytes = b"/first"  # of the first request; as long as that, and of no other test
     past: list[bytes] = field(default_factory=list)
 
     async def begin(self) -> None:
@@ -135,7 +135,7 @@ class GateSetup:
             await asyncio.sleep(0)
         self.before = len(self.origin.seen())
         self.past.append(self.path)
-        self.path = b"/" + secrets.token_hex(3)[:5].encode()
+        self.path = b"/%05d" % len(self.past)
 
     def marked(self, data: bytes) -> bytes:
         """The data of a case with the path of this test."""

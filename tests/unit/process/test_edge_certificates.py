@@ -11,6 +11,7 @@ import pytest
 import structlog
 import trustme
 
+from gatekeeper.admin.edge_status import Certificate
 from gatekeeper.config.edge_schema import EdgeConfig
 from gatekeeper.errors import StartError
 from gatekeeper.process import edge_certificates
@@ -23,6 +24,7 @@ from gatekeeper.process.edge_certificates import (
     read_report,
     served_certificates,
 )
+from tests.ports import closed_port
 
 # As Caddy 2.11 writes them, of a private CA, of none, and of Let's Encrypt.
 REFUSED = (
@@ -204,15 +206,22 @@ async def test_edge_that_hangs_is_the_problem(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(edge_certificates, "_HANDSHAKE_TIMEOUT_S", 0.05)
     server = await asyncio.start_server(hang, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    edge = EdgeConfig.model_validate({"domains": ["a.example"], "https_port": port})
-    [certificate] = await served_certificates(edge, failures=(), now_s=0)
+    certificate = await certificate_at(server.sockets[0].getsockname()[1])
     server.close()
     await server.wait_closed()
     assert certificate.state == "missing"
     assert certificate.problem == "the edge completes no handshake within 0.05 s"
-    [refused] = await served_certificates(edge, failures=(), now_s=0)
+
+
+async def test_edge_that_does_not_run_has_no_certificate_yet() -> None:
+    refused = await certificate_at(closed_port())
     assert (refused.state, refused.problem) == ("missing", "")
+
+
+async def certificate_at(port: int) -> Certificate:
+    edge = EdgeConfig.model_validate({"domains": ["a.example"], "https_port": port})
+    [certificate] = await served_certificates(edge, failures=(), now_s=0)
+    return certificate
 
 
 def test_without_a_certificate_everything_is_automatic() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from gatekeeper.process.edge_server import (
     load,
     start_caddy,
 )
+from tests.ports import free_port, taken_port
 
 
 def program(folder: Path, script: str) -> Path:
@@ -61,13 +61,8 @@ async def test_old_version_is_refused(tmp_path: Path, version: str) -> None:
 
 @pytest.mark.parametrize("key", ["http_port", "https_port"])
 def test_port_in_use_is_one_clear_line(key: str) -> None:
-    with (
-        socket.create_server(("127.0.0.1", 0)) as used,
-        socket.create_server(("127.0.0.1", 0)) as free,
-    ):
-        ports = {"http_port": free.getsockname()[1], "https_port": free.getsockname()[1] - 1}
-        ports[key] = used.getsockname()[1]
-        free.close()
+    ports = {"http_port": free_port(), "https_port": free_port()}
+    with taken_port(ports[key]):
         edge = EdgeConfig.model_validate({"domains": ["a.b"], "bind": "127.0.0.1"} | ports)
         wanted = f"edge.{key}: cannot listen on 127.0.0.1:{ports[key]}: .*; stop the program"
         with pytest.raises(StartError, match=wanted):
