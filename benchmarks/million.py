@@ -246,7 +246,7 @@ async def sweep(
     hasty.newest = room.newest
     for start in range(0, GHOSTS, TURN):
         await hasty.confirm(await hasty.arrive(min(TURN, GHOSTS - start)))
-    before = await room.queue.look()
+    before = await room.queue.read_state()
     await asyncio.sleep(5.0)
     store.config_set("slowlog-log-slower-than", 1000)
     store.config_set("slowlog-max-len", 10_000)
@@ -269,7 +269,7 @@ async def sweep(
     seconds = time.monotonic() - began_s
     await live.close()
     await hasty.close()
-    after = await room.queue.look()
+    after = await room.queue.read_state()
     bounds.exact("ghosts and nobody else", right=after.queue_length == before.queue_length - GHOSTS)
     slow = [entry["duration"] / 1000 for entry in store.slowlog_get(10_000)]
     return Sweep(seconds, waits_ms, max(slow, default=1.0))

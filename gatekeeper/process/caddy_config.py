@@ -1,14 +1,14 @@
 """The configuration of the edge's Caddy, in Caddy's JSON.
 
 Rules. Pure. Requests reach the workers in HTTP/1.1 on connections that stay open, each worker with
-a socket of its own: they are distributed in turn, and one that a killed worker cannot take goes to
-the next. Nothing is buffered. Caddy writes `X-Forwarded-*` itself; a client's own count only from
-`server.trusted_proxies`. http is redirected before a worker receives anything. Caddy's own log is a
-file of limited size, and so is that of handshakes; what it reports of certificates comes on its
-standard output, for the supervisor.
+its own socket: they are distributed round-robin, and a request that a killed worker cannot accept
+goes to the next. Nothing is buffered. Caddy writes `X-Forwarded-*` itself; a client's own fields
+are only trusted from `server.trusted_proxies`. http is redirected before a worker receives
+anything. Caddy's own log is a file of limited size, and so is that of handshakes; its messages
+about certificates go to its standard output, for the supervisor.
 
-Three pools of connections per worker: the worker serves polls and plain requests on its fast path,
-on a connection on which nothing else came before.
+Three connection pools per worker: the worker serves polls and plain requests on its fast path, on
+connections that carried no other request before.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from gatekeeper.proxy.aiohttp_server import HEAD_TIMEOUT_S, SERVER_OPTIONS
 Json = dict[str, Any]
 
 _ZEROSSL: Final = "https://acme.zerossl.com/v2/DV90"
-# For a worker that is started again; a visitor rather waits than sees an error.
+# While a worker restarts, visitors wait instead of seeing an error.
 _RETRY_FOR_S = 15
 _RETRY_EVERY_MS = 100
-# Caddy closes an idle connection first, so that no request meets the worker's close.
+# Caddy closes an idle connection before the worker does, so that no request is lost to a race.
 _IDLE_S = SERVER_OPTIONS["keepalive_timeout"] - 15
 _MAX_IDLE_PER_WORKER = 256  # of each pool
-_MAX_HEAD_BYTES = 65_536  # the workers refuse smaller ones in their own words
+_MAX_HEAD_BYTES = 65_536  # the workers refuse smaller ones with their own response
 _LOG_MB = 10
 _LOGS_KEPT = 2
-# A reload leaves WebSockets open that began before it: as long as a session may last, as a rule.
+# A reload leaves existing WebSockets open for this long: usually as long as a session may last.
 _TUNNELS_STAY_OPEN = "24h"
 
 
@@ -80,7 +80,8 @@ def caddy_config(
                 },
             },
             "tls": tls,
-            # Of "localhost" and other names that no CA certifies; never into the system's trust.
+            # Caddy's own CA, for "localhost" and names that no public CA certifies; it is never
+            # installed in the system's trust store.
             "pki": {"certificate_authorities": {"local": {"install_trust": False}}},
         },
     }
@@ -94,7 +95,7 @@ def _issuers(edge: EdgeConfig) -> list[Json]:
         if edge.acme_ca_root:
             account["trusted_roots_pem_files"] = [edge.acme_ca_root]
         return [account]
-    # As Caddy itself chooses for an address: Let's Encrypt, and ZeroSSL where that fails.
+    # Caddy's default for an account with an email address: Let's Encrypt, then ZeroSSL.
     return [account, account | {"ca": _ZEROSSL}] if edge.email else []
 
 
@@ -109,7 +110,7 @@ def _logs(files: EdgeFiles) -> Json:
                 "roll_keep": _LOGS_KEPT,
             },
             "exclude": ["http.log.access"],  # a line per request
-            # Neither queries nor fields, which may hold tokens.
+            # Without query strings and header fields, which may contain tokens.
             "encoder": {
                 "format": "filter",
                 "wrap": {"format": "json"},
@@ -125,7 +126,7 @@ def _logs(files: EdgeFiles) -> Json:
             "include": ["tls.obtain", "tls.renew"],
         },
         "handshakes": {
-            "level": "DEBUG",  # of these two loggers alone
+            "level": "DEBUG",  # only these two loggers
             "include": ["events", "http.stdlib"],
             "writer": {
                 "output": "file",
@@ -178,7 +179,7 @@ def _https_server(edge: EdgeConfig, files: EdgeFiles, trusted: Sequence[str]) ->
             },
             {"handle": [{"handler": "static_response", "status_code": 421}]},  # another host
         ],
-        "logs": {},  # the reason of each 5xx
+        "logs": {},  # the reason for each 5xx
     }
     if trusted:
         server["trusted_proxies"] = {"source": "static", "ranges": list(trusted)}
@@ -192,7 +193,7 @@ def _to_workers(files: EdgeFiles) -> Json:
         "transport": {
             "protocol": "http",
             "versions": ["1.1"],
-            "compression": False,  # no `Accept-Encoding` that the client did not send
+            "compression": False,  # adds no `Accept-Encoding`
             "keep_alive": {
                 "idle_timeout": f"{_IDLE_S:g}s",
                 "max_idle_conns_per_host": _MAX_IDLE_PER_WORKER,
@@ -212,7 +213,7 @@ def _http_server(edge: EdgeConfig) -> Json:
     """Redirects to https, and serves the challenges of the CA (Caddy does so before the routes)."""
     redirects = []
     if edge.http_port != 80:
-        # A client that named this port is not behind a port that is forwarded from 80.
+        # A client that names this port in Host is not behind port forwarding from 80.
         port = {"Host": {"pattern": f":{edge.http_port}$"}}
         redirects.append(_redirect(edge, {"header_regexp": port}, port=f":{edge.https_port}"))
     redirects.append(_redirect(edge, {}, port=""))

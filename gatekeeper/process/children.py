@@ -1,10 +1,8 @@
 """The child processes of the supervisor, restarted when they exit.
 
-Rules. A worker that exits is started again after a pause that grows with every exit in a row, with
-the newest plan; one that started with an older plan follows the newest before it counts as serving.
-An
-embedded server is started again at the same address, on its own data. `stop` ends the process and
-its restarts.
+Rules. A worker that exits is restarted with back-off and the newest plan; one that started with an
+older plan switches to the newest before it counts as serving. An embedded server is started again
+at the same address, on its own data. `stop` ends the process and its restarts.
 """
 
 from __future__ import annotations
@@ -29,7 +27,8 @@ from gatekeeper.process.server_watch import ServerWatch
 from gatekeeper.room.pass_figures import pass_file
 
 # A start takes a second of CPU time. `workers = "auto"` starts one for each core, and 64 of them
-# take half a minute in a container that may use two of the cores: twice that is a start that hangs.
+# take half a minute in a container that may use two of the cores: twice that means that the start
+# hangs.
 _WORKER_START_TIMEOUT_S = 60.0
 _WORKER_STOP_MARGIN_S = 5.0
 _ORDER_TIMEOUT_S = 5.0
@@ -56,7 +55,7 @@ class WorkerProcess:
         self.number = next(self._numbers)
         self._edge_socket = edge_socket
         self.serving = False
-        self.is_silent = False  # by its heartbeat, as `liveness` sees it
+        self.is_silent = False  # by its heartbeat, set by `liveness`
         self.replica = ""
         self.plan = plan  # of the next start
         self._order_lock = asyncio.Lock()
@@ -71,7 +70,7 @@ class WorkerProcess:
 
     @property
     def problem(self) -> str | None:
-        """Why this worker keeps the gate from being ready."""
+        """Why this worker prevents the gate from being ready; None: it does not."""
         if not self.serving:
             return f"worker {self.number} is not serving"
         return f"worker {self.number} does not respond" if self.is_silent else None
@@ -91,7 +90,7 @@ class WorkerProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(self._metrics_folder)},
-                start_new_session=True,  # Ctrl-C is for the supervisor, which stops workers
+                start_new_session=True,  # Ctrl-C is handled by the supervisor, which stops workers
             )
         except OSError as error:  # no memory or too many processes; both may pass
             raise StartError(f"worker {self.number}: cannot start: {error.strerror}") from error
@@ -129,8 +128,8 @@ class WorkerProcess:
     async def order(
         self, command: Command, *, timeout_s: float = _ORDER_TIMEOUT_S
     ) -> dict[str, Any] | None:
-        """The worker's report on a command; None when it has ended. One that does not respond is
-        killed, and so started again."""
+        """Send a command and return the worker's report; None when the worker has exited. A worker
+        that does not respond is killed, and therefore restarted."""
         process = self._process
         if process is None or process.returncode is not None:
             return None
@@ -150,7 +149,7 @@ class WorkerProcess:
         return report if isinstance(report, dict) else None
 
     def kill(self) -> None:
-        """End the process at once; it is started again."""
+        """Kill the process; it is restarted."""
         self.signal(signal.SIGKILL)
 
     async def _restart(self) -> None:
@@ -204,7 +203,7 @@ class EmbeddedServerProcess:
 
     @property
     def is_running(self) -> bool:
-        """Whether it responds, as far as is known."""
+        """Whether it responded to the last probes."""
         return self._watch is not None and not self._watch.is_silent
 
     async def start(self) -> str:
@@ -226,7 +225,7 @@ class EmbeddedServerProcess:
                 await asyncio.sleep(_RESTART_PAUSE_S[-1])
 
     async def _watched(self, server: EmbeddedServer) -> int:
-        """Wait for the exit of a server that runs; its code."""
+        """Wait until a running server exits, and return its exit code."""
         self._watch = ServerWatch(server, self._name)
         watching = asyncio.create_task(self._watch.run(), name=f"watch {self._name}")
         try:

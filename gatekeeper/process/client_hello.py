@@ -1,11 +1,11 @@
-"""Client hellos that bring a key share of finite-field Diffie-Hellman, which are refused.
+"""Refuses ClientHello messages with a key share of finite-field Diffie-Hellman.
 
 Rules. OpenSSL accepts the groups ffdhe2048 to ffdhe8192 in TLS 1.3 from a client that offers them,
 and Python cannot restrict the groups. One exchange of 8192 bits takes the event loop about 50 times
-as long as one with X25519, and the client need not compute anything. No browser sends such a share,
-and Mozilla's intermediate configuration has none of these groups. So each hello is read before
-OpenSSL gets its last byte, also one after a retry request, in whatever records it comes. A
-malformed hello is left to OpenSSL. Each byte is copied once, and the memory is bounded.
+as long as one with X25519, while the client computes nothing. No browser sends such a share,
+and Mozilla's intermediate configuration has none of these groups. So each ClientHello is parsed
+before OpenSSL receives its last byte, also after a HelloRetryRequest and across any split into
+records. A malformed one is left to OpenSSL. Each byte is copied once, and the memory is bounded.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ MAX_HANDSHAKE_BYTES: Final = 1 << 15  # of a client; a browser's hello has up to
 
 
 class ClientHellos:
-    """The hellos of one connection, until its handshake is done."""
+    """The ClientHello messages of one connection, until its handshake is done."""
 
     __slots__ = ("_is_over", "_messages", "_records")
 
     def __init__(self) -> None:
-        self._records = bytearray()  # not complete yet
+        self._records = bytearray()  # incomplete
         self._messages = bytearray()
         self._is_over = False
 
     def is_refused(self, received: bytes) -> bool:
-        """Whether a hello, with these bytes, is one to refuse."""
+        """Add received bytes; whether a ClientHello is to be refused."""
         if self._is_over or not received:
             return False
         records, at = self._records, 0
         records += received
         while len(records) - at >= _RECORD_HEAD:
             kind, size = records[at], int.from_bytes(records[at + 3 : at + 5], "big")
-            if kind == _APPLICATION_DATA:  # from here on all is encrypted
+            if kind == _APPLICATION_DATA:  # from here on everything is encrypted
                 self._is_over = True
                 break
             if len(records) - at < _RECORD_HEAD + size:
@@ -56,7 +56,7 @@ class ClientHellos:
         return self._has_finite_field_share()
 
     def _has_finite_field_share(self) -> bool:
-        """Of the messages that are complete; they are dropped."""
+        """Check the complete messages, and drop them."""
         messages = self._messages
         while len(messages) >= _MESSAGE_HEAD:
             end = _MESSAGE_HEAD + int.from_bytes(messages[1:_MESSAGE_HEAD], "big")
@@ -65,19 +65,19 @@ class ClientHellos:
             kind, message = messages[0], bytes(messages[_MESSAGE_HEAD:end])
             del messages[:end]
             groups = _groups_of_key_shares(message) if kind == _CLIENT_HELLO else []
-            # With a key of any length: OpenSSL does not compare it with that of the group.
+            # A key of any length counts: OpenSSL does not compare it with the length for the group.
             if any(group in _FINITE_FIELD for group in groups):
                 return True
         return False
 
 
 def _groups_of_key_shares(hello: bytes) -> list[int]:
-    """RFC 8446 sections 4.1.2 and 4.2.8; of a malformed hello what comes before the damage."""
+    """RFC 8446 sections 4.1.2 and 4.2.8. For a malformed hello, the groups before the error."""
     at = _BEFORE_SESSION_ID
     for width in (1, 2, 1):  # session id, cipher suites, compression methods
         at += width + int.from_bytes(hello[at : at + width], "big")
     at += 2
-    unpack_from, pair_size = _PAIR.unpack_from, _PAIR.size  # for each handshake, ten times
+    unpack_from, pair_size = _PAIR.unpack_from, _PAIR.size  # runs ten times per handshake
     last = len(hello) - pair_size
     while at <= last:
         kind, size = unpack_from(hello, at)

@@ -1,4 +1,4 @@
-"""What the supervisor sends to a running worker, and the worker's reports.
+"""The supervisor's commands to a running worker, and the worker's reports.
 
 Rules. A command is a frame on the worker's standard input: eight bytes of length, then a pickle.
 The worker reports each on standard output with one line of JSON. A new configuration takes two
@@ -25,7 +25,7 @@ _LENGTH_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
-    """What a worker serves."""
+    """The configuration and addresses that a worker serves."""
 
     config: Config
     store_url: str
@@ -34,7 +34,7 @@ class WorkerPlan:
     host: str
     port: int
     listens: bool = True  # on host and port
-    edge_socket: str = ""  # the path of this worker's own socket for the edge
+    edge_socket: str = ""  # the path of this worker's socket for the edge
 
 
 @dataclass(frozen=True, slots=True)

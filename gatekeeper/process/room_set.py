@@ -1,8 +1,8 @@
 """The rooms of one worker, each with its settings in force.
 
-Rules. A room that a new configuration adds is started before that configuration decides, and
-becomes part of the set with it. A room that it removes ends in the background; requests that are
-still in it can finish. `on_change` is called when operators changed a room's settings.
+Rules. A room that a new configuration adds is started before the configuration is in force, and
+becomes part of the set with it. A removed room ends in the background; its open requests can
+finish. `on_change` is called when operators changed a room's settings.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class RoomSet:
         if self.replicas.get(name) is replica:
             self._on_change()
 
-    def follow_events(self, file_events: FileEvents) -> None:
-        """The events of the configuration from now on, for all rooms."""
+    def configure_events(self, file_events: FileEvents) -> None:
+        """Replace the configured events of all rooms."""
         self.file_events = self._following(file_events)
         for replica in self.replicas.values():
             replica.configure_events(self.file_events)
@@ -88,7 +88,7 @@ class RoomSet:
         return replace(file_events, previous=self.file_events.events)
 
     def adopt(self, rooms: Iterable[RoomConfig], new: Mapping[RoomName, NewRoom]) -> None:
-        """From now on these are the rooms; `new` are those that were started for them."""
+        """Replace the rooms; `new` are those that `start_new` started for them."""
         files = {room.name: room for room in rooms}
         for name in self.replicas.keys() - files.keys():
             del self.settings[name]
@@ -101,7 +101,7 @@ class RoomSet:
                 self.replicas[name].configure(self.settings[name].rules, rejoin=True)
 
     async def drop(self, new: Mapping[RoomName, NewRoom]) -> None:
-        """End rooms that were started and are not adopted."""
+        """End rooms that were started and not adopted."""
         for name, (room, _) in new.items():
             self._end_soon(name, room)
         if self._ending:
@@ -112,7 +112,7 @@ class RoomSet:
         return {name: (room, self.settings[name].config) for name, room in self.replicas.items()}
 
     def wake(self) -> None:
-        """Let every pacer ask the store now: events may have been missed."""
+        """Let every pacer call the store now: events may have been missed."""
         for room in self.replicas.values():
             room.wake()
 

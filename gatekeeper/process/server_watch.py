@@ -1,10 +1,10 @@
-"""Embedded servers that hang: asked each second, and replaced.
+"""Watchdog of embedded servers: probed each second, and replaced when they hang.
 
-Rules. Anything that comes back shows that a server runs: a refusal, an error, the end of the
-connection. Only silence counts, `RESPONSE_TIMEOUT_S` for each question in a row. A question is
-short and needs no lock of the server.
+Rules. Any reaction shows that a server runs: a refusal, an error, a closed connection. Only
+timeouts count, `RESPONSE_TIMEOUT_S` for each probe in a row. A probe is short and needs no lock of
+the server.
 
-    state        questions in a row without a response   effect
+    state probes in a row without a response   effect
     responding   0                                       none
     silent       SILENT_AFTER                            `EmbeddedServerProcess.is_running` is false
     hanging      HANGING_AFTER                           SIGKILL; `children` starts it again
@@ -17,7 +17,7 @@ from typing import Protocol
 
 import structlog
 
-ASK_EVERY_S = 1.0
+PROBE_EVERY_S = 1.0
 RESPONSE_TIMEOUT_S = 2.0
 SILENT_AFTER = 2
 HANGING_AFTER = 4  # 9 s at most; the next process serves 2 s later
@@ -28,11 +28,11 @@ log = structlog.get_logger()
 class WatchedServer(Protocol):
     """What the watch uses of an `EmbeddedServer`."""
 
-    async def ask(self) -> None:
-        """Wait for something from the server, an error included."""
+    async def probe(self) -> None:
+        """Wait for any reaction of the server, including an error."""
         ...
 
-    def end_questions(self) -> None: ...
+    def close_probe(self) -> None: ...
 
     def kill(self) -> None: ...
 
@@ -53,18 +53,18 @@ class ServerWatch:
         try:
             while self._silences < HANGING_AFTER:
                 if not self._silences:
-                    await asyncio.sleep(ASK_EVERY_S)
-                await self._ask()
+                    await asyncio.sleep(PROBE_EVERY_S)
+                await self._probe()
         finally:
-            self._server.end_questions()
+            self._server.close_probe()
         silent_s = HANGING_AFTER * RESPONSE_TIMEOUT_S
         log.error("embedded_server_hangs", server=self._name, silent_s=silent_s)
         self._server.kill()
 
-    async def _ask(self) -> None:
+    async def _probe(self) -> None:
         try:
             async with asyncio.timeout(RESPONSE_TIMEOUT_S):
-                await self._server.ask()
+                await self._server.probe()
         except TimeoutError:
             self._silences += 1
             return

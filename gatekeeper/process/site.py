@@ -1,10 +1,9 @@
-"""All that one configuration decides for the requests of one worker.
+"""The exits of one worker under one configuration.
 
 Rules. A `Site` is built once and never changes; a change of the configuration or of a live setting
-builds another, and the worker replaces the object. A request takes everything from the site that
-was in place when it began: facts, route, admission, rules, pages and cookies are of one
-configuration.
-Rooms, streams and connections are shared by successive sites.
+builds another, and the worker replaces the object. A request uses the site at its begin: facts,
+route, admission, rules, pages and cookies are of one configuration. Rooms, streams and connections
+are shared by successive sites.
 """
 
 from __future__ import annotations
@@ -65,8 +64,8 @@ class SiteParts:
     def read(
         cls, config: Config, secrets: tuple[bytes, ...], *, before: SiteParts | None = None
     ) -> SiteParts:
-        """Reads templates and static files. Raises ConfigError or StartError. The keyring of
-        `before` is kept while the secrets are the same, and with it what is cached of tokens."""
+        """Read templates and static files. Raises ConfigError or StartError. The keyring of
+        `before` is kept if the secrets are the same, and with it the token cache."""
         rules = tuple(access_rules(config.rules, default_rules=config.server.default_rules))
         is_same = before is not None and before.secrets == secrets
         return cls(
@@ -118,7 +117,7 @@ class Site:
             trusted=[ip_network(network) for network in config.server.trusted_proxies],
             tls=config.server.tls,
         )
-        # A cookie that was renamed still holds a token: it is not forwarded either.
+        # A cookie under its former name still contains a token: it is not forwarded either.
         self.own_cookies = all_cookie_names(config.tokens.cookie, self.gates)
         if before is not None:
             self.own_cookies |= before.own_cookies
@@ -145,7 +144,7 @@ class Site:
         )
 
     def _gate(self, room: RoomReplica, config: RoomConfig, before: Site | None) -> RoomGate:
-        """The gate of a room; its sessions, and its cached tokens, are those of `before`."""
+        """The gate of a room; it keeps the sessions and the token cache of `before`."""
         known = before.gates.get(config.name) if before is not None else None
         if before is None or known is None or known.admission.room is not room:
             return self._limited(Admission(room, config), self._credentials(config.name), None)
@@ -159,8 +158,8 @@ class Site:
     def _limited(
         self, admission: Admission, credentials: Credentials, uses: PassUses | None
     ) -> RoomGate:
-        """The gate with what `newcomers_per_address`, `concurrent`, `challenge` and invitations
-        need; `uses`: until now."""
+        """The gate with the parts for `newcomers_per_address`, `concurrent`, `challenge` and
+        invitations; `uses`: the pass uses so far."""
         config = admission.config
         admission.newcomer_limit = NewcomerLimit.of(
             config, admission.address_buckets, router=self.parts.router

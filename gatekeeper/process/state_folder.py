@@ -1,6 +1,6 @@
 """The state folder: the generated secret, the embedded servers' data and the audit log.
 
-Rules. It is private to the user who runs the gate: one that other users may have written to is
+Rules. It is private to the user that runs the gate: a folder that other users can write to is
 refused, since they may have replaced the secret. `GATEKEEPER_STATE_DIR` names it; else it is
 `gatekeeper` in `$XDG_STATE_HOME`, else `~/.local/state/gatekeeper`.
 """

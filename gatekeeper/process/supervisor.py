@@ -132,7 +132,7 @@ class Supervisor:
         await self._start_workers()
         watch = WorkerWatch(self._workers, metrics_folder)
         watch.start()
-        self._stack.push_async_callback(watch.close)  # before the workers: they may end slowly
+        self._stack.push_async_callback(watch.close)  # before the workers, which may stop slowly
         if edge is not None:
             self._stack.push_async_callback(self._stop_edge, edge)
             await edge.start()
@@ -145,7 +145,7 @@ class Supervisor:
             edge=edge.status if edge else no_edge,
         )
         control.reloader = Reloader(
-            plan, self._workers, load=self._checked_files, on_reload=control.follow, edge=edge
+            plan, self._workers, load=self._checked_files, on_reload=control.configure, edge=edge
         )
         await control.start(self._stack, admin_socket, store=store, events_url=self._events_url)
         self._control = control
@@ -209,7 +209,7 @@ class Supervisor:
         listen = self._config.server.listen
         with self._bind(listen, key="server.listen") as probe:
             port = int(probe.getsockname()[1])
-        # Bound but not listening: it accepts nothing and keeps other programs off the port.
+        # Bound but not listening: it accepts nothing and reserves the port.
         host, _, _ = listen.rpartition(":")
         self._bind(f"{host}:{port}", key="server.listen", shared=True)
         return split_listen(listen)[0], port
@@ -242,8 +242,8 @@ class Supervisor:
 
 
 def checked_files(config: Config) -> CheckedFiles:
-    """What a reload reads of the files that the configuration names. The ConfigError names the
-    file of each problem: a reload is about many files."""
+    """The contents of the files that the configuration names. The ConfigError names the file of
+    each problem."""
     try:
         pages = check_files(config)
         secrets = signing_secrets(config, state_folder())
@@ -253,7 +253,7 @@ def checked_files(config: Config) -> CheckedFiles:
 
 
 def check_files(config: Config) -> Pages:
-    """The pages, after a check of every file that serving needs. Raises ConfigError, StartError."""
+    """Check every file that serving needs, and return the pages. Raises ConfigError, StartError."""
     for key in filter(None, (config.server.tls_key, config.edge.tls_key)):
         check_not_writable(Path(key))
     TlsFiles.of(config)
@@ -280,9 +280,9 @@ def _local_address(host: str) -> str:
 
 
 def _without_password(url: str) -> str:
-    """The address alone: a login stands before it, other secrets may be parameters."""
+    """The address without login, and without parameters, which may be secrets."""
     scheme, separator, rest = url.partition("://")
     address, _, parameters = rest.partition("?")
-    if "@" in parameters:  # which of the two begins the address is not certain
+    if "@" in parameters:  # it is uncertain which of the two precedes the address
         return f"{scheme}{separator}…"
     return scheme + separator + address.rpartition("@")[2]

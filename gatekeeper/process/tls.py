@@ -1,10 +1,9 @@
-"""The certificate of the public listener, and what the listener negotiates.
+"""The certificate and the TLS parameters of the public listener.
 
-Rules. What is accepted is Mozilla's intermediate configuration. A reload makes a new context for
-new connections. So open ones are not touched, and nothing of a former certificate is served: one
-context holds a certificate for each type of key. The same files keep the context in use, and with
-it the sessions that clients resume. A pair that cannot be used is refused before it replaces the
-one in use.
+Rules. The parameters are Mozilla's intermediate configuration. A reload creates a new context for
+new connections, since a context keeps one certificate for each key type; open connections are not
+affected. Unchanged files keep the context, and with it the sessions that clients resume. An
+unusable pair is refused before it replaces the one in use.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ _TLS_1_2_CIPHERS: Final = (
     "ECDHE-ECDSA-CHACHA20-POLY1305",
     "ECDHE-RSA-CHACHA20-POLY1305",
 )
-# A browser returns with as many connections as it had, and each of them got a ticket. OpenSSL's
-# default of two costs 6 % of a handshake more.
+# One session ticket per connection is enough: a browser returns with as many connections as it had.
+# OpenSSL's default of two costs 6 % more per handshake.
 _TICKETS: Final = 1
 
 
@@ -45,7 +44,7 @@ class TlsFiles:
 
     @classmethod
     def of(cls, config: Config) -> TlsFiles | None:
-        """The loaded files, served; or None for plain HTTP. Raises StartError."""
+        """Load the files and serve with them; None for plain HTTP. Raises StartError."""
         if not config.server.tls:
             return None
         files = cls(TlsListener(), *_load(config.server.tls_cert, config.server.tls_key))
@@ -53,13 +52,13 @@ class TlsFiles:
         return files
 
     def reload(self, config: Config) -> TlsFiles:
-        """The files of another configuration for the same listener, not served yet. Raises
-        StartError when they cannot be used."""
+        """Load the files of another configuration for the same listener, without serving them yet.
+        Raises StartError if they are unusable."""
         context, digest = _load(config.server.tls_cert, config.server.tls_key)
         return self if digest == self.digest else TlsFiles(self.listener, context, digest)
 
     def serve(self) -> None:
-        """From the next connection on."""
+        """Serve with these files from the next connection on."""
         self.listener.serve(self.context)
 
 
@@ -83,7 +82,7 @@ def _intermediate_context() -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(":".join(_TLS_1_2_CIPHERS))
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    # The client knows whether it computes AES or ChaCha20 faster.
+    # Prefer the client's order: it knows whether it computes AES or ChaCha20 faster.
     context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = _TICKETS
     context.set_alpn_protocols(["http/1.1"])

@@ -1,26 +1,26 @@
 """TLS on one connection of the public listener: the protocol of its socket, and the transport of
-what it carries.
+the protocol behind it.
 
-Theory of operation. OpenSSL reads and writes two buffers in memory. What the socket receives goes
-into one; the contents of the other are sent. The event loops have such a layer of their own. This
-one exists because theirs costs more for each request, shows a connection only after its handshake,
-and waits for the client at the end of every connection (docs/decisions/0112).
+Theory of operation. OpenSSL reads and writes two buffers in memory. Bytes from the socket go into
+one; the contents of the other are sent. The event loops have their own TLS layer. This one exists
+because theirs costs more for each request, exposes a connection only after its handshake, and waits
+for the client at the end of every connection (docs/decisions/0112).
 
     handshake ──done──▶ open: `connection_made` of the protocol behind it
         │                 ├──close_notify or end of input of the client──▶ closing
         │                 └──`close`, `abort`, a damaged record──▶ closing
         └──plain HTTP, a refused hello, an error, 15 s──▶ closing ──▶ `connection_lost`
 
-Rules. All that was received is decrypted at once: nothing waits in here, so that the socket's flow
-control is that of the connection. What TLS has to send by itself (tickets, RFC 8446 section 4.6)
-leaves with the next response, or at once if no request came with it. A client can ask for it again
-and again (`KeyUpdate`, section 4.6.3) and read none of it: flow control is that of responses, so
-this has a limit of its own, and a client beyond it is cut off. `close` sends close_notify and
-does not wait for that of the client (section 6.1): as without TLS, the connection closes when its
-write buffer is sent. A client that closes its half closes both, as with the event loops' TLS.
+Rules. Received bytes are decrypted at once and never buffered here, so that the flow control of the
+socket applies. TLS's own messages (tickets, RFC 8446 section 4.6) are sent with the next response,
+or at once if no request came with them. A client can cause them repeatedly (`KeyUpdate`, section
+4.6.3) without reading them: the flow control of responses does not cover this, so they have their
+own limit, and a client beyond it is disconnected. `close` sends close_notify and does not wait for
+that of the client (section 6.1): as without TLS, the connection closes when its write buffer is
+sent. A client that closes its half closes both, as with the event loops' TLS.
 
-Plain HTTP on this port gets a response that says so. OpenSSL notices it in the first bytes of a
-handshake. A handshake that has begun as TLS never gets one.
+Plain HTTP on this port gets a plain response with the reason. OpenSSL detects it in the first bytes
+of a handshake. A handshake that began as TLS never gets one.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ from typing import Any, Final, Protocol, cast
 from gatekeeper.process.client_hello import ClientHellos
 from gatekeeper.proxy.own_response import plain_refusal
 
-# "GET", "POST", "HEAD" and "PUT"; "CONNECT"; any other bytes that are no TLS record.
+# "GET", "POST", "HEAD" and "PUT"; "CONNECT"; any other bytes that are not a TLS record.
 _NO_TLS = frozenset({"HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "WRONG_VERSION_NUMBER"})
 _REASON: Final = "This port serves HTTPS, and this was plain HTTP. Use an address with https://."
 _FIRST_BYTES: Final = 5  # of a TLS record (RFC 8446 section 5.1); enough for the method
 _MAX_RECORD: Final = 1 << 14  # bytes of content (RFC 8446 section 5.1)
-# What TLS sends by itself: bytes that wait for the next response, and bytes that a client leaves
-# unread. A KeyUpdate is 27 bytes, and a client needs one for hundreds of gigabytes.
+# TLS's own messages: bytes that wait for the next response, and bytes that a client does not read.
+# A KeyUpdate is 27 bytes, and a client needs one for hundreds of gigabytes.
 _MAX_HELD: Final = 2048
 _MAX_UNREAD: Final = 8192
 
 
 class HandshakeList(Protocol):
-    """What a connection uses of its listener."""
+    """The listener, as a connection uses it."""
 
     @property
     def context(self) -> ssl.SSLContext:
-        """For new connections."""
+        """The context of new connections."""
         ...
 
     def begin(self, connection: TlsConnection) -> float:
@@ -63,7 +63,7 @@ class HandshakeList(Protocol):
 
 
 class _FirstFlight:
-    """What a handshake began with."""
+    """The first bytes of a handshake, in both directions."""
 
     __slots__ = ("first", "has_sent", "hellos")
 
@@ -103,7 +103,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         self._beginning: _FirstFlight | None = _FirstFlight()  # None: the handshake is done
         self._closing = False
         self._since_s = 0.0
-        self._unread = 0  # bytes at most, of what TLS has sent by itself
+        self._unread = 0  # maximum number of bytes that TLS has sent itself
 
     # The socket's side
 
@@ -150,7 +150,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
             self._flush()
 
     def _read(self) -> None:
-        """Deliver all that was received. A part of a record waits in OpenSSL for its rest."""
+        """Deliver all received bytes. OpenSSL keeps an incomplete record until its rest arrives."""
         parts: list[bytes] = []
         has_ended = False
         try:
@@ -174,7 +174,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
             self.close()
 
     def _flush(self) -> None:
-        """Send what TLS has to send by itself, and cut off a client that does not read it."""
+        """Send TLS's own messages, and disconnect a client that does not read them."""
         if not self._outgoing.pending:
             return
         if self._beginning is None:
@@ -192,7 +192,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         self._socket.close()
 
     def eof_received(self) -> None:
-        """The client has cut the connection below TLS; the socket closes."""
+        """The client closed the connection without close_notify; the socket closes."""
         self._closing = True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -209,11 +209,11 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
             self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
-        self._unread = 0  # the client reads
+        self._unread = 0  # the client reads again
         if self._beginning is None and self._protocol is not None:
             self._protocol.resume_writing()
 
-    # A handshake, as a connection that can be closed for others
+    # A handshake in progress, as a connection that can be evicted
 
     @property
     def idle_since_s(self) -> float | None:
@@ -240,7 +240,8 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         if self._closing:
             return
         self._closing = True
-        with suppress(ssl.SSLError):  # it wants that of the client, or the handshake is not done
+        # It waits for the client's close_notify, or the handshake is not done.
+        with suppress(ssl.SSLError):
             self._tls.unwrap()
         self._flush()
         self._socket.close()

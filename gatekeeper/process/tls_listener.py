@@ -1,7 +1,7 @@
 """The TLS side of the public listener: the context of new connections, and their handshakes.
 
-Rules. A handshake has 15 s from the time its connection was accepted. Until it is done, the
-connection is known here alone, so that it can be closed for others near the limit of open files.
+Rules. A handshake has 15 s from the time its connection was accepted. Until it is done, only this
+list has the connection, so that it can be evicted near the limit of open files.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ class TlsListener:
         self._handshakes = EqualDeadlines(HANDSHAKE_TIMEOUT_S, TlsConnection.abort)
 
     def serve(self, context: ssl.SSLContext) -> None:
-        """From the next connection on."""
+        """Use this context from the next connection on."""
         self.context = context
 
     def over_tls(
         self, new_protocol: Callable[[], asyncio.BaseProtocol]
     ) -> Callable[[], TlsConnection]:
-        """What makes the protocol of an accepted socket, with one of `new_protocol` behind it."""
+        """A protocol factory for accepted sockets: TLS with a protocol of `new_protocol` behind
+        it."""
         return lambda: TlsConnection(self, new_protocol())
 
     @property

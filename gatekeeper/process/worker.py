@@ -4,7 +4,7 @@ Rules. The supervisor starts a worker, passes it a `WorkerPlan` on standard inpu
 pipe open for commands (`commands`): when it closes, the supervisor is gone and the worker stops.
 The worker prints one line of JSON on standard output once it serves, and one for each command.
 SIGTERM stops it: no new connections, open requests finish within `shutdown_timeout`, then rooms and
-origin connections close. SIGHUP is for the supervisor, and ignored here.
+origin connections close. SIGHUP is handled by the supervisor and ignored here.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ from gatekeeper.web.stream import Streams
 
 _BACKLOG = 4096
 _HEARTBEAT_INTERVAL_S = 1.0
-_EXIT_TIMEOUT_S = 15.0  # beyond the time that open requests have
+_EXIT_TIMEOUT_S = 15.0  # in addition to the shutdown timeout of open requests
 
 
 @dataclass(frozen=True, slots=True)
 class _Preparation:
-    """A plan that was read, and what was started for it."""
+    """A plan with its files read and its new rooms started."""
 
     plan: WorkerPlan
     parts: SiteParts
@@ -77,7 +77,7 @@ def _file_events(plan: WorkerPlan) -> FileEvents:
 class Worker:
     """One replica in this process. `start`, then `close`.
 
-    Without `fast_path`, aiohttp handles every request; only tests ask for that.
+    Without `fast_path`, aiohttp handles every request; only tests use that.
     """
 
     def __init__(self, plan: WorkerPlan, *, fast_path: bool = True) -> None:
@@ -101,7 +101,7 @@ class Worker:
 
     @property
     def port(self) -> int:
-        """The port it listens on, also when the plan left the choice to the system."""
+        """The port that it listens on, also if the system chose it."""
         assert self._plan.listens
         return int(self._listeners[0].sockets[0].getsockname()[1])
 
@@ -139,7 +139,7 @@ class Worker:
             store, events, replica=self.replica, on_change=self._follow_settings
         )
         stack.push_async_callback(self.room_set.close)
-        self.room_set.follow_events(_file_events(plan))
+        self.room_set.configure_events(_file_events(plan))
         self.room_set.adopt(config.rooms, await self.room_set.start_new(config.rooms))
         self._forwarder = Forwarder(config.origin)
         stack.push_async_callback(self._forwarder.close)
@@ -169,7 +169,7 @@ class Worker:
         stack.callback(lasting.close)
         stack.callback(sweep.cancel)
 
-    # The site: what a request meets.
+    # The site: serves the requests under one configuration.
 
     def _site_of(self, parts: SiteParts) -> Site:
         return Site(
@@ -183,7 +183,7 @@ class Worker:
         )
 
     def _serve_from_now_on(self, site: Site) -> None:
-        """Requests that have begun keep the site that they began with."""
+        """Replace the site; open requests keep theirs."""
         self._site = site
         self.streams.follow([gate.admission for gate in site.gates.values()])
         assert self._fast_path is not None
@@ -195,14 +195,15 @@ class Worker:
         return self.site.handler.handle(request)
 
     def _follow_settings(self) -> None:
-        """Operators changed the settings of a room."""
+        """Rebuild the site after operators changed the settings of a room."""
         if self._site is not None:
             self._serve_from_now_on(self._site_of(self._site.parts))
 
     # Another configuration, in two steps.
 
     async def prepare(self, plan: WorkerPlan) -> None:
-        """Read what the plan names. Raises ConfigError or StartError and changes nothing."""
+        """Read the files of the plan and start its new rooms. Raises ConfigError or StartError;
+        then nothing changed."""
         await self.abort()
         if problems := self.room_set.event_problems(_file_events(plan), plan.config.rooms):
             raise ConfigError(problems, source="reload")
@@ -211,19 +212,19 @@ class Worker:
         )
         tls = self._tls.reload(plan.config) if self._tls is not None else None
         new_rooms = await self.room_set.start_new(plan.config.rooms)
-        # Another worker may commit first, and sign with a secret that is new.
+        # Accept the new secrets already: another worker may commit first and sign with them.
         self.site.parts.keyring.accept(plan.secrets)
         self._prepared = _Preparation(plan, parts, tls, new_rooms)
 
     async def abort(self) -> None:
-        """Drop what was prepared."""
+        """Drop the prepared plan."""
         prepared, self._prepared = self._prepared, None
         if prepared is not None:
             self.site.parts.keyring.accept(())
             await self.room_set.drop(prepared.new_rooms)
 
     def commit(self) -> None:
-        """The prepared plan decides from the next request on."""
+        """Put the prepared plan in force from the next request on."""
         prepared, self._prepared = self._prepared, None
         assert prepared is not None
         self._plan = prepared.plan
@@ -234,7 +235,7 @@ class Worker:
         if prepared.parts.keyring is self.site.parts.keyring:
             prepared.parts.keyring.accept(())
         self.room_set.adopt(prepared.plan.config.rooms, prepared.new_rooms)
-        self.room_set.follow_events(_file_events(prepared.plan))
+        self.room_set.configure_events(_file_events(prepared.plan))
         self._serve_from_now_on(self._site_of(prepared.parts))
 
     def _handed_over(self) -> list[ConnectionHandler]:
@@ -274,7 +275,7 @@ class Worker:
                     protocol,
                     plan.host,
                     plan.port,
-                    reuse_port=True,  # each worker accepts; the kernel distributes
+                    reuse_port=True,  # each worker accepts; the kernel distributes connections
                     backlog=_BACKLOG,
                 )
             except OSError as error:
@@ -294,7 +295,7 @@ class Worker:
         stack.push_async_callback(self._drain)
 
     async def _drain(self) -> None:
-        """Stop accepting, let open requests finish, then close what is left."""
+        """Stop accepting, let open requests finish, then close the remaining connections."""
         if self._server is None or self._fast_path is None:
             return
         for listener in self._listeners:
@@ -306,7 +307,8 @@ class Worker:
         await asyncio.gather(self._server.shutdown(limit_s / 2), self._fast_path.close(limit_s))
 
     async def _heartbeat(self) -> None:
-        """Write this worker's metrics, its heartbeat and what its log left out, once a second."""
+        """Write this worker's metrics, its heartbeat and the counts of suppressed log lines, once a
+        second."""
         assert self._server is not None
         assert self._fast_path is not None
         while True:
@@ -334,7 +336,7 @@ async def serve(plan: WorkerPlan) -> None:
     report({"serving": worker.replica})
     commands = asyncio.create_task(obey_supervisor(worker, stop), name="commands")
     await stop.wait()
-    # Nobody ends a worker that hangs once the supervisor has exited.
+    # Once the supervisor has exited, no process kills a worker that hangs.
     limit_s = plan.config.server.shutdown_timeout + _EXIT_TIMEOUT_S
     loop.call_later(limit_s, os._exit, 1)
     commands.cancel()

@@ -1,7 +1,7 @@
-"""A worker's side of the commands: runs what the supervisor sends, and reports each.
+"""The worker's side of the commands: runs each and reports its outcome.
 
-Rules. Reports are lines of JSON on standard output. The end of the commands is the end of the
-supervisor: the worker stops.
+Rules. Reports are lines of JSON on standard output. At the end of standard input the supervisor has
+exited, and the worker stops.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 
 class CommandTarget(Protocol):
-    """What a command acts on: the worker."""
+    """The target of commands: the worker."""
 
     @property
     def streams(self) -> Streams: ...
@@ -42,7 +42,7 @@ class CommandTarget(Protocol):
 
 
 async def obey(worker: CommandTarget, command: Command) -> dict[str, object]:
-    """Run one command of the supervisor; the report."""
+    """Run one command of the supervisor and return the report."""
     match command:
         case Prepare(plan=plan):
             try:
@@ -69,7 +69,8 @@ async def obey(worker: CommandTarget, command: Command) -> dict[str, object]:
 
 
 async def obey_supervisor(worker: CommandTarget, stop: asyncio.Event) -> None:
-    """Run its commands; set `stop` when standard input closes: the supervisor has exited."""
+    """Run the supervisor's commands; set `stop` when standard input closes: the supervisor has
+    exited."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
@@ -84,5 +85,5 @@ async def obey_supervisor(worker: CommandTarget, stop: asyncio.Event) -> None:
 
 
 def report(what: dict[str, object]) -> None:
-    """One line for the supervisor."""
+    """Write one report to the supervisor."""
     print(json.dumps(what), flush=True)  # noqa: T201  for the supervisor

@@ -32,7 +32,7 @@ NAMES = crowd(12)
 
 async def plan(replica: Replica, *, opens_in_s: float = 600, **values: Any) -> Event:
     """An event whose prequeue has begun; `values` replace its fields."""
-    state = await replica.look()
+    state = await replica.read_state()
     now_us = state.now_us
     event = Event(
         "sale",
@@ -46,12 +46,12 @@ async def plan(replica: Replica, *, opens_in_s: float = 600, **values: Any) -> E
 
 
 async def change(replica: Replica, schedule: Schedule) -> None:
-    before = (await replica.look()).schedule
+    before = (await replica.read_state()).schedule
     assert await replica.queue.change_events(before, schedule) is not None
 
 
 async def change_event(replica: Replica, **values: Any) -> Event:
-    [event] = (await replica.look()).schedule.events
+    [event] = (await replica.read_state()).schedule.events
     changed = replace(event, **values)
     await change(replica, Schedule.of([changed]))
     return changed
@@ -59,7 +59,7 @@ async def change_event(replica: Replica, **values: Any) -> Event:
 
 async def open_now(ground: Ground, replica: Replica) -> Event:
     """After the last arrival so far."""
-    state = await replica.look()
+    state = await replica.read_state()
     await ground.pass_time(0.01)
     return await change_event(replica, start_us=max(state.now_us, state.last_arrival_us + 1))
 
@@ -70,9 +70,9 @@ def openings(replica: Replica, keys: SigningKeys = KEYS) -> Openings:
 
 async def draw(replica: Replica) -> Schedule:
     """What a replica does at its tick."""
-    state = await replica.look()
+    state = await replica.read_state()
     await openings(replica).step(state)
-    return (await replica.look()).schedule
+    return (await replica.read_state()).schedule
 
 
 async def released(replica: Replica, turns_us: dict[str, int]) -> list[str]:
@@ -94,7 +94,7 @@ def turns(schedule: Schedule, arrivals_us: dict[str, int]) -> dict[str, int]:
 async def gather(replica: Replica, names: Sequence[str] = NAMES) -> dict[str, int]:
     """They arrive and return their tickets; their arrivals."""
     arrivals = await arrive(replica, names)
-    schedule = (await replica.look()).schedule
+    schedule = (await replica.read_state()).schedule
     placed = {
         name: QueuePosition(schedule.drawn_turn_us(VisitorId(name), each.turn_us), 0)
         for name, each in arrivals.items()

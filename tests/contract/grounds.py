@@ -235,7 +235,7 @@ class Replica:
         _, released = await self.queue.advance()
         return released
 
-    async def look(self) -> RoomState:
+    async def read_state(self) -> RoomState:
         return await self.queue.read_state()
 
     async def set_mode(self, mode: Mode) -> RoomState:
@@ -306,7 +306,7 @@ async def stay(replica: Replica, replies: Mapping[str, SlotGrant | QueuePosition
 
 async def confirm(replica: Replica, names: Sequence[str]) -> None:
     """They use their passes again."""
-    until_us = (await replica.look()).now_us + 3_600_000_000
+    until_us = (await replica.read_state()).now_us + 3_600_000_000
     for name in names:
         assert await replica.queue.touch(VisitorId(name), until_us=until_us, ends_us=until_us)
 

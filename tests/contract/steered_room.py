@@ -36,7 +36,7 @@ async def steer(
     steering: str = "record",
     memory: str = "memory",
 ) -> bool:
-    known = known or await replica.look()
+    known = known or await replica.read_state()
     return await replica.queue.steer(SteerRequest(end.begin_us, known, rate, steering, memory))
 
 

@@ -39,7 +39,7 @@ async def test_visitor_released_before_a_loss_enters_after_it(
     standings = await poll(replica, {name: replies[name] for name in ("v0003", "v0002")})
     assert admitted_names(standings) == ["v0002"]
     assert admitted_names(await poll(replica, {"v0002": replies["v0002"]})) == ["v0002"]
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.active, state.queue_length, state.admitted_total) == (1, 1, 3)
     await ground.pass_time(WINDOW_S)
     assert admitted_names(await poll(replica, {"v0003": replies["v0003"]})) == ["v0003"]
@@ -58,7 +58,7 @@ async def test_claim_after_a_loss_beside_connected_polls_counts_once(
     for_it = itself._replace(connected=True)
     await asyncio.gather(*map(replica.queue.poll, (for_it, for_others, for_it, itself, itself)))
     assert (await ground.read()).get("deadlines", {}) == {}
-    assert (await replica.look()).admitted_total == 2
+    assert (await replica.read_state()).admitted_total == 2
 
 
 async def test_claims_after_a_loss_are_those_open_before_it(
@@ -70,13 +70,13 @@ async def test_claims_after_a_loss_are_those_open_before_it(
     await replica.released()
     claimed = {name: replies[name] for name in crowd(1)}
     assert admitted_names(await poll(replica, claimed)) == crowd(1)
-    assert (await replica.look()).expected == 3
+    assert (await replica.read_state()).expected == 3
     await lose_everything(ground)
     late = await open_room(rate=0)  # knows no state, and admits no visitor for it
     assert admitted_names(await poll(late, replies)) == []
     # The loss forgot which ticket was spent, so this visitor may be the first to claim.
     assert admitted_names(await poll(replica, replies)) == crowd(3)
-    assert (await replica.look()).expected == 0
+    assert (await replica.read_state()).expected == 0
     await lose_everything(ground)
     assert admitted_names(await poll(replica, replies)) == []
 
@@ -109,7 +109,7 @@ async def test_returned_visitor_takes_no_claim_after_a_loss(
     for name, enters in (("v0001", False), ("v0003", True), ("v0001", False), ("v0002", True)):
         standings = await poll(replica, {name: line[name]})
         assert admitted_names(standings) == ([name] if enters else [])
-    assert (await replica.look()).expected == 0
+    assert (await replica.read_state()).expected == 0
 
 
 async def test_visitor_absent_for_long_takes_no_claim_after_a_loss(
@@ -200,7 +200,7 @@ async def test_claims_after_a_loss_fill_slots_in_the_order_of_turns(
     await replica.allow(2)
     await replica.released()
     await lose_everything(ground)
-    until_us = (await replica.look()).now_us + 60_000_000
+    until_us = (await replica.read_state()).now_us + 60_000_000
     for name in ("inside", "beside"):
         await replica.queue.touch(VisitorId(name), until_us=until_us, ends_us=until_us)
     assert admitted_names(await poll(replica, {"v0000": replies["v0000"]})) == []
@@ -215,7 +215,7 @@ async def test_claims_after_a_loss_stay_within_the_slots(ground: Ground, open_ro
     await replica.allow(2)
     await replica.released()
     await lose_everything(ground)
-    state = await replica.look()
+    state = await replica.read_state()
     until_us = state.now_us + 60_000_000
     await replica.queue.touch(VisitorId("inside"), until_us=until_us, ends_us=until_us)
     assert admitted_names(await poll(replica, replies)) == crowd(1)

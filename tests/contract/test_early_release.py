@@ -98,11 +98,11 @@ async def test_front_is_released_before_the_rest_has_returned(line: Line) -> Non
     assert 1 <= await line.pass_time(1.5) <= 3  # a burst, and as time passes
     # No further than the first visitor who may not have returned.
     assert await line.pass_time(6) <= 4
-    state = await line.rooms[0].look()
+    state = await line.rooms[0].read_state()
     assert state.recovering_until_us > state.now_us
     assert state.watermark_us == line.waiting[names[4]].turn_us
     await line.pass_time(WINDOW_S)
-    assert (await line.rooms[0].look()).watermark_us > line.waiting[names[5]].turn_us
+    assert (await line.rooms[0].read_state()).watermark_us > line.waiting[names[5]].turn_us
 
 
 async def test_nobody_is_released_before_every_replica_reports(line: Line) -> None:
@@ -169,7 +169,7 @@ async def test_rolled_back_store_releases_up_to_who_may_be_missing(line: Line) -
     await line.poll(*[name for name in names if name != names[5]])
     assert await line.pass_time(2) == 0
     assert await line.pass_time(6) > 0
-    state = await line.rooms[0].look()
+    state = await line.rooms[0].read_state()
     assert state.recovering_until_us > state.now_us
     assert state.watermark_us == line.waiting[names[4]].turn_us
 
@@ -189,13 +189,13 @@ async def test_copy_from_within_a_recovery_waits_for_the_whole_line(line: Line) 
 async def test_slots_of_visitors_inside_are_kept(form_line: FormLine) -> None:
     """The store knows them again only when they use their passes."""
     line = await form_line(max_active=4)
-    state = await line.rooms[0].look()
+    state = await line.rooms[0].read_state()
     assert state.active < 4
     free = 4 - state.active
     await line.lose_store()
     await line.poll()
     released = await line.pass_time(8)
-    entered = (await line.rooms[0].look()).active
+    entered = (await line.rooms[0].read_state()).active
     assert released + entered <= 2 * free + state.active
     assert released <= free
 
@@ -204,9 +204,9 @@ async def test_rate_of_early_releases_is_exact(line: Line) -> None:
     """What fell due since the loss, at most the burst at once."""
     await line.lose_store()
     await line.poll()
-    before = await line.rooms[0].look()
+    before = await line.rooms[0].read_state()
     await line.pass_time(8)
-    state = await line.rooms[0].look()
+    state = await line.rooms[0].read_state()
     assert state.recovering_until_us > state.now_us
     # On a server its own time passes too.
     passed_s = (

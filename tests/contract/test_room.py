@@ -67,15 +67,15 @@ async def test_more_arrivals_than_a_batch_each_get_a_place(open_room: Open) -> N
     assert sorted(each.ahead for each in replies.values() if isinstance(each, QueuePosition)) == [
         *range(350)
     ]
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.queue_length, state.arrived_total) == (350, 350)
 
 
 async def test_arrival_is_the_stores_clock_in_microseconds(open_room: Open) -> None:
     replica = await open_room(rate=0)
-    before = await replica.look()
+    before = await replica.read_state()
     replies = await line_up(replica, ["ann"])
-    after = await replica.look()
+    after = await replica.read_state()
     assert before.now_us <= replies["ann"].turn_us <= after.now_us
     assert after.last_arrival_us == replies["ann"].turn_us
 
@@ -94,12 +94,12 @@ async def test_turn_of_sixteen_digits_is_kept_exactly(ground: Ground, open_room:
         assert standing == QueuePosition(arrival_us, ahead)
     await replica.allow(20)
     assert await replica.released() == 20
-    assert (await replica.look()).watermark_us == PROVISIONAL_US - 1
+    assert (await replica.read_state()).watermark_us == PROVISIONAL_US - 1
 
 
 async def test_newcomer_arrives_behind_every_place(open_room: Open) -> None:
     replica = await open_room(rate=0)
-    ahead_us = (await replica.look()).now_us + 60_000_000
+    ahead_us = (await replica.read_state()).now_us + 60_000_000
     await replica.queue.poll(poll_request("stamped by a clock that runs ahead", ahead_us))
     replies = await line_up(replica, ["ann", "bob"])
     assert replies == {"ann": QueuePosition(ahead_us + 1, 1), "bob": QueuePosition(ahead_us + 2, 2)}
@@ -110,14 +110,14 @@ async def test_late_arrival_call_leaves_the_place(open_room: Open) -> None:
     first = await line_up(replica, ["ann", "bob"])
     await arrive(replica, ["bob", "ann"])
     assert await poll(replica, first) == first
-    assert (await replica.look()).queue_length == 2
+    assert (await replica.read_state()).queue_length == 2
 
 
 async def test_second_arrival_keeps_the_slot(open_room: Open) -> None:
     replica = await open_room(burst=5)
     await line_up(replica, ["ann"])
     assert admitted_names(await line_up(replica, ["ann"])) == ["ann"]
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.active, state.arrived_total, state.admitted_total) == (1, 1, 1)
 
 
@@ -128,7 +128,7 @@ async def test_newcomers_are_admitted_while_the_bucket_lasts(open_room: Open) ->
     replica = await open_room(burst=3)
     replies = await line_up(replica, crowd(5))
     assert admitted_names(replies) == crowd(3)
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.active, state.queue_length, state.admitted_total) == (3, 2, 3)
 
 
@@ -141,7 +141,7 @@ async def test_admitted_newcomer_is_unconfirmed_until_the_next_poll(
     again = await replica.queue.poll(poll_request("ann", replies["ann"].turn_us, has_pass=True))
     assert isinstance(again, SlotGrant)
     assert (again.turn_us, again.confirmed) == (replies["ann"].turn_us, True)
-    assert (await replica.look()).admitted_total == 1
+    assert (await replica.read_state()).admitted_total == 1
 
 
 async def test_newcomer_waits_while_others_wait(ground: Ground, open_room: Open) -> None:
@@ -180,7 +180,7 @@ async def test_concurrent_replicas_stay_within_the_slots(open_room: Open) -> Non
     assert await at_once(replicas) == 0
     await replicas[0].queue.leave(inside[:2])
     assert await at_once(replicas) == 2
-    assert (await replicas[0].look()).active == 5
+    assert (await replicas[0].read_state()).active == 5
 
 
 # Releases
@@ -191,7 +191,7 @@ async def test_releases_follow_the_order_of_turns(open_room: Open) -> None:
     replies = await line_up(replicas[0], crowd(50))
     await replicas[0].allow(20)
     assert await at_once(replicas) == 20
-    state = await replicas[0].look()
+    state = await replicas[0].read_state()
     assert state.watermark_us == replies["v0019"].turn_us
     standings = await poll(replicas[1], replies)
     assert admitted_names(standings) == crowd(50)[:20]
@@ -235,7 +235,7 @@ async def test_concurrent_calls_admit_no_more_than_is_due(
         *[visit(replicas[number % 4], name) for number, name in enumerate(crowd(120))]
     )
     await at_once(replicas)
-    state = await replicas[0].look()
+    state = await replicas[0].read_state()
     assert state.active == 30
     assert state.queue_length == 90
     # 20 were taken from the bucket before any grant was used. A guess that gave up its slot to a
@@ -252,7 +252,7 @@ async def test_one_call_releases_at_most_a_thousand(
     await replica.allow(5000)
     assert await replica.released() == MAX_RELEASED_PER_CALL
     assert await replica.released() == 50
-    state = await replica.look()
+    state = await replica.read_state()
     assert state.watermark_us == max(each.turn_us for each in replies.values())
     assert (state.released_total, state.pending_grants, state.queue_length) == (1050, 3950, 0)
 
@@ -283,7 +283,7 @@ async def test_one_call_releases_for_the_rate_and_for_grants(
     assert contents["queue"].keys() == {*names[210:]}
     costs = contents["deadlines"]
     assert [name for name in names if costs[name] == "-1"] == names[120:210]
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.abandoned_total, state.pending_grants) == (30, 0)
 
 
@@ -304,7 +304,7 @@ async def test_returned_slot_is_free_at_once(open_room: Open) -> None:
 async def test_replicas_are_counted_while_they_call(ground: Ground, open_room: Open) -> None:
     replicas = [await open_room() for _ in range(3)]
     await at_once(replicas)
-    assert (await replicas[0].look()).replicas == 3
+    assert (await replicas[0].read_state()).replicas == 3
     await ground.pass_time(6)
     await replicas[0].released()
-    assert (await replicas[0].look()).replicas == 1
+    assert (await replicas[0].read_state()).replicas == 1

@@ -87,4 +87,4 @@ async def test_origin_receives_the_rate_despite_no_shows() -> None:
     await room.run(until_s=210)
     claims = sum(30 <= at_s < 210 for at_s in room.admitted_at_s.values())
     assert 0.95 <= claims / (3 * 120) <= 1.05
-    assert (await room.replica.look()).abandoned_total > 120
+    assert (await room.replica.read_state()).abandoned_total > 120

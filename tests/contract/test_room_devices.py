@@ -64,7 +64,7 @@ class Devices:
 
 async def devices_of(open_room: Open, *, valid_us: int = HOUR_US, **keys: object) -> Devices:
     replica = await open_room(**({"rate": 0} | keys))
-    return Devices(replica, until_us=(await replica.look()).now_us + valid_us)
+    return Devices(replica, until_us=(await replica.read_state()).now_us + valid_us)
 
 
 async def test_invited_visitor_confirms_first_whatever_the_room(open_room: Open) -> None:
@@ -85,7 +85,7 @@ async def test_second_device_finds_the_same_place(open_room: Open) -> None:
     laptop = await ann.poll(LAPTOP)
     assert isinstance(phone, QueuePosition)
     assert laptop == replace_moved(phone)
-    assert (await ann.replica.look()).queue_length == 3
+    assert (await ann.replica.read_state()).queue_length == 3
 
 
 def replace_moved(place: QueuePosition) -> QueuePosition:
@@ -102,7 +102,7 @@ async def test_device_that_claims_second_is_elsewhere(open_room: Open) -> None:
     for _ in range(2):
         assert await ann.poll(PHONE) == Elsewhere()
         assert isinstance(await ann.poll(LAPTOP), SlotGrant)  # a reply was lost
-    assert (await ann.replica.look()).active == 1
+    assert (await ann.replica.read_state()).active == 1
 
 
 async def test_two_claims_in_one_batch_are_one(open_room: Open) -> None:
@@ -230,7 +230,7 @@ async def test_claim_without_the_store_counts_for_one_device(open_room: Open) ->
     for device in (PHONE, LAPTOP):
         await ann.redeem(device)
         await ann.poll(device)
-    until_us = (await ann.replica.look()).now_us + HOUR_US
+    until_us = (await ann.replica.read_state()).now_us + HOUR_US
     assert await ann.replica.queue.touch(ANN, until_us=until_us, ends_us=until_us)
     assert await ann.poll(LAPTOP) == Elsewhere()
     assert await ann.redeem(TABLET) == Elsewhere()
@@ -294,7 +294,7 @@ async def moved_to_phone(ann: Devices) -> None:
     """The place of the laptop, moved to the phone by a code."""
     await ann.redeem(LAPTOP)
     await ann.poll(LAPTOP)
-    made_us = (await ann.replica.look()).now_us
+    made_us = (await ann.replica.read_state()).now_us
     request = MoveRequest(ANN, made_on=LAPTOP, to=PHONE, made_us=made_us)
     assert isinstance(await ann.replica.queue.move(request), Move)
     ann.turns_us[PHONE] = ann.turns_us[LAPTOP]
@@ -365,7 +365,7 @@ async def test_moved_place_keeps_its_turn_after_a_loss(ground: Ground, open_room
     """The invitation is opened elsewhere before the phone polls: its later turn is not taken."""
     ann = await devices_of(open_room)
     await moved_to_phone(ann)
-    phone = ann.request(PHONE)._replace(moved_us=(await ann.replica.look()).now_us)
+    phone = ann.request(PHONE)._replace(moved_us=(await ann.replica.read_state()).now_us)
     await ground.write({})
     await ground.pass_time(1)
     await line_up(ann.replica, ["bob"])
@@ -375,4 +375,4 @@ async def test_moved_place_keeps_its_turn_after_a_loss(ground: Ground, open_room
         assert await ann.replica.queue.poll(phone) == QueuePosition(phone.turn_us, 0)
     assert await ann.poll(TABLET) == Elsewhere()
     assert await ann.redeem(LAPTOP) == Elsewhere()
-    assert (await ann.replica.look()).queue_length == 2
+    assert (await ann.replica.read_state()).queue_length == 2

@@ -79,7 +79,7 @@ async def test_first_minute_after_a_prequeue_admits_burst_and_rate() -> None:
         count = 0
         for _ in range(15):
             await ground.pass_time(2)
-            await own.step(await replica.look())
+            await own.step(await replica.read_state())
             count += await replica.released()
             await ground.attend()
         counts.append(count)
@@ -109,7 +109,7 @@ async def test_emptied_store_gets_the_events_back_before_it_admits(
     assert (state.phase, count) == (Phase.PREQUEUE, 0)
     schedule = state.schedule
     await poll(other, {n: QueuePosition(us, 0) for n, us in turns(schedule, arrivals_us).items()})
-    assert (await replica.look()).undrawn == len(NAMES)
+    assert (await replica.read_state()).undrawn == len(NAMES)
     assert isinstance((await arrive(replica, ["new"]))["new"], QueuePosition)
 
 
@@ -123,7 +123,7 @@ async def test_store_emptied_after_the_opening_keeps_the_drawn_order(
     schedule = await draw(replica)
     await ground.write({})
     await ground.pass_time(1)
-    drawn_us = turns((await replica.look()).schedule, arrivals_us)
+    drawn_us = turns((await replica.read_state()).schedule, arrivals_us)
     assert drawn_us == turns(schedule, arrivals_us)
     standings = await poll(replica, {n: QueuePosition(us, 0) for n, us in drawn_us.items()})
     await replica.allow(100)
@@ -146,8 +146,8 @@ async def test_returns_through_a_replica_without_the_event_are_drawn(
     await ground.write({})
     await ground.pass_time(1)
     await poll(other, {n: QueuePosition(us, 0) for n, us in arrivals_us.items()})
-    assert (await other.look()).schedule == NO_EVENTS
-    assert (await replica.look()).undrawn == len(NAMES)
+    assert (await other.read_state()).schedule == NO_EVENTS
+    assert (await replica.read_state()).undrawn == len(NAMES)
     await open_now(ground, replica)
     schedule = await draw(replica)
     assert (await ground.read())["queue"] == turns(schedule, arrivals_us)
@@ -160,12 +160,12 @@ async def test_draw_of_a_replica_without_the_delay_is_undone(
     await plan(replica)
     arrivals_us = await gather(replica)
     await open_now(ground, other)
-    delayed = await change_event(replica, start_us=(await replica.look()).now_us + 60_000_000)
+    delayed = await change_event(replica, start_us=(await replica.read_state()).now_us + 60_000_000)
     await ground.write({})
     await ground.pass_time(1)
     drawn_us = turns((await draw(other)), arrivals_us)
     await poll(other, {n: QueuePosition(us, 0) for n, us in drawn_us.items()})
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.schedule, state.phase) == (Schedule.of([delayed]), Phase.PREQUEUE)
     assert state.undrawn == len(NAMES)
 
@@ -174,12 +174,12 @@ async def test_change_of_other_events_than_stored_changes_nothing(open_room: Ope
     one, other = await open_room(), await open_room()
     event = await plan(one)
     assert await other.queue.change_events(NO_EVENTS, NO_EVENTS) is None
-    assert (await other.look()).schedule == Schedule.of([event])
+    assert (await other.read_state()).schedule == Schedule.of([event])
 
 
 async def test_file_is_merged_once_and_keeps_what_operators_did(open_room: Open) -> None:
     replica = await open_room(rate=0)
-    state = await replica.look()
+    state = await replica.read_state()
     config = EventConfig.model_validate(
         {
             "name": "sale",
@@ -190,10 +190,10 @@ async def test_file_is_merged_once_and_keeps_what_operators_did(open_room: Open)
     )
     own = Openings(replica.queue, file=FileEvents((config,), KEYS))
     await own.merge(state)
-    merged_at = await replica.look()
+    merged_at = await replica.read_state()
     assert [each.commitment != "" for each in merged_at.schedule.events] == [True]
     await own.merge(merged_at)
-    assert (await replica.look()).version == merged_at.version
+    assert (await replica.read_state()).version == merged_at.version
     delayed = await change_event(replica, start_us=state.now_us + 300_000_000)
-    await own.merge(await replica.look())
-    assert (await replica.look()).schedule == Schedule.of([delayed])
+    await own.merge(await replica.read_state())
+    assert (await replica.read_state()).schedule == Schedule.of([delayed])

@@ -24,7 +24,7 @@ async def test_expired_pass_counts_while_its_slot_is_held(ground: Ground, open_r
     contents = await ground.read()
     assert contents["active"].keys() == {"ann", "bob"}
     assert "unconfirmed" not in contents
-    assert (await replica.look()).admitted_total == 2
+    assert (await replica.read_state()).admitted_total == 2
 
 
 async def test_expired_pass_without_slot_is_void(ground: Ground, open_room: Open) -> None:
@@ -36,7 +36,7 @@ async def test_expired_pass_without_slot_is_void(ground: Ground, open_room: Open
     assert await with_pass(replica, "ann") == VoidToken()
     await replica.set_mode(Mode.OPEN)
     assert await with_pass(replica, "ann") == VoidToken()
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.queue_length, state.pending_grants) == (0, 10)
 
 
@@ -44,7 +44,7 @@ async def test_expired_pass_is_no_place_in_the_queue(open_room: Open) -> None:
     replica = await open_room(rate=0)
     waiting = await line_up(replica, ["ann"])
     assert await with_pass(replica, "ann", waiting["ann"].turn_us) == VoidToken()
-    assert (await replica.look()).queue_length == 1
+    assert (await replica.read_state()).queue_length == 1
 
 
 async def test_revoked_visitor_has_no_expired_pass(open_room: Open) -> None:

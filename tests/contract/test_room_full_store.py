@@ -42,11 +42,11 @@ async def test_absent_visitors_are_swept_in_a_full_store(room_name: RoomName) ->
     assert set((await ground.read())["queue"]) == {*crowd(1200)}
     ground.rules.is_full = False
     assert await replica.released() == 0
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.queue_length, state.replicas) == (1200, 1)
     ground.rules.clock_us += 3_700_000_000
     await replica.released()
-    assert (await replica.look()).replicas == 1, "and it does not expire later"
+    assert (await replica.read_state()).replicas == 1, "and it does not expire later"
 
 
 @pytest.mark.parametrize("room_for", range(6))
@@ -69,10 +69,10 @@ async def test_store_that_fills_in_a_release_releases_no_more(
             continue
     ground.rules.room_for = None
     held = (await ground.read()).get("active", {})
-    assert len(held) == (await replica.look()).released_total <= 10
+    assert len(held) == (await replica.read_state()).released_total <= 10
     await poll(replica, replies)  # those whose release was not counted return
     await replica.released()
-    assert (await replica.look()).released_total == 10
+    assert (await replica.read_state()).released_total == 10
     standings = await poll(replica, replies)
     entered, waiting = set(admitted_names(standings)), (await ground.read())["queue"]
     assert len(entered) == 10

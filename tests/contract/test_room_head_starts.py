@@ -40,7 +40,7 @@ async def join_ahead(replica: Replica, name: str, *, us: int = HEAD_START_US) ->
 
 async def test_head_start_is_taken_from_the_arrival(open_room: Open) -> None:
     replica = await open_room(rate=0)
-    before_us = (await replica.look()).now_us
+    before_us = (await replica.read_state()).now_us
     place = (await arrive_ahead(replica, {"member": HEAD_START_US}))["member"]
     assert place.arrival_us is not None
     assert place.arrival_us >= before_us
@@ -53,7 +53,7 @@ async def test_member_overtakes_the_visitors_in_line(open_room: Open) -> None:
     await line_up(replica, ["ann", "bob"])
     assert (await join_ahead(replica, "member")).ahead == 0
     assert (await line_up(replica, ["cat"]))["cat"] == QueuePosition(
-        (await replica.look()).last_arrival_us, 3
+        (await replica.read_state()).last_arrival_us, 3
     )
 
 
@@ -72,11 +72,11 @@ async def test_member_never_stands_before_a_released_turn(open_room: Open) -> No
     places = await line_up(replica, ["ann", "bob"])
     await replica.allow(1)
     assert await replica.released() == 1
-    watermark_us = (await replica.look()).watermark_us
+    watermark_us = (await replica.read_state()).watermark_us
     assert watermark_us == places["ann"].turn_us
     member = await join_ahead(replica, "member")
     assert member.turn_us == watermark_us + 1
-    assert (await replica.look()).watermark_us < member.turn_us
+    assert (await replica.read_state()).watermark_us < member.turn_us
 
 
 async def test_member_stands_behind_a_partly_released_turn(open_room: Open) -> None:
@@ -87,7 +87,7 @@ async def test_member_stands_behind_a_partly_released_turn(open_room: Open) -> N
     await poll(replica, tied)
     await replica.allow(1)
     assert await replica.released() == 1
-    assert (await replica.look()).watermark_us == turn_us - 1
+    assert (await replica.read_state()).watermark_us == turn_us - 1
     member = await join_ahead(replica, "member")
     assert member.turn_us == turn_us + 1
 
@@ -98,7 +98,7 @@ async def test_member_stands_behind_a_visitor_that_a_poll_let_in(open_room: Open
     places = await arrive(replica, ["ann"])
     await replica.allow(1)
     assert admitted_names(await poll(replica, places)) == ["ann"]
-    assert (await replica.look()).watermark_us == 0
+    assert (await replica.read_state()).watermark_us == 0
     member = await join_ahead(replica, "member")
     assert member.turn_us == places["ann"].turn_us + 1
 
@@ -138,11 +138,11 @@ async def test_arrival_after_a_draw_is_not_before_its_prequeue(open_room: Open) 
 
 async def test_newcomer_who_confirms_first_gets_no_slot(open_room: Open) -> None:
     replica = await open_room(burst=10)
-    state = await replica.look()
+    state = await replica.read_state()
     assert state.has_room
     place = await replica.queue.arrive(ArrivalRequest(VisitorId("ann"), may_enter=False))
     assert isinstance(place, QueuePosition)
-    assert (await replica.look()).admitted_total == state.admitted_total
+    assert (await replica.read_state()).admitted_total == state.admitted_total
     standing = (await poll(replica, {"ann": place}))["ann"]
     assert isinstance(standing, SlotGrant)
     assert standing.confirmed

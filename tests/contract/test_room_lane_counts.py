@@ -26,7 +26,7 @@ async def test_each_lane_is_counted_by_itself(open_room: Open) -> None:
     for _ in range(2):
         assert await replica.queue.count_lanes() == {"members": 3, "friends": 1}
         await members.poll("m1")
-    assert (await replica.look()).queue_length == 6
+    assert (await replica.read_state()).queue_length == 6
 
 
 async def test_room_without_lanes_counts_none(ground: Ground, open_room: Open) -> None:
@@ -98,5 +98,5 @@ async def test_lane_that_the_room_has_no_more_is_not_counted(open_room: Open) ->
     for each in ("m1", "m2"):
         await members.poll(each)
     await friends.poll("f1")
-    assert (await replica.look()).queue_length == 3
+    assert (await replica.read_state()).queue_length == 3
     assert await replica.queue.count_lanes() == {"friends": 1}

@@ -67,7 +67,7 @@ async def release(replica: Replica, count: int) -> int:
     """The watermark after a call that releases as many."""
     await replica.allow(count)
     assert await replica.released() == count
-    return (await replica.look()).watermark_us
+    return (await replica.read_state()).watermark_us
 
 
 async def test_member_of_a_young_room_starts_no_recovery(open_room: Open) -> None:
@@ -76,7 +76,7 @@ async def test_member_of_a_young_room_starts_no_recovery(open_room: Open) -> Non
     await line_up(replica, ["ann"])
     members = Members(replica)
     await members.join("member")
-    state = await replica.look()
+    state = await replica.read_state()
     assert members.places["member"].turn_us < state.epoch
     assert state.recovering_until_us <= state.now_us
     assert await release(replica, 1) == members.places["member"].turn_us
@@ -139,7 +139,7 @@ async def test_members_keep_their_turns_after_a_loss(ground: Ground, open_room: 
     assert await members.poll("m2") == QueuePosition(members.places["m2"].turn_us, 0)
     assert await members.poll("m1") == QueuePosition(members.places["m1"].turn_us, 0)
     assert await members.poll("m2") == QueuePosition(members.places["m2"].turn_us, 1)
-    state = await replica.look()
+    state = await replica.read_state()
     assert state.recovering_until_us > state.now_us
 
 
@@ -157,10 +157,10 @@ async def test_watermark_admits_no_member_that_was_not_in_line(
     await line_up(replica, ["cat"])
     await replica.allow(3)
     await replica.released()
-    assert (await replica.look()).watermark_us > members.places["late"].turn_us
+    assert (await replica.read_state()).watermark_us > members.places["late"].turn_us
     await ground.write({})
     await ground.pass_time(1)
-    await replica.look()
+    await replica.read_state()
     await replica.queue.set_rate(6000)
     await ground.pass_time(1)
     assert isinstance(await members.poll("late"), QueuePosition)

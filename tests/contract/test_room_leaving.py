@@ -43,14 +43,14 @@ async def test_old_token_of_a_visitor_that_left_is_void(ground: Ground, open_roo
             for has_pass in (True, False):
                 request = poll_request(name, reply.turn_us, has_pass=has_pass)
                 assert await replica.queue.poll(request) == VoidToken()
-            until_us = (await replica.look()).now_us + SOON_US
+            until_us = (await replica.read_state()).now_us + SOON_US
             assert not await replica.queue.touch(
                 VisitorId(name), until_us=until_us, ends_us=until_us
             )
         await ground.pass_time(1700)
         await replica.released()
         assert (await replica.queue.revoked()).keys() == {ANN, BOB}
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.active, state.queue_length) == (0, 0)
 
 
@@ -134,12 +134,12 @@ async def test_ticket_is_accepted_once_also_after_a_short_session(
     arrival_us = await enter(replica, "ann")
     await ground.pass_time(66.1)
     await replica.released()
-    assert (await replica.look()).active == 0
+    assert (await replica.read_state()).active == 0
     assert await replica.queue.poll(poll_request("ann", arrival_us)) == VoidToken()
     await ground.pass_time(600)
     await replica.released()
     assert await replica.queue.poll(poll_request("ann", arrival_us)) == VoidToken()
-    assert (await replica.look()).queue_length == 0
+    assert (await replica.read_state()).queue_length == 0
 
 
 async def test_slot_expired_by_an_arrival_spends_the_ticket(
@@ -188,9 +188,9 @@ async def test_valid_pass_keeps_its_slot_after_a_missed_touch(
     await enter(replica, "ann")
     await ground.pass_time(66.1)  # used and renewed meanwhile, while the store was out of reach
     await replica.released()
-    until_us = (await replica.look()).now_us + SOON_US
+    until_us = (await replica.read_state()).now_us + SOON_US
     assert await replica.queue.touch(ANN, until_us=until_us, ends_us=until_us)
-    assert (await replica.look()).active == 1
+    assert (await replica.read_state()).active == 1
     assert ANN not in await replica.queue.revoked()
 
 
@@ -211,7 +211,7 @@ async def test_spent_ticket_is_no_revocation(ground: Ground, open_room: Open) ->
 async def test_touch_extends_a_slot_and_never_shortens_it(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0)
     await enter(replica, "ann")
-    far_us = (await replica.look()).now_us + 3_600_000_000
+    far_us = (await replica.read_state()).now_us + 3_600_000_000
     for until_us in (far_us, far_us - SOON_US, far_us):
         assert await replica.queue.touch(ANN, until_us=until_us, ends_us=until_us)
         assert (await ground.read())["active"] == {ANN: far_us}
@@ -219,16 +219,16 @@ async def test_touch_extends_a_slot_and_never_shortens_it(ground: Ground, open_r
 
 async def test_unknown_pass_is_counted_by_a_touch(open_room: Open) -> None:
     replica = await open_room(max_active=1)
-    until_us = (await replica.look()).now_us + SOON_US
+    until_us = (await replica.read_state()).now_us + SOON_US
     assert await replica.queue.touch(ANN, until_us=until_us, ends_us=until_us)
-    assert (await replica.look()).active == 1
+    assert (await replica.read_state()).active == 1
     assert admitted_names(await line_up(replica, ["bob"])) == []
 
 
 async def test_touch_removes_the_visitor_from_the_queue(open_room: Open) -> None:
     replica = await open_room(rate=0)
     await line_up(replica, ["ann", "bob"])
-    until_us = (await replica.look()).now_us + SOON_US
+    until_us = (await replica.read_state()).now_us + SOON_US
     assert await replica.queue.touch(ANN, until_us=until_us, ends_us=until_us)
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.queue_length, state.active) == (1, 1)

@@ -35,7 +35,7 @@ class Mover:
 
     async def code(self, made_on: str | None) -> MoveRequest:
         """A code that is made now, yet without its new device."""
-        now_us = (await self.replica.look()).now_us
+        now_us = (await self.replica.read_state()).now_us
         return MoveRequest(ANN, made_on=made_on, to="", made_us=now_us)
 
     async def use(self, code: MoveRequest, to: str) -> str:
@@ -67,7 +67,7 @@ async def test_moved_place_keeps_its_turn_and_its_release(ann: Mover) -> None:
     assert await ann.move(None, PHONE) == "moved"
     assert await ann.poll(None) == Elsewhere()
     assert await ann.poll(PHONE) == before
-    assert (await ann.replica.look()).queue_length == 3
+    assert (await ann.replica.read_state()).queue_length == 3
     await ann.release()
     assert await ann.move(PHONE, LAPTOP) == "moved"  # released, and not claimed yet
     assert await ann.poll(PHONE) == Elsewhere()
@@ -108,7 +108,7 @@ async def test_claimed_place_is_not_moved(ann: Mover) -> None:
 async def test_visitor_straight_through_is_not_moved(open_room: Open) -> None:
     replica = await open_room(rate="600/min", burst=10)
     assert isinstance((await line_up(replica, ["ann"]))["ann"], SlotGrant)
-    request = MoveRequest(ANN, made_on=None, to=PHONE, made_us=(await replica.look()).now_us)
+    request = MoveRequest(ANN, made_on=None, to=PHONE, made_us=(await replica.read_state()).now_us)
     assert await replica.queue.move(request) == "claimed"
 
 
@@ -124,7 +124,7 @@ async def test_absent_visitor_moves_to_the_place_of_the_ticket(ground: Ground, a
     """The laptop was closed, and swept: the place is in the ticket."""
     await ground.pass_time(91)
     await ann.replica.released()
-    assert (await ann.replica.look()).queue_length == 0
+    assert (await ann.replica.read_state()).queue_length == 0
     assert await ann.move(None, PHONE) == "moved"
     standing = await ann.poll(PHONE)
     assert isinstance(standing, QueuePosition)
@@ -143,7 +143,7 @@ async def lose_everything(ground: Ground, ann: Mover) -> None:
     """The store, its recovery not yet over."""
     await ground.write({})
     await ground.pass_time(1)
-    await ann.replica.look()
+    await ann.replica.read_state()
 
 
 async def test_old_device_is_refused_after_a_loss_of_the_store(ground: Ground, ann: Mover) -> None:
@@ -162,7 +162,7 @@ async def test_old_device_is_refused_after_a_loss_of_the_store(ground: Ground, a
     assert await ann.poll(None) == Elsewhere()
     assert isinstance(await ann.poll(PHONE), SlotGrant)
     assert await ann.poll(None) == Elsewhere()
-    assert (await ann.replica.look()).active == 1
+    assert (await ann.replica.read_state()).active == 1
 
 
 async def test_latest_move_counts_after_a_loss_of_the_store(ground: Ground, ann: Mover) -> None:
@@ -191,7 +191,7 @@ async def test_one_device_enters_after_a_loss_of_the_store(ground: Ground, ann: 
     await ann.replica.released()
     assert isinstance(await ann.poll(None), SlotGrant)
     assert await ann.poll(PHONE) == Elsewhere()
-    assert (await ann.replica.look()).active == 1
+    assert (await ann.replica.read_state()).active == 1
 
 
 async def test_code_from_before_a_loss_moves_nothing(ground: Ground, ann: Mover) -> None:
@@ -219,7 +219,7 @@ async def test_copy_of_the_store_that_lags_learns_of_the_move(ground: Ground, an
     await ann.replica.queue.set_rate(0)
     await ground.write(copy)
     await ground.pass_time(1)
-    await ann.replica.look()
+    await ann.replica.read_state()
     assert await ann.use(code, TABLET) == "used"
     assert isinstance(await ann.poll(LAPTOP), QueuePosition)
     assert await ann.poll(PHONE) == Elsewhere()

@@ -14,7 +14,7 @@ async def missed_release(
     """This visitor waits, is released, and lets the claim window (30 s) pass; `count` times."""
     for _ in range(count):
         await stay(replica, {name: QueuePosition(turn_us, 0)})
-        if not (await replica.look()).pending_grants:  # else the last one was given back
+        if not (await replica.read_state()).pending_grants:  # else the last one was given back
             await replica.allow(1)
         assert await replica.released() == 1
         await replica.set_mode(Mode.HOLD)
@@ -33,7 +33,7 @@ async def test_no_show_gives_the_admission_back(ground: Ground, open_room: Open)
     assert admitted_names(await poll(replica, {"bob": waiting["bob"]})) == ["bob"]
     await ground.pass_time(1)
     assert admitted_names(await poll(replica, {"ann": waiting["ann"]})) == ["ann"]
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.released_total, state.admitted_total, state.abandoned_total) == (3, 3, 1)
     assert await replica.queue.count_no_shows() == 1
 
@@ -75,7 +75,7 @@ async def test_missed_grant_is_a_grant_again(ground: Ground, open_room: Open) ->
     assert await replica.released() == 1
     await ground.pass_time(30.1)
     assert await replica.released() == 1
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.pending_grants, state.expected) == (0, 1)
     assert admitted_names(await poll(replica, {"bob": waiting["bob"]})) == ["bob"]
 
@@ -90,7 +90,7 @@ async def test_missed_release_of_an_open_room_gives_nothing_back(
     await replica.set_mode(Mode.AUTO)
     await ground.pass_time(30.1)
     await replica.released()
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.pending_grants, state.abandoned_total) == (0, 5)
     assert admitted_names(await line_up(replica, ["late"])) == []
 
@@ -104,7 +104,7 @@ async def test_claimed_slot_that_expires_gives_nothing_back(
     assert admitted_names(await poll(replica, waiting)) == ["ann"]
     await ground.pass_time(80)
     assert await replica.released() == 0
-    assert (await replica.look()).pending_grants == 0
+    assert (await replica.read_state()).pending_grants == 0
 
 
 async def test_released_visitor_who_leaves_gives_the_admission_back(open_room: Open) -> None:
@@ -115,7 +115,7 @@ async def test_released_visitor_who_leaves_gives_the_admission_back(open_room: O
     await replica.queue.leave([ANN], with_tickets=True)
     assert await replica.released() == 1
     await replica.queue.leave([BOB])
-    assert (await replica.look()).pending_grants == 1
+    assert (await replica.read_state()).pending_grants == 1
 
 
 async def test_first_missed_release_keeps_the_turn(ground: Ground, open_room: Open) -> None:

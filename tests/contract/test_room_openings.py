@@ -87,7 +87,7 @@ async def test_turn_is_provisional_though_the_replica_knows_no_event(
     [reply] = (await arrive(replica, ["ann"])).values()
     await replica.queue.poll(poll_request("ann", reply.turn_us))
     assert (await ground.read())["queue"] == {"ann": PROVISIONAL_US + reply.turn_us}
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.undrawn, state.last_arrival_us) == (1, reply.turn_us)
 
 
@@ -122,7 +122,7 @@ async def test_order_of_admission_is_the_drawn_order(ground: Ground, open_room: 
     schedule = await draw(replica)
     [drawn] = schedule.events
     assert drawn.drawn is not None
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.phase, state.undrawn) == (Phase.RUNNING, 0)
     drawn_us = turns(schedule, arrivals_us)
     assert (await ground.read())["queue"] == drawn_us | late
@@ -144,7 +144,7 @@ async def test_order_of_admission_is_the_drawn_order(ground: Ground, open_room: 
         ]
     assert admitted == [*in_order(schedule, arrivals_us), "late"]
     assert in_order(schedule, arrivals_us) != NAMES
-    assert (await replica.look()).watermark_us == late["late"]
+    assert (await replica.read_state()).watermark_us == late["late"]
     assert event.announced_us == drawn.announced_us
 
 
@@ -154,10 +154,10 @@ async def test_any_number_of_replicas_may_draw_at_once(ground: Ground, open_room
     arrivals_us = await gather(replicas[0], crowd(60))
     await open_now(ground, replicas[1])
     await asyncio.gather(*(draw(each) for each in replicas))
-    state = await replicas[2].look()
+    state = await replicas[2].read_state()
     await openings(replicas[2]).step(state)  # what a replica that lost the race does next
     schedule = await draw(replicas[0])
-    assert (await replicas[0].look()).undrawn == 0
+    assert (await replicas[0].read_state()).undrawn == 0
     standings = await poll(
         replicas[1], {n: QueuePosition(us, 0) for n, us in turns(schedule, arrivals_us).items()}
     )
@@ -197,7 +197,7 @@ async def test_replica_that_meets_another_goes_on_elsewhere(
     for replica in replicas:
         counted(replica.queue)
     await asyncio.gather(*(draw(each) for each in replicas))
-    assert (await replicas[0].look()).undrawn == 0
+    assert (await replicas[0].read_state()).undrawn == 0
     assert 80 <= asked < 120
 
 
@@ -226,7 +226,7 @@ async def test_visitors_of_the_next_event_are_left_to_its_draw(
     schedule = await draw(replica)
     assert [each.drawn is not None for each in schedule.events] == [True, False]
     assert 1 <= len(asked) <= 2
-    assert (await replica.look()).undrawn == len(NAMES)
+    assert (await replica.read_state()).undrawn == len(NAMES)
 
 
 async def test_unknown_key_leaves_the_draw_to_other_replicas(
@@ -236,11 +236,11 @@ async def test_unknown_key_leaves_the_draw_to_other_replicas(
     await plan(replica)
     await gather(replica)
     await open_now(ground, replica)
-    await openings(replica, SigningKeys((b"another" * 5,))).step(await replica.look())
+    await openings(replica, SigningKeys((b"another" * 5,))).step(await replica.read_state())
     state, count = await replica.queue.advance()
     assert (state.phase, count) == (Phase.DRAW, 0)
     await draw(other)
-    assert (await replica.look()).phase is Phase.RUNNING
+    assert (await replica.read_state()).phase is Phase.RUNNING
 
 
 async def test_beacon_is_asked_once_and_its_round_decides(ground: Ground, open_room: Open) -> None:
@@ -256,13 +256,13 @@ async def test_beacon_is_asked_once_and_its_round_decides(ground: Ground, open_r
     arrivals_us = await gather(replica)
     await open_now(ground, replica)
     own = Openings(replica.queue, file=FileEvents((), KEYS), fetch_round=fetch_round)
-    await own.step(await replica.look())
-    assert (await replica.look()).phase is Phase.DRAW
+    await own.step(await replica.read_state())
+    assert (await replica.read_state()).phase is Phase.DRAW
     await asyncio.sleep(0)  # the fetch begins, and takes a turn of the loop
     await asyncio.sleep(0)
     for _ in range(2):
-        await own.step(await replica.look())
-    [event] = (await replica.look()).schedule.events
+        await own.step(await replica.read_state())
+    [event] = (await replica.read_state()).schedule.events
     assert asked == ["sale"]
     assert event.drawn is not None
     assert (event.drawn.round, event.drawn.randomness) == (7, "ab" * 32)
@@ -276,7 +276,7 @@ async def test_empty_prequeue_opens_at_once(ground: Ground, open_room: Open) -> 
     replica = await open_room(rate="6000/min", burst=100)
     await plan(replica)
     await open_now(ground, replica)
-    assert (await replica.look()).phase is Phase.RUNNING
+    assert (await replica.read_state()).phase is Phase.RUNNING
     assert isinstance((await arrive(replica, ["ann"]))["ann"], SlotGrant)
 
 
@@ -315,14 +315,14 @@ async def test_no_turn_is_provisional_without_events(
     await plan(replica)
     arrivals_us = await gather(replica)
     if is_lost:
-        await other.look()
+        await other.read_state()
         await change(replica, NO_EVENTS)
         await ground.write({})
         await ground.pass_time(1)
-        own_us = turns((await other.look()).schedule, arrivals_us)
+        own_us = turns((await other.read_state()).schedule, arrivals_us)
         await poll(other, {n: QueuePosition(us, 0) for n, us in own_us.items()})
-        assert (await other.look()).undrawn == len(NAMES)
-        await replica.look()
+        assert (await other.read_state()).undrawn == len(NAMES)
+        await replica.read_state()
     else:
         await change(replica, NO_EVENTS)
     assert (await ground.read())["queue"] == arrivals_us
@@ -333,9 +333,9 @@ async def test_open_mode_in_the_prequeue_lifts_no_watermark(open_room: Open) -> 
     await plan(replica)
     arrivals_us = await gather(replica)
     await replica.set_mode(Mode.OPEN)
-    schedule = (await replica.look()).schedule
+    schedule = (await replica.read_state()).schedule
     assert await released(replica, turns(schedule, arrivals_us)) == NAMES
-    assert (await replica.look()).watermark_us < PROVISIONAL_US
+    assert (await replica.read_state()).watermark_us < PROVISIONAL_US
     await confirm(replica, NAMES)
     await replica.set_mode(Mode.AUTO)
     await gather(replica, ["bob"])

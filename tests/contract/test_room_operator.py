@@ -32,7 +32,7 @@ async def test_unused_grants_are_kept(ground: Ground, open_room: Open) -> None:
     await replica.allow(10)
     assert await replica.released() == 3
     await ground.pass_time(100_000)
-    assert (await replica.look()).pending_grants == 7
+    assert (await replica.read_state()).pending_grants == 7
     assert len(admitted_names(await line_up(replica, crowd(9, prefix="w")))) == 7
 
 
@@ -41,7 +41,7 @@ async def test_grants_stay_within_the_slots(open_room: Open) -> None:
     await line_up(replica, crowd(10))
     await replica.allow(10)
     assert await replica.released() == 4
-    assert (await replica.look()).pending_grants == 6
+    assert (await replica.read_state()).pending_grants == 6
 
 
 SHUT = pytest.mark.parametrize("shut", [mode for mode in Mode if not is_moving(phase_of(mode))])
@@ -68,7 +68,7 @@ async def test_held_or_ended_room_admits_no_newcomer(open_room: Open, shut: Mode
     await replica.set_mode(shut)
     await replica.allow(10)
     assert admitted_names(await line_up(replica, crowd(5))) == []
-    assert (await replica.look()).pending_grants == 10
+    assert (await replica.read_state()).pending_grants == 10
 
 
 async def test_open_room_releases_every_visitor(
@@ -81,7 +81,7 @@ async def test_open_room_releases_every_visitor(
     assert await replica.released() == 30
     assert admitted_names(await poll(replica, replies)) == crowd(30)
     assert admitted_names(await line_up(replica, ["late"])) == ["late"]
-    assert (await replica.look()).pending_grants == 3  # an open gate costs none
+    assert (await replica.read_state()).pending_grants == 3  # an open gate costs none
 
 
 async def test_room_stays_within_its_slots_after_being_open(
@@ -129,7 +129,7 @@ async def test_setting_reaches_other_replicas_with_their_next_call(open_room: Op
 
 async def test_message_is_kept_until_it_is_removed(ground: Ground, open_room: Open) -> None:
     one, other = await open_room(), await open_room()
-    assert (await one.look()).message == ""
+    assert (await one.read_state()).message == ""
     state = await one.queue.set_message("Türen um 12 – doors at noon 🎟")
     assert other.newest is not None
     assert state.version > other.newest.version  # so that every replica believes it
@@ -137,4 +137,4 @@ async def test_message_is_kept_until_it_is_removed(ground: Ground, open_room: Op
     await other.released()
     assert other.newest.message == "Türen um 12 – doors at noon 🎟"
     await one.queue.set_message("")
-    assert (await other.look()).message == ""
+    assert (await other.read_state()).message == ""

@@ -29,7 +29,7 @@ async def lose_everything(ground: Ground) -> None:
 
 async def test_settings_are_in_every_reply_from_then_on(ground: Ground, open_room: Open) -> None:
     one, other = await open_room(), await open_room()
-    before = await one.look()
+    before = await one.read_state()
     state = await set_settings(one, SALE, rate=800, message="Soon")
     assert state is not None
     assert (state.overrides, state.rate_per_minute, state.message) == (SALE, 800, "Soon")
@@ -83,7 +83,7 @@ async def test_rate_of_zero_empties_the_bucket(ground: Ground, open_room: Open) 
 
 async def test_settings_outlive_a_restart(ground: Ground, open_room: Open) -> None:
     await set_settings(await open_room(), SALE, rate=800, message="Soon")
-    state = await (await open_room()).look()
+    state = await (await open_room()).read_state()
     assert (state.overrides, state.rate_per_minute, state.message) == (SALE, 800, "Soon")
 
 
@@ -91,7 +91,7 @@ async def test_settings_are_written_back_to_an_empty_store(ground: Ground, open_
     replica = await open_room()
     await set_settings(replica, SALE, rate=800, message="Soon")
     await lose_everything(ground)
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.overrides, state.rate_per_minute, state.message) == (SALE, 800, "Soon")
 
 
@@ -100,13 +100,13 @@ async def test_newest_settings_are_written_back_in_any_order(
 ) -> None:
     for first_is_newest in (True, False):
         old, new = await open_room(), await open_room()
-        held = (await new.look()).overrides
+        held = (await new.read_state()).overrides
         await set_settings(old, SALE, before=held)
         await set_settings(new, MORE, before=SALE)
         await lose_everything(ground)
         for replica in (new, old) if first_is_newest else (old, new):
             await replica.queue.join()
-        assert (await new.look()).overrides == MORE
+        assert (await new.read_state()).overrides == MORE
 
 
 async def test_settings_made_after_a_loss_are_kept(ground: Ground, open_room: Open) -> None:
@@ -125,10 +125,10 @@ async def test_message_lasts_until_that_of_the_file_changes(
     ground: Ground, open_room: Open, live: str
 ) -> None:
     replica = await open_room(message="Welcome")
-    assert (await replica.look()).message == "Welcome"
+    assert (await replica.read_state()).message == "Welcome"
     await replica.queue.set_message(live)
-    assert (await (await open_room(message="Welcome")).look()).message == live
-    assert (await (await open_room(message="Hello")).look()).message == "Hello"
+    assert (await (await open_room(message="Welcome")).read_state()).message == live
+    assert (await (await open_room(message="Hello")).read_state()).message == "Hello"
 
 
 async def test_store_of_an_older_release_has_no_overrides(ground: Ground, open_room: Open) -> None:
@@ -138,5 +138,5 @@ async def test_store_of_an_older_release_has_no_overrides(ground: Ground, open_r
     for field in ("overrides", "configured_message"):
         contents["state"].pop(field, None)
     await ground.write(contents)
-    state = await (await open_room()).look()
+    state = await (await open_room()).read_state()
     assert (state.overrides, state.message) == ("", "Soon")

@@ -39,7 +39,7 @@ async def test_small_bucket_keeps_a_whole_admission_for_confirmed_visitors(
     replica = await open_room(rate="6/min", burst=burst)
     assert admitted_names(await arrive(replica, crowd(9))) == crowd(burst - 1)
     await ground.pass_time(9)  # 1.9 admissions, which is more than half of either bucket
-    assert not (await replica.look()).has_room
+    assert not (await replica.read_state()).has_room
     assert admitted_names(await arrive(replica, ["guess"])) == []
     assert admitted_names(await line_up(replica, ["ann"])) == ["ann"]
 
@@ -58,34 +58,34 @@ async def test_grants_are_not_spent_on_guesses(open_room: Open) -> None:
     await replica.allow(5)
     newcomers = await arrive(replica, ["ann", "bob"])
     assert admitted_names(newcomers) == []
-    assert not (await replica.look()).has_room
+    assert not (await replica.read_state()).has_room
     assert admitted_names(await poll(replica, newcomers)) == ["ann", "bob"]
-    assert (await replica.look()).pending_grants == 3
+    assert (await replica.read_state()).pending_grants == 3
 
 
 async def test_state_has_whether_there_is_room(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate="6/min", burst=3, max_active=3)
-    assert (await replica.look()).has_room
+    assert (await replica.read_state()).has_room
     await arrive(replica, ["ann", "cat"])
-    assert not (await replica.look()).has_room  # a third of the bucket is left
+    assert not (await replica.read_state()).has_room  # a third of the bucket is left
     await ground.pass_time(10)
-    assert (await replica.look()).has_room
+    assert (await replica.read_state()).has_room
     await arrive(replica, ["bob"])
     await ground.pass_time(20)
-    assert not (await replica.look()).has_room  # all slots are held
+    assert not (await replica.read_state()).has_room  # all slots are held
     await replica.queue.leave([BOB])
-    assert (await replica.look()).has_room
+    assert (await replica.read_state()).has_room
     await replica.set_mode(Mode.HOLD)
-    assert not (await replica.look()).has_room
+    assert not (await replica.read_state()).has_room
     await replica.set_mode(Mode.OPEN)
-    assert (await replica.look()).has_room
+    assert (await replica.read_state()).has_room
 
 
 async def test_room_is_none_while_a_visitor_waits(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate="6/min", burst=1)
     await line_up(replica, ["ann", "bob"])
     await ground.pass_time(10)
-    assert not (await replica.look()).has_room
+    assert not (await replica.read_state()).has_room
     assert admitted_names(await arrive(replica, ["cat"])) == []
     assert not await replica.queue.take_admission()
 
@@ -96,7 +96,7 @@ async def test_unconfirmed_slots_yield_to_confirmed_visitors(open_room: Open) ->
     waiting = await arrive(replica, ["ann", "bob", "cat", "dan"])
     assert admitted_names(waiting) == []
     assert admitted_names(await poll(replica, waiting)) == ["ann", "bob", "cat"]
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.active, state.queue_length, state.expected) == (3, 1, 0)
 
 
@@ -125,7 +125,7 @@ async def test_used_pass_moves_the_slot_to_the_confirmed_ones(
     contents = await ground.read()
     assert contents["active"].keys() == {"ann"}
     assert contents.keys() & {"unconfirmed", "deadlines", "missed"} == set()
-    assert (await replica.look()).admitted_total == 1
+    assert (await replica.read_state()).admitted_total == 1
 
 
 async def test_unconfirmed_slot_that_ends_gives_nothing_back(
@@ -136,7 +136,7 @@ async def test_unconfirmed_slot_that_ends_gives_nothing_back(
     assert admitted_names(await arrive(replica, crowd(3))) == crowd(2)
     await ground.pass_time(7)
     await replica.released()
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.active, state.abandoned_total) == (0, 0)
     assert not state.has_room  # of the origin's rate these requests have used their share
     assert (await ground.read()).keys() & {"missed", "unconfirmed"} == set()
@@ -149,11 +149,11 @@ async def test_one_request_takes_an_admission_and_leaves_nothing(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(burst=3)
-    before = await replica.look()
+    before = await replica.read_state()
     assert await replica.queue.take_admission()
     assert await replica.queue.take_admission()
     assert not await replica.queue.take_admission()
-    state = await replica.look()
+    state = await replica.read_state()
     assert state.last_arrival_us == before.last_arrival_us
     assert (state.active, state.arrived_total, state.admitted_total) == (0, 0, 0)
     assert (await ground.read()).keys() == {"state"}
@@ -183,10 +183,10 @@ async def test_first_in_the_queue_enters_with_its_poll(ground: Ground, open_room
     replica = await open_room(rate="6/min", burst=1)
     waiting = await line_up(replica, ["inside", "ann", "bob"])
     del waiting["inside"]
-    watermark_us = (await replica.look()).watermark_us
+    watermark_us = (await replica.read_state()).watermark_us
     await ground.pass_time(10)
     assert admitted_names(await poll(replica, dict(reversed(waiting.items())))) == ["ann"]
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.watermark_us, state.released_total) == (watermark_us, 1)
     assert (state.admitted_total, state.expected, state.queue_length) == (2, 0, 1)
 
@@ -206,7 +206,7 @@ async def test_connected_or_stamped_first_in_the_queue_claims_nothing(open_room:
     ann = poll_request("ann", 5)
     for request in (ann._replace(connected=True), ann._replace(by_proxy=True)):
         assert await replica.queue.poll(request) == QueuePosition(5, 0)
-    assert (await replica.look()).admitted_total == 0
+    assert (await replica.read_state()).admitted_total == 0
 
 
 async def test_closed_gate_admits_no_first_in_the_queue(open_room: Open) -> None:
@@ -218,4 +218,4 @@ async def test_closed_gate_admits_no_first_in_the_queue(open_room: Open) -> None
     )
     await replica.set_mode(Mode.OPEN)
     assert admitted_names(await poll(replica, waiting)) == ["ann"]
-    assert (await replica.look()).released_total == 1
+    assert (await replica.read_state()).released_total == 1

@@ -73,10 +73,10 @@ async def test_visitors_admitted_in_the_period_are_counted(ground: Ground, open_
     waiting = await line_up(replica, crowd(4))
     assert await advance(replica) is None
     await ground.pass_time(PERIOD_S + 0.1)
-    before = (await replica.look()).admitted_total
+    before = (await replica.read_state()).admitted_total
     await ground.attend()
     await poll(replica, waiting)
-    claimed = (await replica.look()).admitted_total - before
+    claimed = (await replica.read_state()).admitted_total - before
     end = await advance(replica)
     assert end is not None
     assert end.period.admitted == claimed
@@ -130,7 +130,7 @@ async def test_no_period_runs_while_the_store_recovers(ground: Ground, open_room
     await ground.write({})
     await ground.pass_time(1)
     assert await advance(replica) is None  # it was joined again
-    assert (await replica.look()).recovering_until_us > (await replica.look()).now_us
+    assert (await replica.read_state()).recovering_until_us > (await replica.read_state()).now_us
     await ground.pass_time(PERIOD_S + 0.1)
     assert await advance(replica) is None
 

@@ -30,7 +30,7 @@ async def test_newcomer_who_waits_leaves_nothing_in_the_store(
     replica = await open_room(rate=0)
     replies = await arrive(replica, crowd(100))
     assert (await ground.read()).keys() == {"state"}
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.queue_length, state.arrived_total, state.active) == (0, 100, 0)
     assert set(replies.values()) == {
         QueuePosition(each.turn_us, ahead=0, confirmed=False) for each in replies.values()
@@ -44,7 +44,7 @@ async def test_newcomer_who_returns_late_stands_where_they_came(open_room: Open)
     late = (await arrive(replica, ["dan"]))["dan"]
     assert late == QueuePosition(late.turn_us, ahead=2, confirmed=False)
     assert await poll(replica, {"ann": early}) == {"ann": QueuePosition(early.turn_us, ahead=0)}
-    assert (await replica.look()).queue_length == 3
+    assert (await replica.read_state()).queue_length == 3
 
 
 async def test_polling_visitor_is_kept_for_heartbeat_timeout(
@@ -56,10 +56,10 @@ async def test_polling_visitor_is_kept_for_heartbeat_timeout(
         await poll(replica, replies)
         await ground.pass_time(80)
         await replica.released()
-        assert (await replica.look()).queue_length == 1
+        assert (await replica.read_state()).queue_length == 1
     await ground.pass_time(10.1)
     await replica.released()
-    assert (await replica.look()).queue_length == 0
+    assert (await replica.read_state()).queue_length == 0
 
 
 async def test_visitor_past_the_deadline_is_not_released(ground: Ground, open_room: Open) -> None:
@@ -83,11 +83,11 @@ async def test_absent_visitors_at_the_head_are_passed_in_portions(
     there = await line_up(replica, ["ann"])
     await replica.allow(1)
     assert await replica.released() == 0
-    left = (await replica.look()).queue_length
+    left = (await replica.read_state()).queue_length
     assert 2000 < left < 2600
     assert [await replica.released() for _ in range(3)].count(1) == 1
     assert admitted_names(await poll(replica, there)) == ["ann"]
-    assert (await replica.look()).abandoned_total == 3500
+    assert (await replica.read_state()).abandoned_total == 3500
 
 
 async def test_backlog_of_absent_visitors_is_reported_until_swept(
@@ -103,7 +103,7 @@ async def test_backlog_of_absent_visitors_is_reported_until_swept(
     for _ in range(3):
         before = replica.newest.abandoned_total if replica.newest else 0
         await replica.released()
-        swept.append((await replica.look()).abandoned_total - before)
+        swept.append((await replica.read_state()).abandoned_total - before)
     assert (swept, len(calls)) == ([1000, 1000, 500], 2)
 
 
@@ -118,7 +118,7 @@ async def test_absent_visitors_at_the_end_are_swept_within_a_lap(
     await ground.attend()
     for _ in range(3):
         await patient.released()
-    state = await patient.look()
+    state = await patient.read_state()
     assert (state.queue_length, state.abandoned_total) == (2400, 100)
     assert await poll(patient, {"v2399": replies["v2399"]}) == {"v2399": replies["v2399"]}
 
@@ -133,7 +133,7 @@ async def test_unclaimed_slot_is_free_after_claim_timeout(ground: Ground, open_r
     assert await replica.released() == 0
     await ground.pass_time(1.1)
     assert await replica.released() == 1
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.active, state.abandoned_total, state.released_total) == (1, 1, 2)
     assert (await ground.read())["active"].keys() == {"bob"}
 
@@ -143,7 +143,7 @@ async def test_claimed_slot_outlives_the_claim_window(ground: Ground, open_room:
     await enter(replica, "ann")
     await ground.pass_time(500)
     await replica.released()
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.active, state.admitted_total, state.abandoned_total) == (1, 1, 0)
 
 
@@ -154,7 +154,7 @@ async def test_slot_of_an_unconfirmed_newcomer_is_freed(ground: Ground, open_roo
     assert admitted_names(await arrive(replica, ["bob"])) == []
     await ground.pass_time(1.1)
     assert admitted_names(await arrive(replica, ["cat"])) == ["cat"]
-    assert (await replica.look()).active == 1
+    assert (await replica.read_state()).active == 1
 
 
 @pytest.mark.parametrize("proof", ["poll", "touch"])
@@ -166,11 +166,11 @@ async def test_confirmed_newcomer_keeps_the_slot(
     if proof == "poll":
         await replica.queue.poll(poll_request("ann", replies["ann"].turn_us, has_pass=True))
     else:
-        until_us = (await replica.look()).now_us + 600_000_000
+        until_us = (await replica.read_state()).now_us + 600_000_000
         assert await replica.queue.touch(ANN, until_us=until_us, ends_us=until_us)
     await ground.pass_time(500)
     await replica.released()
-    assert (await replica.look()).active == 1
+    assert (await replica.read_state()).active == 1
     assert admitted_names(await line_up(replica, ["bob"])) == []
 
 
@@ -179,10 +179,10 @@ async def test_slot_ends_with_the_pass(ground: Ground, open_room: Open) -> None:
     await enter(replica, "ann")
     await ground.pass_time(655)
     await replica.released()
-    assert (await replica.look()).active == 1
+    assert (await replica.read_state()).active == 1
     await ground.pass_time(6)
     await replica.released()
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.active, state.abandoned_total) == (0, 0)
 
 
@@ -196,9 +196,9 @@ async def test_absent_visitor_returns_to_their_place(ground: Ground, open_room: 
     await poll(replica, {"ann": replies["ann"], "cat": replies["cat"]})
     await ground.pass_time(15)
     await replica.released()
-    assert (await replica.look()).queue_length == 2
+    assert (await replica.read_state()).queue_length == 2
     assert (await poll(replica, replies))["bob"] == QueuePosition(replies["bob"].turn_us, 1)
-    assert (await replica.look()).arrived_total == 3
+    assert (await replica.read_state()).arrived_total == 3
 
 
 async def test_returning_and_present_visitors_share_one_call(
@@ -211,14 +211,14 @@ async def test_returning_and_present_visitors_share_one_call(
     await poll(replica, stayed)
     await ground.pass_time(10)
     await replica.released()
-    assert (await replica.look()).queue_length == 3
+    assert (await replica.read_state()).queue_length == 3
     await poll(replica, replies)  # the absent visitors are looked at first
     await ground.pass_time(19)
     await replica.released()
-    assert (await replica.look()).queue_length == 6
+    assert (await replica.read_state()).queue_length == 6
     await ground.pass_time(2)
     await replica.released()
-    assert (await replica.look()).queue_length == 0
+    assert (await replica.read_state()).queue_length == 0
 
 
 @pytest.mark.parametrize("by_ms", [-40, 40], ids=["earlier", "later"])
@@ -236,7 +236,7 @@ async def test_stamped_visitor_has_only_the_place_of_the_ticket(
         )
     await arrive(replica, ["ann"])  # the call is only now carried out
     assert await replica.queue.poll(for_ann) == QueuePosition(stamp_us, ahead=int(by_ms > 0))
-    assert (await replica.look()).queue_length == 2
+    assert (await replica.read_state()).queue_length == 2
 
 
 async def test_visitor_released_while_absent_returns_to_the_head(
@@ -249,7 +249,7 @@ async def test_visitor_released_while_absent_returns_to_the_head(
     await ground.pass_time(15)
     await replica.allow(2)
     assert await replica.released() == 2
-    watermark_us = (await replica.look()).watermark_us
+    watermark_us = (await replica.read_state()).watermark_us
     assert watermark_us == replies["cat"].turn_us
     assert await replica.queue.poll(poll_request("ann", replies["ann"].turn_us)) == QueuePosition(
         replies["ann"].turn_us, 0, returned_at=2
@@ -257,7 +257,7 @@ async def test_visitor_released_while_absent_returns_to_the_head(
     await stay(replica, {"ann": replies["ann"]})
     await replica.allow(1)
     assert await replica.released() == 1
-    assert (await replica.look()).watermark_us == watermark_us
+    assert (await replica.read_state()).watermark_us == watermark_us
     assert admitted_names(await poll(replica, replies)) == ["ann", "bob", "cat"]
 
 
@@ -297,7 +297,7 @@ async def test_connected_poll_keeps_the_place_and_claims_nothing(
     await replica.allow(1)
     assert await replica.released() == 1
     assert await replica.queue.poll(for_ann) == SlotGrant(ann.turn_us, confirmed=True)
-    assert (await replica.look()).expected == 1
+    assert (await replica.read_state()).expected == 1
     await ground.pass_time(121)
     await replica.released()
-    assert (await replica.look()).active == 0  # the visitor did not claim it
+    assert (await replica.read_state()).active == 0  # the visitor did not claim it

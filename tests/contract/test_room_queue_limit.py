@@ -22,9 +22,9 @@ ANN = VisitorId("ann")
 async def test_line_takes_no_more_than_its_limit(open_room: Open) -> None:
     replica = await open_room(rate="0", queue_limit=3)
     await line_up(replica, crowd(3))
-    before = await replica.look()
+    before = await replica.read_state()
     assert await replica.queue.arrive(ArrivalRequest(ANN)) == LineFull()
-    after = await replica.look()
+    after = await replica.read_state()
     assert (after.queue_length, after.arrived_total) == (3, 3)
     assert after.last_arrival_us == before.last_arrival_us, "no turn was given"
     assert after.version == before.version, "nothing to publish"
@@ -53,7 +53,7 @@ async def test_ticket_of_a_free_line_counts_when_it_is_full(open_room: Open) -> 
     standing = (await poll(replica, early))["early"]
     assert isinstance(standing, QueuePosition)
     assert standing.ahead == 0, "at the turn of the arrival"
-    assert (await replica.look()).queue_length == 3
+    assert (await replica.read_state()).queue_length == 3
 
 
 async def test_absent_visitor_returns_to_a_full_line(ground: Ground, open_room: Open) -> None:
@@ -63,7 +63,7 @@ async def test_absent_visitor_returns_to_a_full_line(ground: Ground, open_room: 
     await stay(replica, {"bob": replies["bob"]})
     await ground.pass_time(20)
     await replica.released()
-    assert (await replica.look()).queue_length == 1, "ann was absent too long"
+    assert (await replica.read_state()).queue_length == 1, "ann was absent too long"
     assert isinstance(await replica.queue.arrive(ArrivalRequest(VisitorId("cat"))), QueuePosition)
     await line_up(replica, ["dan"])
     assert await replica.queue.arrive(ArrivalRequest(VisitorId("eve"))) == LineFull()

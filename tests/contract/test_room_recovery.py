@@ -64,7 +64,7 @@ async def test_uninformed_replica_hides_no_known_state(ground: Ground, open_room
     await old.set_mode(Mode.HOLD)
     await lose_everything(ground)
     fresh = await open_room(rate=0)
-    assert (await fresh.look()).mode is Mode.AUTO
+    assert (await fresh.read_state()).mode is Mode.AUTO
     state = await old.queue.join()
     assert (state.mode, state.rate_per_minute) == (Mode.HOLD, 99)
     assert state.recovering_until_us > state.now_us
@@ -75,7 +75,7 @@ async def test_first_call_of_any_kind_notices_the_loss(ground: Ground, open_room
     replies = await line_up(replica, ["ann", "bob"])
     await replica.queue.set_rate(99)
     await lose_everything(ground)
-    assert (await replica.look()).rate_per_minute == 99
+    assert (await replica.read_state()).rate_per_minute == 99
     await lose_everything(ground)
     assert await poll(replica, replies) == {
         name: QueuePosition(each.turn_us, ahead)
@@ -154,7 +154,7 @@ async def test_old_ticket_starts_the_recovery_of_an_empty_store(
     replies = await line_up(await open_room(rate=0), ["ann", "bob"])
     await lose_everything(ground)
     replica = await open_room(rate="600/min", burst=10)
-    assert (await replica.look()).recovering_until_us == 0
+    assert (await replica.read_state()).recovering_until_us == 0
     assert await poll(replica, {"bob": replies["bob"]}) == {
         "bob": QueuePosition(replies["bob"].turn_us, 0)
     }
@@ -208,7 +208,7 @@ async def test_newest_replica_wins_after_a_rollback_in_any_order(
     await ground.write(snapshot)
     for at in order:
         await replicas[at].queue.join()
-    assert (await replicas[0].look()).rate_per_minute == 52
+    assert (await replicas[0].read_state()).rate_per_minute == 52
 
 
 async def test_admissions_before_a_rollback_are_not_repeated(
@@ -219,7 +219,7 @@ async def test_admissions_before_a_rollback_are_not_repeated(
     await replica.allow(2)
     before = await line_up(replica, crowd(6))
     assert len(admitted_names(before)) == 5  # by three saved up and two granted
-    await other.look()
+    await other.read_state()
     await ground.write(snapshot)
     late = await line_up(other, ["late"])
     assert admitted_names(late) == []
@@ -268,13 +268,13 @@ async def test_setting_after_a_loss_outlives_older_knowledge(
     await late.queue.set_message("over")
     await lose_everything(ground)
     await set_it(replica)
-    state = await late.look()
+    state = await late.read_state()
     assert is_set(state)
     assert state.watermark_us == replies["v0001"].turn_us
     known = (state.rate_per_minute, state.mode, state.message)
     assert sum(a == b for a, b in zip(known, (5, Mode.ENDED, "over"), strict=True)) >= 2
     await lose_everything(ground)
-    assert is_set(await late.look())
+    assert is_set(await late.read_state())
 
 
 async def test_watermark_after_two_losses_is_the_highest_known(
@@ -287,8 +287,8 @@ async def test_watermark_after_two_losses_is_the_highest_known(
     await lose_everything(ground)
     await replica.queue.set_rate(5)
     await lose_everything(ground)
-    await replica.look()
-    state = await late.look()
+    await replica.read_state()
+    state = await late.read_state()
     assert state.watermark_us == replies["v0001"].turn_us
     assert (state.rate_per_minute, state.released_total) == (5, 2)
 
@@ -310,7 +310,7 @@ async def test_two_losses_from_one_state_get_two_epochs(ground: Ground, open_roo
         await late.allow(1)
     assert late.newest is not None
     assert late.newest.epoch != first.epoch
-    assert (await replica.look()).rate_per_minute == 77
+    assert (await replica.read_state()).rate_per_minute == 77
 
 
 async def test_empty_store_with_a_late_clock_recovers_in_its_window(
@@ -355,7 +355,7 @@ async def test_empty_store_with_a_late_clock_keeps_the_order(
 
 async def test_newcomer_comes_behind_the_newest_ticket(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0)
-    ahead_us = (await replica.look()).now_us + 4_000_000
+    ahead_us = (await replica.read_state()).now_us + 4_000_000
     await lose_everything(ground)
     await replica.queue.poll(poll_request("ann", ahead_us))
     assert await line_up(replica, ["bob"]) == {"bob": QueuePosition(ahead_us + 1, 1)}
@@ -370,7 +370,7 @@ async def test_stamp_of_a_fast_clock_lifts_no_arrival(
     """The visitor stands where they return, before all that come later."""
     replica = await open_room(rate=0)
     await line_up(replica, ["first"])
-    now_us = (await replica.look()).now_us
+    now_us = (await replica.read_state()).now_us
     ahead_us = now_us + round(ahead_s * 1_000_000)
     stamped = poll_request("ann", ahead_us)._replace(
         lane=lane, arrival_us=ahead_us if lane else 0, by_proxy=by_proxy

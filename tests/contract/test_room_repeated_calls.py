@@ -41,7 +41,7 @@ DOINGS: dict[str, Doing] = {
 async def summary(ground: Ground, replica: Replica) -> object:
     """All but the times, which go on between two calls, the version, and how many arrived: a call
     that is repeated gives the next turn to nobody."""
-    state = astuple(replace(await replica.look(), last_arrival_us=0, arrived_total=0))
+    state = astuple(replace(await replica.read_state(), last_arrival_us=0, arrived_total=0))
     contents = await ground.read()
     members = {name: set(value) for name, value in contents.items() if name != "state"}
     return state[2:11], state[12:15], members

@@ -16,17 +16,17 @@ async def test_rate_set_live_outlives_a_restart(
     replica = await open_room(rate="6/min")
     await replica.queue.set_rate(77)
     restarted = await open_room(rate="6/min")
-    assert (await restarted.look()).rate_per_minute == 77
+    assert (await restarted.read_state()).rate_per_minute == 77
 
 
 async def test_rate_set_live_yields_to_a_changed_configuration(open_room: Open) -> None:
     replica = await open_room(rate="6/min")
     await replica.queue.set_rate(77)
     await open_room(rate="12/min")
-    assert (await replica.look()).rate_per_minute == 12
+    assert (await replica.read_state()).rate_per_minute == 12
     await replica.queue.set_rate(88)
     restarted = await open_room(rate="12/min")
-    assert (await restarted.look()).rate_per_minute == 88
+    assert (await restarted.read_state()).rate_per_minute == 88
 
 
 async def test_restart_adds_nothing_to_the_bucket(open_room: Open) -> None:
@@ -40,7 +40,7 @@ async def test_same_rate_in_another_spelling_is_no_change(open_room: Open) -> No
     replica = await open_room(rate="60/min")
     await replica.queue.set_rate(77)
     restarted = await open_room(rate="1/s")
-    assert (await restarted.look()).rate_per_minute == 77
+    assert (await restarted.read_state()).rate_per_minute == 77
 
 
 # The store's clock
@@ -49,13 +49,13 @@ async def test_same_rate_in_another_spelling_is_no_change(open_room: Open) -> No
 async def test_clock_stepping_back_admits_no_visitor_twice(ground: Ground, open_room: Open) -> None:
     replica = await open_room(burst=5)
     replies = await line_up(replica, crowd(8))
-    before = await replica.look()
+    before = await replica.read_state()
     await ground.pass_time(-30)
     replies |= await line_up(replica, ["late"])
     arrivals = [each.turn_us for each in replies.values()]
     assert arrivals == sorted(set(arrivals))
     assert await replica.released() == 0
-    state = await replica.look()
+    state = await replica.read_state()
     assert fell(before, state) == []
     await ground.pass_time(30)
     assert await replica.released() == 0

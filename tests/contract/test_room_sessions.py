@@ -33,9 +33,9 @@ async def slot_end(ground: Ground) -> int:
 
 async def test_first_claim_begins_the_session(ground: Ground, open_room: Open) -> None:
     replica = await open_room(**SESSION)
-    before_us = (await replica.look()).now_us
+    before_us = (await replica.read_state()).now_us
     turn_us = await enter(replica, "ann")
-    after_us = (await replica.look()).now_us
+    after_us = (await replica.read_state()).now_us
     end_us = await stored_end(ground)
     assert before_us + SESSION_US <= end_us <= after_us + SESSION_US
     assert await claim(replica, turn_us) == end_us
@@ -104,7 +104,7 @@ async def test_poll_by_a_replica_begins_no_session(
     assert await replica.queue.poll(request) == SlotGrant(ann.turn_us, confirmed=True)
     assert "sessions" not in await ground.read()
     await ground.pass_time(60)
-    before_us = (await replica.look()).now_us
+    before_us = (await replica.read_state()).now_us
     end_us = await claim(replica, ann.turn_us)
     assert end_us is not None
     assert end_us >= before_us + SESSION_US
@@ -166,7 +166,7 @@ async def test_touch_gives_the_store_the_end_of_the_pass(
         await claim(replica, 1)
         await ground.pass_time(70)
         await replica.released()
-    now_us = (await replica.look()).now_us
+    now_us = (await replica.read_state()).now_us
     end_us = now_us + 100_000_000
     assert await replica.queue.touch(ANN, until_us=now_us + 60_000_000, ends_us=end_us)
     assert await stored_end(ground) == end_us

@@ -41,21 +41,21 @@ async def test_rate_of_a_period_is_set_once_and_as_an_operator_would(
 ) -> None:
     one, other = await open_room(), await open_room()
     end = await ended_period(ground, one)
-    before = await one.look()
+    before = await one.read_state()
     assert await steer(one, end, rate=300, known=before) is True
-    state = await other.look()
+    state = await other.read_state()
     assert (state.rate_per_minute, state.version) == (300, before.version + 1)
     assert await steering_of(ground) == "record"
     assert await steer(other, end, rate=200, known=before) is False
-    assert (await one.look()).rate_per_minute == 300
+    assert (await one.read_state()).rate_per_minute == 300
 
 
 async def test_unchanged_rate_changes_no_state(ground: Ground, open_room: Open) -> None:
     replica = await open_room()
     end = await ended_period(ground, replica)
-    before = await replica.look()
+    before = await replica.read_state()
     assert await steer(replica, end, rate=None, steering="steady") is True
-    after = await replica.look()
+    after = await replica.read_state()
     assert (after.version, after.rate_per_minute) == (before.version, 6)
     assert await steering_of(ground) == "steady"
 
@@ -68,7 +68,7 @@ async def test_late_rate_is_refused(ground: Ground, open_room: Open) -> None:
     newer = await advance(other)
     assert newer is not None
     assert await steer(slow, end) is False
-    assert (await other.look()).rate_per_minute == 6
+    assert (await other.read_state()).rate_per_minute == 6
     assert await steer(other, newer) is True
 
 
@@ -77,10 +77,10 @@ async def test_rate_of_an_operator_outlives_the_period_that_it_was_set_in(
 ) -> None:
     replica = await open_room()
     end = await ended_period(ground, replica)
-    known = await replica.look()
+    known = await replica.read_state()
     await replica.queue.set_rate(90)
     assert await steer(replica, end, known=known) is False
-    assert (await replica.look()).rate_per_minute == 90
+    assert (await replica.read_state()).rate_per_minute == 90
 
 
 async def test_settings_that_changed_meanwhile_refuse_the_rate(
@@ -89,12 +89,12 @@ async def test_settings_that_changed_meanwhile_refuse_the_rate(
     """`set autotune=false` freezes the rate at once, whatever a replica has computed."""
     replica = await open_room()
     end = await ended_period(ground, replica)
-    known = await replica.look()
+    known = await replica.read_state()
     await ground.write(
         {**(contents := await ground.read()), "state": contents["state"] | {"overrides": SALE}}
     )
     assert await steer(replica, end, known=known) is False
-    assert (await replica.look()).rate_per_minute == 6
+    assert (await replica.read_state()).rate_per_minute == 6
 
 
 async def test_without_autotune_nothing_of_it_is_stored(ground: Ground, open_room: Open) -> None:
@@ -159,14 +159,14 @@ async def test_steered_rate_returns_with_the_room_after_a_loss(
     assert await steer(replica, await ended_period(ground, replica), rate=300)
     await ground.write({})
     await ground.pass_time(1)
-    assert (await replica.look()).rate_per_minute == 300
+    assert (await replica.read_state()).rate_per_minute == 300
     assert await steering_of(ground) == ""
 
 
 async def test_steered_rate_outlives_a_restart(ground: Ground, open_room: Open) -> None:
     replica = await open_room()
     assert await steer(replica, await ended_period(ground, replica), rate=300)
-    assert (await (await open_room()).look()).rate_per_minute == 300
+    assert (await (await open_room()).read_state()).rate_per_minute == 300
 
 
 async def test_what_fell_due_under_the_old_rate_is_kept(room_name: RoomName) -> None:
@@ -186,12 +186,12 @@ async def test_rate_of_an_event_is_steered_in_its_place(ground: Ground, open_roo
     await plan(replica, settings={"rate": "120/min"})
     await open_now(ground, replica)
     end = await ended_period(ground, replica)
-    known = await replica.look()
+    known = await replica.read_state()
     assert known.current_rate_per_minute == 120
     after = with_settings(known.schedule, "sale", {"rate": "90/min"})
     request = SteerRequest(end.begin_us, known, 90, "", "", after)
     assert await replica.queue.steer(request) is True
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.current_rate_per_minute, state.rate_per_minute) == (90, 6)
     assert await replica.queue.steer(request) is False
 
@@ -211,7 +211,7 @@ async def test_pacers_of_two_replicas_steer_once_a_period(ground: Ground, open_r
         await ground.pass_time(PERIOD_S + 0.1)
         for each in tuned:
             await each.advance()
-        rates.append((await replicas[0].look()).rate_per_minute)
+        rates.append((await replicas[0].read_state()).rate_per_minute)
     falls = [after < before for before, after in pairwise(rates)]
     assert falls[0]
     assert rates[-1] >= 30
@@ -228,7 +228,7 @@ async def test_rate_of_an_event_falls_with_its_origin(ground: Ground, open_room:
     count_all(tuned.tally, 50, seconds=0.4)
     await ground.pass_time(PERIOD_S + 0.1)
     await tuned.advance()
-    state = await replica.look()
+    state = await replica.read_state()
     assert 30 <= state.current_rate_per_minute < 600
     assert state.rate_per_minute == 6
     [event] = state.schedule.events
@@ -246,4 +246,4 @@ async def test_rate_outside_of_the_bounds_is_brought_within(
     await tuned.advance()
     await ground.pass_time(PERIOD_S + 0.1)
     await tuned.advance()
-    assert (await replica.look()).rate_per_minute == 300
+    assert (await replica.read_state()).rate_per_minute == 300

@@ -33,7 +33,7 @@ async def where(replica: Replica, visitor: VisitorId) -> Whereabouts:
 
 async def begin(replica: Replica, *, prequeue_s: float, start_s: float, order: str) -> None:
     """An event at these seconds from now."""
-    state = await replica.look()
+    state = await replica.read_state()
     event = Event(
         name="sale",
         start_us=state.now_us + round(start_s * 1e6),
@@ -56,7 +56,7 @@ async def test_find_follows_a_visitor_through_the_room(ground: Ground, open_room
     await replica.allow(2)
     assert await replica.released() == 2
     found = await where(replica, ANN)
-    now_us = (await replica.look()).now_us
+    now_us = (await replica.read_state()).now_us
     assert found.state == "released"
     assert found.until_us is not None
     assert now_us < found.until_us <= now_us + MINUTE_US / 2
@@ -100,7 +100,7 @@ async def test_admitted_visitor_enters_and_nobody_else_moves(open_room: Open) ->
     replica = await open_room(rate="0")
     replies = await line_up(replica, crowd(5))
     name = crowd(5)[3]
-    before = await replica.look()
+    before = await replica.read_state()
     state, result = await replica.queue.admit(VisitorId(name))
     assert result == "released"
     assert (state.watermark_us, state.pending_grants) == (before.watermark_us, 0)
@@ -111,7 +111,7 @@ async def test_admitted_visitor_enters_and_nobody_else_moves(open_room: Open) ->
     assert admitted_names(standings) == [name]
     aheads = [each.ahead for each in standings.values() if isinstance(each, QueuePosition)]
     assert aheads == [0, 1, 2, 3]
-    assert (await replica.look()).admitted_total == 1
+    assert (await replica.read_state()).admitted_total == 1
 
 
 async def test_admission_of_one_visitor_costs_no_other(ground: Ground, open_room: Open) -> None:
@@ -126,11 +126,11 @@ async def test_admission_of_one_visitor_costs_no_other(ground: Ground, open_room
     assert admitted_names(await poll(replica, {"bob": replies["bob"]})) == ["bob"]
     await ground.pass_time(5)
     await poll(replica, {"cat": replies["cat"]})
-    before = await replica.look()
+    before = await replica.read_state()
     await replica.set_mode(Mode.HOLD)
     await ground.pass_time(26)
     await replica.released()
-    after = await replica.look()
+    after = await replica.read_state()
     assert (await where(replica, ANN)).state == "unknown"
     assert (after.pending_grants, after.abandoned_total) == (0, before.abandoned_total + 1)
 
@@ -204,7 +204,7 @@ async def test_no_visitor_is_admitted_during_the_draw(open_room: Open) -> None:
     replica = await open_room(rate="0")
     await begin(replica, prequeue_s=-60, start_s=60, order="draw")
     await line_up(replica, ["ann"])
-    state = await replica.look()
+    state = await replica.read_state()
     [event] = state.schedule.events
     assert state.undrawn == 1
     started = Event(

@@ -35,7 +35,7 @@ class Line:
     @classmethod
     async def of(cls, replica: Replica, turns: Mapping[str, int]) -> "Line":
         """Each visitor of `turns` polls once, in this order."""
-        line = cls(replica, (await replica.look()).now_us, turns)
+        line = cls(replica, (await replica.read_state()).now_us, turns)
         await line.poll()
         return line
 
@@ -57,7 +57,7 @@ class Line:
         return await self.watermark()
 
     async def watermark(self) -> int:
-        return (await self.replica.look()).watermark_us - self.base_us
+        return (await self.replica.read_state()).watermark_us - self.base_us
 
 
 async def test_turns_order_the_queue_whatever_the_order_of_polls(open_room: Open) -> None:
@@ -76,7 +76,7 @@ async def test_newcomer_arrives_behind_every_turn(open_room: Open) -> None:
 
 async def test_turn_before_earlier_arrivals_is_ahead_of_them(open_room: Open) -> None:
     replica = await open_room(rate=0)
-    base_us = (await replica.look()).now_us
+    base_us = (await replica.read_state()).now_us
     await replica.queue.poll(poll_request("ann", base_us + 500))
     first = await line_up(replica, ["bob"])
     early_us = base_us + 100
@@ -106,9 +106,9 @@ async def test_tied_turns_that_are_due_are_released_together(open_room: Open) ->
 async def test_partly_released_turn_admits_no_more_than_is_due(open_room: Open) -> None:
     line = await Line.of(await open_room(rate=0), {"ann": 20, "bob": 20, "cat": 20})
     await line.release(2)
-    assert (await line.replica.look()).expected == 2
+    assert (await line.replica.read_state()).expected == 2
     assert await line.poll() == {"ann": "in", "bob": "in", "cat": 0}
-    state = await line.replica.look()
+    state = await line.replica.read_state()
     assert (state.admitted_total, state.expected, state.queue_length) == (2, 0, 1)
 
 

@@ -19,7 +19,7 @@ from tests.contract.grounds import (
 
 async def count_guesses(replica: Replica, names: list[str], *, for_s: float = 25) -> None:
     """Their slots reach the store when it recovers."""
-    until_us = (await replica.look()).now_us + round(for_s * 1_000_000)
+    until_us = (await replica.read_state()).now_us + round(for_s * 1_000_000)
     for name in names:
         assert await replica.queue.touch(VisitorId(name), until_us=until_us, ends_us=UNCONFIRMED)
 
@@ -27,26 +27,26 @@ async def count_guesses(replica: Replica, names: list[str], *, for_s: float = 25
 async def test_guesses_of_an_outage_fill_the_slots(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate="600/min", burst=10, max_active=3)
     await count_guesses(replica, crowd(3))
-    state = await replica.look()
+    state = await replica.read_state()
     assert (state.active, state.has_room) == (3, False)
     assert admitted_names(await arrive(replica, ["new"])) == []
     await ground.pass_time(26)
     await replica.released()
-    assert (await replica.look()).active == 0
+    assert (await replica.read_state()).active == 0
 
 
 async def test_guesses_of_an_outage_hold_up_no_confirmed_visitor(open_room: Open) -> None:
     replica = await open_room(rate="600/min", burst=10, max_active=3)
     await count_guesses(replica, crowd(20))
-    assert (await replica.look()).active == 3  # of 20: no more than there are
+    assert (await replica.read_state()).active == 3  # of 20: no more than there are
     assert admitted_names(await line_up(replica, ["ann", "bob"])) == ["ann", "bob"]
-    assert (await replica.look()).active == 3
+    assert (await replica.read_state()).active == 3
 
 
 async def test_guess_that_is_seen_again_holds_the_slot(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate="600/min", burst=10, max_active=3)
     await count_guesses(replica, ["ann", "bob"])
-    until_us = (await replica.look()).now_us + 600_000_000
+    until_us = (await replica.read_state()).now_us + 600_000_000
     await replica.queue.touch(VisitorId("ann"), until_us=until_us, ends_us=until_us)
     await count_guesses(replica, ["ann"])
     await ground.pass_time(26)
@@ -85,7 +85,7 @@ async def test_stream_keeps_a_confirmed_slot_and_makes_none(
     await confirm(replica, ["inside"])
     await replica.queue.leave([VisitorId("gone")])
     before = await ground.read()
-    until_us = (await replica.look()).now_us + 7_200_000_000
+    until_us = (await replica.read_state()).now_us + 7_200_000_000
     for name, is_allowed in (("guess", True), ("inside", True), ("new", True), ("gone", False)):
         touch = replica.queue.touch(VisitorId(name), until_us=until_us, ends_us=IF_CONFIRMED)
         assert await touch is is_allowed
@@ -102,6 +102,6 @@ async def test_stream_claims_no_release(ground: Ground, open_room: Open) -> None
     assert await replica.released() == 1
     before = await ground.read()
     assert before["active"].keys() == before["deadlines"].keys() == {"ann"}
-    until_us = (await replica.look()).now_us + 900_000_000
+    until_us = (await replica.read_state()).now_us + 900_000_000
     assert await replica.queue.touch(VisitorId("ann"), until_us=until_us, ends_us=IF_CONFIRMED)
     assert await ground.read() == before

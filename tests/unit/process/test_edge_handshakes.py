@@ -24,7 +24,7 @@ def write(path: Path, text: str) -> None:
 
 
 def counts(log: HandshakeLog) -> tuple[int, int]:
-    log.look()
+    log.read_lines()
     return log.handshakes.full, log.handshakes.failed
 
 
@@ -88,15 +88,15 @@ def test_file_that_was_emptied_is_read_from_its_beginning(path: Path) -> None:
 def test_last_minute_forgets(path: Path) -> None:
     log = HandshakeLog(path)
     write(path, FULL * 5 + FAILED)
-    log.look()
+    log.read_lines()
     assert log.handshakes == Handshakes(5, 1, 5, 1)
     for _ in range(60):
-        log.look()
+        log.read_lines()
     assert log.handshakes == Handshakes(5, 1, 0, 0)
 
 
 def test_text_without_end_of_line_is_bounded(path: Path) -> None:
     log = HandshakeLog(path)
     write(path, "x" * 3_000_000)
-    log.look()
+    log.read_lines()
     assert len(log._rest) < 100_000

@@ -18,7 +18,7 @@ def silence(clock: Clock) -> Silence:
 def test_stopped_worker_is_silent_and_others_are_not(silence: Silence, clock: Clock) -> None:
     unready_s = killed_s = 0.0
     for step in range(40):
-        found = silence.look({1: 7.0, 2: float(step // 2)})
+        found = silence.update({1: 7.0, 2: float(step // 2)})
         passed_s = step * 0.5
         unready_s = unready_s or (passed_s if found[1] >= UNREADY_AFTER_S else 0.0)
         killed_s = killed_s or (passed_s if found[1] >= KILL_AFTER_S else 0.0)
@@ -31,27 +31,27 @@ def test_stopped_worker_is_silent_and_others_are_not(silence: Silence, clock: Cl
 
 @pytest.mark.parametrize("pause_s", [60.0, 86_400.0])
 def test_pause_of_the_machine_is_no_silence(silence: Silence, clock: Clock, pause_s: float) -> None:
-    silence.look({1: 1.0})
+    silence.update({1: 1.0})
     clock.now_s += pause_s
-    assert silence.look({1: 1.0})[1] < UNREADY_AFTER_S
+    assert silence.update({1: 1.0})[1] < UNREADY_AFTER_S
     clock.now_s += 0.5
-    assert silence.look({1: 2.0}) == {1: 0.0}
+    assert silence.update({1: 2.0}) == {1: 0.0}
 
 
 def test_clock_that_steps_back_is_no_silence(silence: Silence, clock: Clock) -> None:
     for heartbeat in (1000.0, 400.0, 401.0, -5.0):
-        assert silence.look({1: heartbeat}) == {1: 0.0}
+        assert silence.update({1: heartbeat}) == {1: 0.0}
         clock.now_s += 1
 
 
 def test_next_process_of_a_worker_begins_at_0(silence: Silence, clock: Clock) -> None:
     """Also one that has written no heartbeat yet; processes that ended are forgotten."""
     for _ in range(20):
-        silence.look({1: 5.0})
+        silence.update({1: 5.0})
         clock.now_s += 1
-    assert silence.look({2: 0.0}) == {2: 0.0}
-    assert silence.look({}) == {}
-    assert silence.look({1: 5.0}) == {1: 0.0}
+    assert silence.update({2: 0.0}) == {2: 0.0}
+    assert silence.update({}) == {}
+    assert silence.update({1: 5.0}) == {1: 0.0}
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\xff" * 100])

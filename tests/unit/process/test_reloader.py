@@ -56,7 +56,7 @@ class FakeEdge:
     problem: str | None
     received: list[Config] = field(default_factory=list)
 
-    async def follow(self, config: Config) -> str | None:
+    async def configure(self, config: Config) -> str | None:
         self.received.append(config)
         return self.problem
 

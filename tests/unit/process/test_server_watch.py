@@ -11,7 +11,7 @@ from gatekeeper.process.server_watch import HANGING_AFTER, SILENT_AFTER, ServerW
 
 @pytest.fixture(autouse=True)
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_watch, "ASK_EVERY_S", 0.0)
+    monkeypatch.setattr(server_watch, "PROBE_EVERY_S", 0.0)
     monkeypatch.setattr(server_watch, "RESPONSE_TIMEOUT_S", 0.001)
 
 
@@ -24,7 +24,7 @@ class Server:
         self.silent: list[bool] = []
         self.killed = self.ended = False
 
-    async def ask(self) -> None:
+    async def probe(self) -> None:
         self.silent.append(self.watch.is_silent)
         match next(self._script, "end"):
             case "-":
@@ -34,7 +34,7 @@ class Server:
             case "end":
                 raise asyncio.CancelledError
 
-    def end_questions(self) -> None:
+    def close_probe(self) -> None:
         self.ended = True
 
     def kill(self) -> None:
