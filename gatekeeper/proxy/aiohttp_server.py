@@ -1,13 +1,13 @@
 """Options and connection handler of `aiohttp.web.Server`, which parses the client's side.
 
-Rules. A head has limits in bytes and time, and a request that no parser accepts is refused in the
-gate's own words (`own_response.Refuse`). The handler passes the bytes on in parts, so that each
-head ends a part: `HeadReader` counts it, and the parser meets the next head only afterwards.
+Rules. A head has limits in bytes and time, and a malformed request is refused by a response of the
+gate (`own_response.Refuse`). The handler passes the bytes to the parser in parts, each ending with
+a head at the latest, so that `HeadReader` checks the size of a head before the parser sees it.
 Refusals, and the end of a client's input, queue up behind the requests before them. After some
 requests the connection must close; `handled_request.ends_connection` gives the reasons.
 
-The fast path hands a connection over together with the failure of its current request, or with
-what is known of that request. Both are used for that request only.
+The fast path hands a connection over with the failure of its current request, or with the cached
+facts of that request. Both are used for that request only.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ SERVER_OPTIONS: Final[dict[str, Any]] = {
     "auto_decompress": False,
     # Saves the formatting of a line per request; the gate writes its own logs.
     "access_log": None,
-    # Per line, per field, and fields; `head_reader` limits their sum.
+    # Bytes of a line, bytes of a field, and number of fields; `head_reader` limits their sum.
     "max_line_size": MAX_LINE_BYTES,
     "max_field_size": 16380,
     "max_headers": 128,
     # How long the rest of an upload is discarded after an early response, so that the client can
     # read that response before the connection closes (RFC 9112 section 9.6).
     "lingering_time": 5.0,
-    # Between requests. Longer than the 60 s of the usual load balancer in front, so that the load
-    # balancer closes an idle connection first.
+    # Idle time between requests. Longer than the usual 60 s of a load balancer in front, so that
+    # the load balancer closes an idle connection first.
     "keepalive_timeout": 75.0,
 }
-_MAX_QUEUED = 16  # pipelined requests; below aiohttp's own limit, which ends no head
+_MAX_QUEUED = 16  # pipelined requests; below aiohttp's own limit, which does not bound heads
 
 
 class _InputEnd(Exception):
-    """The client sends no further request."""
+    """The client will send no further request."""
 
 
 class ConnectionHandler(RequestHandler):
-    """aiohttp's protocol of one client connection, with the gate's limits and words."""
+    """aiohttp's protocol of one client connection, with the gate's limits and responses."""
 
     __slots__ = (
         "_backlog",
@@ -100,7 +100,7 @@ class ConnectionHandler(RequestHandler):
         self._backlog = self._refused_head = b""  # the first: for the parser once it continues
         self._input_ended = self._discarding = self.is_from_edge = False
         self._gone: asyncio.Future[None] | None = None
-        self._discards_since_s: float | None = None  # what follows a response that was made
+        self._discards_since_s: float | None = None  # the remaining steps of a response
         self.failure: GatekeeperError | None = None
         self.known: object = None
         self.on_input_end: Callable[[], None] | None = None
@@ -108,7 +108,8 @@ class ConnectionHandler(RequestHandler):
 
     @property
     def idle_since_s(self) -> float | None:
-        """Since when it waits for a request, or only discards (loop's clock); None: it serves."""
+        """Since when it waits for a request, or only discards input (loop's clock); None: it serves
+        a request."""
         if self._waiter is None:
             unsent = self.transport is not None and self.transport.get_write_buffer_size()
             return None if unsent else self._discards_since_s
@@ -147,7 +148,8 @@ class ConnectionHandler(RequestHandler):
         self._watch_head()
 
     def _take(self, data: bytes, start: int) -> int:
-        """Pass the next part on: of a body, or up to the end of a head. Returns its length."""
+        """Pass the next part to the parser: of a body, or up to the end of a head. Returns its
+        length."""
         requests, is_of_body = self._request_count, self._body_left != 0
         if is_of_body:
             left = len(data) - start
@@ -170,7 +172,7 @@ class ConnectionHandler(RequestHandler):
         return size
 
     def _end_head(self, *, is_of_body: bool) -> None:
-        """The parser completed a head, or failed; perhaps in a body."""
+        """The parser completed a head, or failed, possibly in a body."""
         self._discards_since_s = None
         message, payload = self._messages[-1]
         if isinstance(message, _ErrInfo):
@@ -194,14 +196,14 @@ class ConnectionHandler(RequestHandler):
         self._reader.reset()
 
     def _fail_body(self) -> None:
-        """The body of the newest request is malformed, of which aiohttp notifies no handler."""
+        """The body of the newest request is malformed; aiohttp does not notify its handler."""
         if len(self._messages) > 1 and self._messages[-2][1] is self._payload:
-            del self._messages[-2]  # it was not looked at yet: it is refused as its head would be
+            del self._messages[-2]  # not handled yet: it is refused like a malformed head
         elif not self._payload.is_eof():
             self._payload.set_exception(RequestPayloadError("the body is malformed"))
 
     def _watch_head(self) -> None:
-        """Limit the time of a head that has begun."""
+        """Start the timeout of a head that has begun."""
         if self._discarding or not self._reader.head:
             if self._head_timer is not None:
                 self._head_timer.cancel()
@@ -219,17 +221,16 @@ class ConnectionHandler(RequestHandler):
             self._refuse(408, HEAD_TOO_SLOW)
 
     def _process_keepalive(self) -> None:
-        if self._reader.head:  # it has a limit of its own
+        if self._reader.head:  # discarding has its own limit
             self._keepalive_handle = None
         else:
             super()._process_keepalive()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The client closed its half, or everything. Complete requests still get a response.
-
-        Without TLS only: a TLS connection closes with its input.
+        """The client closed its half, or everything. Complete requests still get a response. Only
+        without TLS: a TLS connection closes with its input.
         """
-        if self._input_ended:  # reading was resumed, and met the end again
+        if self._input_ended:  # called again after reading was resumed
             return True
         transport = self.transport
         is_idle = self._waiter is not None and not self._waiter.done()
@@ -239,11 +240,11 @@ class ConnectionHandler(RequestHandler):
             return False
         is_cut = not self._payload.is_eof() or self._payload_parser is not None
         if is_cut and not self._discarding:
-            return False  # an upload that was cut, or a tunnel
+            return False  # a truncated upload, or a tunnel
         self._input_ended = True
         if self.on_input_end is not None:
             self.on_input_end()
-        # Else a refusal is under way, perhaps behind other responses.
+        # Else a refusal is pending, possibly behind other responses.
         if not self._backlog and not self._discarding:
             self._queue(_ErrInfo(status=400, exc=_InputEnd(), message=""))
             self._discarding = True
@@ -271,7 +272,8 @@ class ConnectionHandler(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002  names the library, and shows bytes
     ) -> StreamResponse:
-        """The last response of this connection. Called by aiohttp for whatever it cannot serve."""
+        """The last response of this connection. aiohttp calls it for requests that it cannot
+        serve."""
         if request.writer.output_size > 0:
             raise ConnectionError("a response has begun")
         if isinstance(exc, _InputEnd):
@@ -281,14 +283,14 @@ class ConnectionHandler(RequestHandler):
         return cast(StreamResponse, _LastResponse(self, refusal))
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        """Called for what no handler expects; a body that turns out malformed after its response is
-        the client's fault."""
+        """aiohttp calls it for unexpected errors; a malformed body that is found after the response
+        is the client's fault and not logged."""
         if not isinstance(kw.get("exc_info"), RequestPayloadError):
             super().log_exception(*args, **kw)
 
     async def linger(self) -> None:
-        """Discard input until the client closes, for a limited time: so that it can read the
-        response before the connection closes (RFC 9112 section 9.6)."""
+        """Discard input until the client closes, for a limited time, so that the client can read
+        the response before the connection closes (RFC 9112 section 9.6)."""
         transport = self.transport
         if transport is None or self._input_ended:
             return
@@ -303,7 +305,8 @@ class ConnectionHandler(RequestHandler):
     # Output, and the end
 
     async def _handle_request(self, *request: Any) -> tuple[StreamResponse, bool]:
-        if self._messages:  # pipelined; from Python 3.12 on, aiohttp yields to no other connection
+        # Pipelined: from Python 3.12 on, aiohttp would not yield to other connections.
+        if self._messages:
             await asyncio.sleep(0)
         try:
             return await super()._handle_request(*request)
@@ -317,8 +320,8 @@ class ConnectionHandler(RequestHandler):
         return await super().finish_response(*response)
 
     def _end_upgrade(self) -> None:
-        """The upgrade was refused, so what came behind it are requests. aiohttp would give them to
-        the parser unlimited."""
+        """The upgrade was refused, so the following bytes are requests. aiohttp would pass them to
+        the parser without limits."""
         assert self._parser is not None
         self._parser.set_upgraded(False)
         self._upgraded = False
@@ -368,7 +371,7 @@ class ConnectionHandler(RequestHandler):
 
 
 class _NoResponse:
-    """In place of a response, when there is no request."""
+    """A placeholder for a response, when there is no request."""
 
     keep_alive = False
 
@@ -380,7 +383,7 @@ class _NoResponse:
 
 
 class _LastResponse(_NoResponse):
-    """A response after which the connection closes, whatever the client still sends."""
+    """A response after which the connection closes, even if the client sends more."""
 
     def __init__(self, handler: ConnectionHandler, response: bytes) -> None:
         self._handler = handler

@@ -1,9 +1,9 @@
-"""What a response says to caches, and how the gate takes that back.
+"""The cacheability of a response, and how the gate removes it.
 
 Rules: pure. A response that carries a visitor's token, or deletes one, is `private, no-store`: a
-cache in front of the gate may ignore `Set-Cookie`, and it stores `X-Queue-Token` as it stores any
-field. Every field that some cache prefers to `Cache-Control` is removed then. Tags (`Cache-Tag`,
-`Surrogate-Key`) and validators stay: they make no response storable.
+cache in front of the gate may ignore `Set-Cookie`, and it stores `X-Queue-Token` like any field.
+All fields that some cache prefers to `Cache-Control` are removed too. Tags (`Cache-Tag`,
+`Surrogate-Key`) and validators stay: they do not make a response storable.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CACHED_METHODS: Final = frozenset({"GET", "HEAD"})
 _NOT_MODIFIED: Final = 304
 # RFC 9110 section 15.1: statuses that a cache may keep without an explicit lifetime.
 _HEURISTIC: Final = frozenset({200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501})
-# What CDNs cache by its kind when the origin says nothing.
+# File types that CDNs cache by default.
 _STATIC_TYPE: Final = re.compile(
     rb"\s*(?:(?:image|font|video|audio)/|text/css|(?:text|application)/javascript"
     rb"|application/(?:wasm|pdf|zip|font|vnd\.ms-fontobject))",
@@ -44,14 +44,14 @@ _STATIC_TYPE: Final = re.compile(
 
 
 def made_private(lines: bytes) -> bytes:
-    """These lines of a response head, so that no cache stores the response."""
+    """Replace the cache fields of a response head, so that no cache stores the response."""
     return _CACHE_FIELDS.sub(b"", lines) + _PRIVATE
 
 
 def is_publicly_cacheable(response: ResponseHead, *, method: str) -> bool:
     """Whether a shared cache would store this response (RFC 9111 sections 3 and 4.2.2).
 
-    Where caches disagree the result is true for `public` and for files, false for documents.
+    If caches differ, the result is true for `public` and for files, false for documents.
     """
     if method not in _CACHED_METHODS:
         return False
@@ -72,7 +72,7 @@ def is_publicly_cacheable(response: ResponseHead, *, method: str) -> bool:
         return b"s-maxage" not in directives and _is_positive(directives[b"max-age"])
     if b"expires" in fields:
         return _is_later(fields[b"expires"], than=fields.get(b"date", b""))
-    if response.status == _NOT_MODIFIED:  # of what a cache may hold
+    if response.status == _NOT_MODIFIED:  # of a response that a cache may hold
         return True
     return response.status in _HEURISTIC and (
         b"last-modified" in fields
@@ -81,7 +81,7 @@ def is_publicly_cacheable(response: ResponseHead, *, method: str) -> bool:
 
 
 def _lets_share(name: bytes, value: bytes) -> bool:
-    """Whether a field for some caches only lets these store the response."""
+    """Whether a targeted field allows its caches to store the response."""
     if name == b"x-accel-expires":  # seconds, or `@` and a time; 0 is never
         return value.strip() != b"0"
     return _NOT_SHARED.isdisjoint(_directives(value)) and value.strip() != b""
@@ -103,7 +103,7 @@ def _is_positive(seconds: bytes | None) -> bool:
 
 
 def _is_later(expires: bytes, *, than: bytes) -> bool:
-    """RFC 9111 section 5.3: a malformed date, as `0`, is in the past."""
+    """RFC 9111 section 5.3: a malformed date, such as `0`, is in the past."""
     dates = [_seconds(text) for text in (expires, than)]
     return dates[0] is not None and dates[1] is not None and dates[0] > dates[1]
 

@@ -1,12 +1,12 @@
 """The client of a request: the peer, or the client that trusted proxies forward for.
 
-Rules: pure; the peer's address is an argument. `X-Forwarded-*` are believed only from a peer in a
-trusted network, and read from the right: each proxy appends the address of its peer, so whatever
-stands left of the first untrusted address may be forged.
+Rules: pure; the peer's address is an argument. `X-Forwarded-*` are trusted only from a peer in a
+trusted network, and read from the right: each proxy appends the address of its peer, so everything
+to the left of the first untrusted address may be forged.
 
 The edge is a part of the listener, not a proxy in front of it: on its socket, the peer is the last
-address in `X-Forwarded-For`, which the edge wrote, and the connection is encrypted. What that peer
-sent counts only if it is a trusted proxy itself.
+address in `X-Forwarded-For`, which the edge wrote, and the connection is encrypted. The fields of
+that peer count only if it is a trusted proxy itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-EDGE_PEER: Final = "edge"  # in place of an address: a connection on the socket of the edge
+EDGE_PEER: Final = "edge"  # stands for an address: a connection on the socket of the edge
 
 # Traefik writes ws and wss for a WebSocket.
 _SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
@@ -74,7 +74,7 @@ def is_from_edge(request: BaseRequest) -> bool:
 
 
 def is_trusted(remote: str, *, trusted: Sequence[Network]) -> bool:
-    """Whether a proxy that is trusted wrote the `X-Forwarded-*` of this peer."""
+    """Whether the `X-Forwarded-*` fields of this peer are trusted."""
     if remote == EDGE_PEER:
         return True
     peer, _ = _peer(remote)
@@ -104,7 +104,7 @@ def _address(text: str) -> Address | None:
     """An address, also as `1.2.3.4:5678`, `[::1]:5678` or `::ffff:1.2.3.4`."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
-    text = text.partition("%")[0]  # the zone of a link-local address is local to a host
+    text = text.partition("%")[0]  # the zone of a link-local address is only valid on its host
     if text.count(":") == 1:
         text = text.partition(":")[0]
     try:

@@ -1,4 +1,4 @@
-"""Types at the border of this package: client, context of a request, proxied response."""
+"""Types of this package's interface: client, context of a request, proxied response."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from gatekeeper.proxy.response import ResponseHead
 
 Fields = tuple[tuple[bytes, bytes], ...]
 
-# Called once with the final response head; returns the fields to add to it for the client, which
-# make the response one for this client alone. None: it stays as it is.
+# Called once with the final response head; returns the fields to add to it, which make the response
+# private to this client. None: the response is unchanged.
 OnHead = Callable[[ResponseHead], Fields | None]
 
 
@@ -25,14 +25,15 @@ class OnResponse(Protocol):
 
 
 class OriginMeter(Protocol):
-    """Measures the origin by requests that it has completely: a slow upload is the client's."""
+    """Measures the origin by requests that it received completely: a slow upload is due to the
+    client."""
 
     def count(self, status: int, /, *, seconds: float) -> None:
-        """A response whose head arrived `seconds` after the request."""
+        """Count a response whose head arrived `seconds` after the request."""
         ...
 
     def count_abandoned(self, *, seconds: float) -> None:
-        """A request whose client disconnected after waiting that long for a head."""
+        """Count a request whose client disconnected after waiting that long for a head."""
         ...
 
 
@@ -50,7 +51,7 @@ class ForwardContext:
 class ProxiedResponse:
     """A response whose bytes were sent to the client, in the form that aiohttp's server expects.
 
-    `cut` is why the response, and with it the client's connection, was aborted after the head.
+    `cut` is the reason why the response was aborted after its head, with the client's connection.
     """
 
     status: int

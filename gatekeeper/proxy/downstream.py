@@ -15,7 +15,7 @@ _LINGER_RESET = struct.pack("ii", 1, 0)
 
 
 class ClientTimeout(ConnectionError):
-    """The client read nothing of its write buffer within the timeout."""
+    """The client did not read from its write buffer within the timeout."""
 
 
 class Downstream:
@@ -34,7 +34,7 @@ class Downstream:
         self._timeout_s = timeout_s
 
     def begin(self, data: bytes) -> None:
-        """Write the final head and what follows it; from then on no other response is possible.
+        """Write the final head and the bytes after it; then no other response is possible.
 
         Once `output_size` is not 0, aiohttp sends no error page when the handler fails.
         """
@@ -52,7 +52,7 @@ class Downstream:
         return self._protocol.writing_paused
 
     async def drained(self) -> None:
-        """Wait for a slow client while it reads anything; else raise `ClientTimeout`."""
+        """Wait for a slow client as long as it makes progress; else raise `ClientTimeout`."""
         drain = asyncio.ensure_future(self._writer.drain())
         try:
             while not drain.done():
@@ -85,7 +85,7 @@ def reset(transport: asyncio.Transport) -> None:
 
 
 def reset_at_close(client: socket.socket) -> None:
-    """The next close of this socket is a reset."""
+    """Make the next close of this socket a reset."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
 
 

@@ -5,8 +5,8 @@ are read until a final one (`upstream`, `response`). Then the body is relayed as
 (`framing`), or both sides become a tunnel (`tunnel`).
 
 Rules: a failure before the final head is sent to the client is raised. A later failure aborts the
-client's connection, so that a cut response never looks complete. A client that disconnects cancels
-the handler, and with it the exchange.
+client's connection, so that a truncated response never looks complete. A client that disconnects
+cancels the handler, and with it the exchange.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class _Exchange:
         return self._sending is None or self._sending.done()
 
     def _measure(self, response: ResponseHead) -> None:
-        """This response is valid, and its head about to be sent."""
+        """Measure a valid response whose head is about to be sent."""
         if self._meter is not None and self._origin_has_request():
             self._meter.count(response.status, seconds=perf_counter() - self._sent_s)
 

@@ -2,8 +2,8 @@
 
 Rules: pure, no I/O. A body takes the origin's bytes in pieces of any size and returns the bytes for
 the client, none beyond its end. Bytes after the end are `surplus`, and the connection that sent
-them is not reused. What RFC 9112 does not allow, and an end of the connection before the end of
-the body, raises `OriginProtocolError`.
+them is not reused. A violation of RFC 9112, and an end of the connection before the end of the
+body, raise `OriginProtocolError`.
 
     ChunkedBody:  SIZE ──n──▶ DATA ──n bytes──▶ DATA_END ──CRLF──▶ SIZE
                     └───0──▶ TRAILER ──field──▶ TRAILER ──CRLF──▶ complete
@@ -27,19 +27,19 @@ _MAX_TRAILER_BYTES = 16 * 1024
 
 
 class Body(Protocol):
-    """A response body, whatever its framing."""
+    """A response body with any framing."""
 
     complete: bool  # its last byte was taken
     surplus: bool  # the origin sent bytes after its end
 
     @property
     def chunked(self) -> bool:
-        """Whether the client receives it in the chunked coding."""
+        """Whether the client receives it in the chunked transfer coding."""
         ...
 
     @property
     def until_close(self) -> bool:
-        """Whether the end of the client's connection is its end."""
+        """Whether the body ends with the client's connection."""
         ...
 
     def take(self, data: bytes) -> bytes:
@@ -59,7 +59,7 @@ class LengthBody:
     until_close = False
 
     def __init__(self, length: int) -> None:
-        self.left = length  # bytes that it has not taken yet
+        self.left = length  # bytes that have not arrived yet
         self.complete = length == 0
         self.surplus = False
 
@@ -81,7 +81,7 @@ class LengthBody:
 class CloseDelimitedBody:
     """A body that ends with the origin's connection.
 
-    An HTTP/1.1 client receives it chunked, so that a cut body is not taken for a complete one.
+    An HTTP/1.1 client receives it chunked, so that a truncated body does not look complete.
     """
 
     __slots__ = ("chunked", "complete", "surplus", "until_close")
@@ -119,7 +119,7 @@ class ChunkedBody:
         self._decode = decode
         self._expect = _Expect.SIZE
         self._left = 0  # bytes left of the current chunk
-        self._partial = b""  # the beginning of a line whose end has not arrived
+        self._partial = b""  # the start of an incomplete line
         self._trailer_left = _MAX_TRAILER_BYTES
         self.complete = False
         self.surplus = False

@@ -1,7 +1,7 @@
-"""What a handler needs of the connection of its request, beside aiohttp's own.
+"""The connection of a request, as its handler uses it, in addition to aiohttp's API.
 
-Rules. What the fast path handed over is taken once, since it concerns one request. A connection of
-another kind, as in tests, has none of it.
+Rules. Data from the fast path is returned once, since it belongs to one request. Other connection
+types, as in tests, have none.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 
 
 def ends_connection(request: BaseRequest) -> bool:
-    """Whether no other request may follow this one on its connection.
+    """Whether the connection has to close after this request.
 
     aiohttp's C parser (3.14.5) misreads what follows two kinds of request. It merges the last
-    trailer of a chunked request into the next request. Behind a proxy that shares connections,
-    that one is another visitor's, and the trailer may be a cookie (RFC 9110 section 6.5.1 forbids
-    this merge). After an unknown `Upgrade`, and after one with a body, it drops the other bytes of
-    the same read, so that parsing continues in the middle of the next request.
+    trailer of a chunked request into the next request. Behind a proxy that shares connections, that
+    request may be another visitor's, and the trailer may be a cookie (RFC 9110 section 6.5.1
+    forbids this merge). After an unknown `Upgrade`, and after one with a body, it drops the
+    remaining bytes of the read, so that parsing continues in the middle of the next request.
     """
     if "Transfer-Encoding" in request.headers:
         return True
@@ -33,12 +33,12 @@ def ends_connection(request: BaseRequest) -> bool:
 
 
 def is_complete(request: BaseRequest) -> bool:
-    """Whether the client has sent all of it."""
+    """Whether the client has sent the whole request."""
     return not request.body_exists or request.content.is_eof()
 
 
 def watch_input(request: BaseRequest, on_end: Callable[[], None] | None) -> None:
-    """Call `on_end` as soon as the client has closed its half; None: no longer."""
+    """Call `on_end` as soon as the client has closed its half; None: cancel the callback."""
     handler = request.protocol
     if isinstance(handler, ConnectionHandler):
         handler.on_input_end = on_end
@@ -56,7 +56,7 @@ def take_failure(request: BaseRequest) -> GatekeeperError | None:
 
 
 def take_known(request: BaseRequest) -> object:
-    """What the fast path knows about this request, if it was handed over; returned once."""
+    """The facts that the fast path handed over with this request, if any; returned once."""
     handler = request.protocol
     if not isinstance(handler, ConnectionHandler):
         return None

@@ -1,13 +1,13 @@
-"""Where the request heads of a client's byte stream end, and what of them a parser may see.
+"""Splits a client's byte stream into request heads, and adapts them for aiohttp's parser.
 
 Rules: pure. A head is at most `MAX_HEAD_BYTES` long, all lines together. Line breaks before it are
-no part of it (RFC 9112 section 2.2). Bytes above 0x7F in a request line are what RFC 3986 calls
-invalid, and what browsers, scripts and servers use all the same. The parser refuses them. So it
-receives `PLACEHOLDER` in their place, and `target` has the bytes that came.
+not part of it (RFC 9112 section 2.2). Bytes above 0x7F in a request line are invalid by RFC 3986,
+but browsers, scripts and servers use them. The parser refuses them. So it receives `PLACEHOLDER`
+instead, and `target` has the original bytes.
 
-A method is any token (RFC 9110 section 9.1), and the origin decides what it means. The parser has a
-list of methods. So it receives another one in place of those that are not common, and `method` has
-the one that came. For that the first bytes of a head wait until their method is complete.
+A method is any token (RFC 9110 section 9.1), and the origin decides what it means. The parser
+accepts a list of methods. So it receives a substitute for uncommon methods, and `method` has the
+original one. For that, the first bytes of a head are buffered until the method is complete.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ MAX_LINE_BYTES = 8190  # of the request line; the parser's own limit
 _HEAD_END = b"\r\n\r\n"
 _BLANK = ord(" ")
 _LINE_BREAKS = re.compile(rb"[\r\n]*+")
-# These mean something to the parser, or are most requests: they stay as they are.
+# Methods with a meaning for the parser, and the most common ones: they are unchanged.
 _KNOWN = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE")
 _KNOWN_METHODS = tuple(f"{method} ".encode() for method in _KNOWN)
-_STAND_IN = b"POST"  # its bodies are framed as those of every other method
+_STAND_IN = b"POST"  # its bodies have the same framing as those of any other method
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++")  # RFC 9110 section 5.6.2
 _MAX_METHOD_BYTES = 255
-# Valid in a target, and in no method or version.
+# A character that is valid in a target, but not in a method or version.
 PLACEHOLDER = b"~"
 _ASCII_ONLY = bytes(range(128)) + PLACEHOLDER * 128
 
@@ -40,14 +40,15 @@ class HeadReader:
         self.reset()
 
     def reset(self) -> None:
-        self.head = bytearray()  # of the current request, as far as it was received
-        self._line_end = 0  # after the request line; 0: it is not complete
-        self._shown = 0  # bytes of the head that the parser has received, or a method for them
+        self.head = bytearray()  # the received part of the current request line
+        self._line_end = 0  # after the request line; 0: the line is incomplete
+        self._shown = 0  # bytes of the head that the parser has received, or their substitute
         self.method: str | None = None  # as it came, if the parser did not see it so
 
     def take(self, data: bytes, start: int = 0) -> tuple[bytes, int]:
-        """Take what belongs to this head of `data[start:]`: the bytes for the parser, and how many
-        of `data` were taken. A whole head is taken without a copy of what follows it."""
+        """Take the part of `data[start:]` that belongs to this head. Returns the bytes for the
+        parser, and how many bytes of `data` were taken. A whole head is not copied with the bytes
+        after it."""
         held, first = len(self.head), start
         limit = start + MAX_HEAD_BYTES + 1
         if not held and (breaks := _LINE_BREAKS.match(data, start)) is not None:
@@ -67,14 +68,14 @@ class HeadReader:
         return self._show(), taken
 
     def _show(self) -> bytes:
-        """The bytes of the head for the parser that it has not received."""
+        """The next bytes of the head for the parser."""
         method = b""
         if not self._shown and not self.head.startswith(_KNOWN_METHODS):
             token = _TOKEN.match(self.head)
             end = 0 if token is None else token.end()
             if 0 < end <= _MAX_METHOD_BYTES:
                 if end == len(self.head):
-                    return b""  # more of it may follow
+                    return b""  # the method may be incomplete
                 if self.head[end] == _BLANK:
                     self.method = self.head[:end].decode("ascii")
                     self._shown, method = end, _STAND_IN
@@ -97,7 +98,7 @@ class HeadReader:
 
     @property
     def target(self) -> str | None:
-        """The target as it came, if the parser did not see it so; else None."""
+        """The original target, if the parser received a substitute; else None."""
         line = bytes(self.head[: self._line_end])
         if line.isascii():
             return None

@@ -2,7 +2,8 @@
 
 Rules: pure. End-to-end fields are forwarded byte for byte and in order. Hop-by-hop fields and those
 that `Connection` names are removed (RFC 9110 section 7.6.1). Fields that identify the visitor are
-set by the gate: a client's own are removed in every spelling that a CGI-like origin reads alike.
+set by the gate: the client's own are removed in every spelling that a CGI-like origin treats as
+equal.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ _SET_BY_GATE = frozenset(
         b"x-queue-token",
     }
 )
-# What proxies and CDNs report of a request. Sent by a client itself, they could name another
-# address, scheme or port, or lead an origin to another path than the one that was matched.
-_FORWARDED = b"x-forwarded-"  # Port, Prefix, Ssl, Uri … for the gate sets none of them
+# Fields by which proxies and CDNs describe a request. A client could use them to forge its address,
+# scheme or port, or to make the origin serve another path than the one that was matched.
+_FORWARDED = b"x-forwarded-"  # Port, Prefix, Ssl, Uri …: the gate sets none of them
 PROXY_CLAIMS = frozenset(
     {
         b"cf-connecting-ip",
@@ -74,14 +75,14 @@ _OPTIONS_WITHOUT_FIELD = frozenset({b"close", b"keep-alive"})
 
 
 def forwards_left(request: BaseRequest) -> int | None:
-    """How often the request may still be forwarded: `Max-Forwards` of TRACE and OPTIONS (RFC 9110
-    section 7.6.2). None: without a limit."""
+    """How often the request may be forwarded: `Max-Forwards` of TRACE and OPTIONS (RFC 9110 section
+    7.6.2). None: no limit."""
     if request.method not in _LIMITED_METHODS:
         return None
     value = request.headers.get("Max-Forwards", "")
     if not _IS_NUMBER(value):
         return None
-    digits = value.lstrip("0")[:10]  # Python refuses to read 4300 of them
+    digits = value.lstrip("0")[:10]  # Python refuses to parse more than 4300 digits
     return min(int(digits or "0"), _MAX_FORWARDS)
 
 
@@ -106,8 +107,8 @@ def request_head(
 ) -> bytes:
     """The head for the origin, from the request line to the empty line.
 
-    `origin_host` is the origin's authority. It becomes the Host without `preserve_host`, and where
-    an HTTP/1.0 client sent none.
+    `origin_host` is the origin's authority. It becomes the Host without `preserve_host`, and for an
+    HTTP/1.0 request without Host.
     """
     client = context.client
     client_host = client.host.encode("ascii")
@@ -151,7 +152,7 @@ def request_head(
 def plain_head(
     request: PlainRequest, context: ForwardContext, *, origin_host: bytes, preserve_host: bool
 ) -> bytes:
-    """The head for the origin, as `request_head` makes it, of a plain request."""
+    """The head for the origin of a plain request; the same bytes as by `request_head`."""
     fields, cookie_at = request.fields, request.cookie_at
     if not context.client.is_proxied:
         claims = {at for at, line in enumerate(fields) if _is_proxy_claim(line.partition(b":")[0])}
@@ -182,7 +183,7 @@ def _is_proxy_claim(name: bytes) -> bool:
 
 
 def _gate_fields(context: ForwardContext) -> bytes:
-    """The fields that the gate sets, and the end of the head."""
+    """The fields that the gate sets, with the empty line at the end of the head."""
     client = context.client
     fields = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (
         client.address.encode("ascii"),
@@ -205,9 +206,9 @@ def response_head(
 ) -> bytes:
     """The head of a final response for the client: the gate's framing, the origin's fields.
 
-    A response for one visitor alone has `added` fields, which set or delete the token: no cache may
-    store it. An added `Clear-Site-Data` stands in place of the origin's, also an empty one. None:
-    the response is for everyone, and its fields stay as they are.
+    `added` fields set or delete the token, so the response is private: no cache may store it. An
+    added `Clear-Site-Data` replaces the origin's, also if it is empty. None: the response is
+    public, and its fields are unchanged.
     """
     lines = head.lines if added is None else _with(head.lines, added, is_private=True)
     if body.chunked:
@@ -222,7 +223,8 @@ def response_head(
 
 
 def interim_head(head: ResponseHead) -> bytes:
-    """The head of a 1xx response for an HTTP/1.1 client. Only a final one clears anything."""
+    """The head of a 1xx response for an HTTP/1.1 client. Only a final response may have
+    Clear-Site-Data."""
     lines = _CLEAR_SITE_DATA.sub(b"", head.lines)
     return b"HTTP/1.1 %d %b%b\r\n\r\n" % (head.status, head.reason, lines)
 
@@ -235,7 +237,7 @@ def switching_head(head: ResponseHead, *, added: Fields | None) -> bytes:
 
 
 def _with(lines: bytes, added: Fields, *, is_private: bool) -> bytes:
-    """The lines with added fields: see `response_head`."""
+    """The lines with the added fields, see `response_head`."""
     if any(name == b"Clear-Site-Data" for name, _ in added):
         lines = _CLEAR_SITE_DATA.sub(b"", lines)
         added = tuple(field for field in added if field[1])
@@ -281,10 +283,10 @@ def _without(cookie: bytes, names: frozenset[str]) -> bytes:
     return cookie if len(kept) == len(crumbs) else b";".join(kept).strip()
 
 
-@lru_cache(maxsize=1024)  # clients use few names; a hostile client only causes misses
+@lru_cache(maxsize=1024)  # clients use few names; a hostile client only causes cache misses
 def _canonical(name: bytes) -> bytes:
-    """The name in lower case; the gate's name for each that a CGI-like origin reads as that one,
-    and one for all X-Queue-* and one for all X-Gatekeeper-*."""
+    """The name in lower case; the gate's name for each spelling that a CGI-like origin treats as
+    equal; one name for all X-Queue-*, and one for all X-Gatekeeper-*."""
     lower = name.lower()
     dashed = lower.replace(b"_", b"-")
     if dashed.startswith(b"x-queue-"):

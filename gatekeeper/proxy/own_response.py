@@ -1,7 +1,7 @@
-"""Responses of the gate itself on aiohttp's path, as bytes.
+"""The gate's own responses on aiohttp's path, as bytes.
 
 Rules. The bytes are those that the fast path would send, so the status line is always HTTP/1.1 and
-no library adds or names anything. The client has `WRITE_TIMEOUT_S` to read some of it.
+no library adds a field. A client that reads nothing for `WRITE_TIMEOUT_S` is disconnected.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from aiohttp.web import BaseRequest
 from gatekeeper.proxy.downstream import ClientTimeout, Downstream
 from gatekeeper.proxy.write_deadline import WRITE_TIMEOUT_S
 
-# Makes the whole response to a request that no parser accepts. Arguments: what was received of its
-# head, the status, and the reason in one sentence. The connection closes after it.
+# Creates the response to a malformed request. Arguments: the received part of the head, the status,
+# and the reason in one sentence. The connection closes after it.
 Refuse = Callable[[bytes, int, str], bytes]
 
 
@@ -46,7 +46,7 @@ class OwnResponse:
         self._client.begin(head + b"\r\n" + body)
 
     async def write_eof(self) -> None:
-        """Wait for a slow client. Raises `ClientTimeout` and resets one that reads nothing."""
+        """Wait for a slow client. Raises `ClientTimeout` and resets a client that does not read."""
         client = self._client
         assert client is not None
         if client.slow:
@@ -58,10 +58,12 @@ class OwnResponse:
 
 
 class StreamedResponse:
-    """A response whose body is made while it is sent, in the form that aiohttp's server expects.
+    """A response whose body is generated while it is sent, in the form that aiohttp's server
+    expects.
 
-    `head` is as that of `OwnResponse`, and names no length. A body that cannot be completed ends in
-    a reset: it never looks whole. A client that is slow stops `parts`; after `most_s` it is reset.
+    `head` is like that of `OwnResponse`, without Content-Length. An incomplete body ends in a
+    reset, so that it never looks complete. A slow client pauses `parts`; after `most_s` it is
+    reset.
     """
 
     def __init__(
@@ -88,7 +90,8 @@ class StreamedResponse:
         self._client.begin(self._head + framing + b"\r\n")
 
     async def write_eof(self) -> None:
-        """Write the body at the client's pace. Raises, and resets the client, when it was cut."""
+        """Write the body at the client's pace. If it stays incomplete, resets the client and
+        raises."""
         client = self._client
         assert client is not None
         if self._has_body:
@@ -122,6 +125,6 @@ def plain_refusal(head: bytes, status: int, reason: str) -> bytes:
 
 
 def refusal(head: bytes, fields: bytes, body: bytes) -> bytes:
-    """The whole response to a request of which `head` was received. One to HEAD has no body (RFC
-    9110 section 9.3.2)."""
+    """The response to a request of which `head` was received; without body for HEAD (RFC 9110
+    section 9.3.2)."""
     return fields + b"Connection: close\r\n\r\n" + (b"" if head.startswith(b"HEAD ") else body)

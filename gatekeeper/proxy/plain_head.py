@@ -1,10 +1,10 @@
-"""The parser of plain requests: heads that every HTTP parser reads alike.
+"""The parser of plain requests: heads that every HTTP parser reads in the same way.
 
 Rules: pure. A plain request is a GET or HEAD in origin-form over HTTP/1.1 with one Host, no field
 that announces a body, and no connection option but `close` or `keep-alive`. Names are tokens
-without underscores, one space follows the colon and none the value, values contain no control
-characters, no line is folded, and the head is short. All other requests go to aiohttp's parser. A
-property test verifies that aiohttp accepts every plain request and reads it alike.
+without underscores, one space follows the colon and none follows the value, values contain no
+control characters, no line is folded, and the head is short. All other requests go to aiohttp's
+parser. A property test verifies that aiohttp accepts every plain request with the same result.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from gatekeeper.policy.facts import HOST
 
 MAX_PLAIN_BYTES = 8190  # aiohttp's limit for one line; a browser's head has about 1 KB
 
-# Linear, and right on every Python 3.11, as in `proxy.response`. A request target has no "#".
+# Matches in linear time, and correctly on every Python 3.11, like `proxy.response`. A request
+# target has no "#".
 METHOD, TARGET = rb"(GET|HEAD)", rb"(/[!\x22\x24-\x7e]*+)"
 _HEAD = re.compile(
     rb"%b %b HTTP/1\.1\r\n" % (METHOD, TARGET)
     + rb"((?>(?:[!#$%&'*+.^`|~0-9A-Za-z-]++: (?![\t ])[\t\x20-\x7e\x80-\xff]*+(?<![\t ])\r\n)+))"
     + rb"\r\n"
 )
-# The beginning of such a head: lines end in CRLF, and the first one ends in the version.
+# The start of such a head: lines end in CRLF, and the first one ends in the version.
 _BEGUN = re.compile(
     rb"(?:GET|HEAD) /[^\r\n]*+"
     rb"(?:\r|(?<= HTTP/1\.1)\r\n(?>(?:[^\r\n]++\r\n)*)[^\r\n]*+\r?)?"
@@ -32,7 +33,7 @@ _BEGINNINGS = (b"GET /", b"HEAD /")
 _HOST = re.compile(HOST.pattern.encode())
 _MAX_FIELDS = 100
 
-# These frame the message, concern the connection, or address the gate.
+# Fields of framing, of the connection, and for the gate.
 _NOT_PLAIN = frozenset(
     {
         b"content-length",
@@ -48,7 +49,7 @@ _NOT_PLAIN = frozenset(
         b"x-queue-token",
     }
 )
-# The gate sets these; `forwarded` (RFC 7239) could contradict them.
+# The gate sets these itself; `forwarded` (RFC 7239) could contradict them.
 _DROPPED = frozenset({b"forwarded", b"x-gatekeeper-room", b"x-gatekeeper-visitor"})
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
 _ONCE = frozenset({b"connection", b"cookie", b"host", b"x-queue-ticket"})
@@ -91,7 +92,7 @@ class PlainRequest:
 
 
 def may_be_plain(begun: bytes) -> bool:
-    """Whether this beginning of a head can become a plain head. Only the line ends are strict."""
+    """Whether this start of a head can become a plain head. Only line ends are checked strictly."""
     if _BEGUN.fullmatch(begun) is not None:
         return True
     return any(beginning.startswith(begun) for beginning in _BEGINNINGS)
@@ -115,7 +116,7 @@ def parse_plain_head(head: bytes) -> PlainRequest | None:
         name, _, value = line.partition(b": ")
         name = name.lower()
         if name not in _SPECIAL:
-            if name[:2] == b"x-" and name.startswith(_FIELDS_OF_GATE):  # none is forwarded
+            if name[:2] == b"x-" and name.startswith(_FIELDS_OF_GATE):  # not forwarded
                 return None
             fields.append(line)
         elif name in _NOT_PLAIN or name in once:

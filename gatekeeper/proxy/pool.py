@@ -1,8 +1,8 @@
-"""The pool of idle connections to the origin.
+"""The connection pool of the origin.
 
 Rules: last in, first out, so that few connections stay in use and the others expire. A connection
-that was idle for as long as common servers keep one open is not reused. For a request that cannot
-be repeated the limit is lower, so that it does not collide with a close by the origin.
+that was idle for as long as the keep-alive timeout of common servers is not reused. For a request
+that cannot be repeated the limit is lower, to avoid a race with a close by the origin.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def authority_of(origin: OriginConfig) -> bytes:
 class OriginPool:
     """Connections to one origin: one per concurrent request, up to `max_idle` kept idle.
 
-    An idle connection that ends is removed at once, by its `on_lost`.
+    An idle connection that ends is removed at once, by `on_lost`.
     """
 
     def __init__(self, origin: OriginConfig, *, max_idle: int) -> None:
@@ -98,7 +98,7 @@ class OriginPool:
         return OriginConnection(read_timeout_s=self._read_timeout_s, on_lost=self._forget)
 
     def _forget(self, connection: OriginConnection) -> None:
-        """Called by a connection that ends, also more than once."""
+        """Called by a connection that ends, possibly more than once."""
         self._idle.pop(connection, None)
 
     def _close_stale(self) -> None:

@@ -1,6 +1,6 @@
-"""Why a request is refused that no handler sees, in the gate's own words.
+"""The reasons for requests that are refused before a handler, as texts for the client.
 
-Rules. Pure. Names no library, and shows no bytes of the request.
+Rules. Pure. A reason reveals no library, and contains no bytes of the request.
 """
 
 from __future__ import annotations

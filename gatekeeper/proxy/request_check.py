@@ -21,7 +21,7 @@ _DEFAULT_PORT = {"http": ":80", "https": ":443"}  # RFC 9110 section 4.2.3: the 
 
 
 def check_request(request: BaseRequest) -> None:
-    """Raise `BadRequest` for a request that must be neither served by the gate nor forwarded."""
+    """Raise `BadRequest` for a request that must neither be served nor forwarded."""
     _check_request_line(request)
     _check_host(request)
     headers = request.headers
@@ -31,7 +31,7 @@ def check_request(request: BaseRequest) -> None:
             raise BadRequest("Transfer-Encoding is not allowed in this request")
         if headers["Transfer-Encoding"].lower() != "chunked":
             raise BadRequest("Transfer-Encoding must be chunked")
-    # A repeated value has the same meaning, but some servers read it as no expectation.
+    # A repeated value has the same meaning, but some servers ignore it.
     expected = headers.getall("Expect", ())
     if len(expected) > 1 or any(value.lower() != "100-continue" for value in expected):
         raise BadRequest("Expect must be 100-continue", status=417)
@@ -54,7 +54,8 @@ def _check_host(request: BaseRequest) -> None:
     if host is None:
         if request.version == HttpVersion11:
             raise BadRequest("Host is missing")
-    elif host and HOST.fullmatch(host) is None:  # empty is valid (RFC 9112 section 3.2): no room's
+    # Empty is valid (RFC 9112 section 3.2), and in no room.
+    elif host and HOST.fullmatch(host) is None:
         raise BadRequest("Host is not a valid host name")
     if request.raw_path[:1] in {"/", "*"}:
         return

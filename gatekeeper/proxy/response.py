@@ -18,19 +18,19 @@ from gatekeeper.proxy.framing import Body, ChunkedBody, CloseDelimitedBody, Leng
 MAX_HEAD_BYTES = 64 * 1024
 UNREQUESTED_PROTOCOL = "the origin switched to a protocol that the client did not request"
 
-# Linear in the size of the head: nothing backtracks. Character classes repeat possessively. Groups
-# repeat in an atomic group: before Python 3.11.5 a possessive group is broken (cpython#106052).
+# Matches in linear time, without backtracking. Character classes repeat possessively. Groups repeat
+# in an atomic group: before Python 3.11.5 a possessive group is broken (cpython#106052).
 _HEAD = re.compile(
     rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*+))?"
     rb"((?>(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+)*))"
     rb"\r\n\r\n"
 )
 _MAX_CONTROL_FIELDS = 1000  # bounds work that is quadratic in their number
-_MAX_LENGTH_DIGITS = 18  # every 64-bit parser reads as many alike
+_MAX_LENGTH_DIGITS = 18  # as many as every 64-bit parser reads correctly
 
 # The control fields: those of this connection (RFC 9110 section 7.6.1), the command to the gate,
-# and those that are evaluated and forwarded. Splits lines into kept lines, name, value, kept lines,
-# and so on.
+# and those that are evaluated and forwarded. The pattern splits lines into kept lines, name, value,
+# kept lines, and so on.
 _CONTROL_FIELD = re.compile(
     rb"\r\n(?=[cgkpstux])"
     rb"(c(?:on(?:nection|tent-length)|lear-site-data|f-waiting-room-command)"
@@ -42,7 +42,7 @@ _CONTROL_FIELD = re.compile(
 _CONNECTION, _LENGTH = b"connection", b"content-length"
 _SITE_DATA = b"clear-site-data"
 _SET_COOKIE = b"set-cookie"
-# Only the gate sends them to a client, of Set-Cookie those of its own cookies.
+# Fields that only the gate sends to a client; of Set-Cookie, only the gate's own cookies.
 _OF_GATE = frozenset({b"x-queue-token", b"x-gatekeeper-state", _SET_COOKIE})
 _KEPT = frozenset({_LENGTH, _SITE_DATA, *_OF_GATE})
 _COMMANDS = (b"gatekeeper-command", b"cf-waiting-room-command")
@@ -62,7 +62,7 @@ class ResponseHead:
     http11: bool
     lines: bytes  # the lines to forward unchanged, each preceded by CRLF
     control: dict[bytes, tuple[bytes, ...]]  # the values of the control fields by lower-case name
-    concerns_gate: bool  # a field of the origin asks the gate for something
+    concerns_gate: bool  # has a field for the gate
     persistent: bool  # the origin's connection stays open (RFC 9112 section 9.3); not for HTTP/1.0
     size: int
 
@@ -108,8 +108,8 @@ def tokens(values: tuple[bytes, ...]) -> tuple[bytes, ...]:
 def parse_response_head(data: bytes, own: frozenset[str] | None = None) -> ResponseHead | None:
     """The head at the beginning of `data`, or None if its end has not arrived.
 
-    `own` has the names of the gate's cookies: an origin may not replace or delete a token at the
-    client, nor name the gate's state. None: the head is the gate's, and keeps everything. Raises
+    `own` has the names of the gate's cookies: an origin must not replace or delete the client's
+    token, or set the gate's state. None: the head is the gate's own, and keeps all fields. Raises
     `OriginProtocolError` for a head that is malformed or longer than `MAX_HEAD_BYTES`.
     """
     match = _HEAD.match(data)
@@ -161,8 +161,8 @@ def _control_name(spelled: bytes) -> tuple[bytes, bool, bool]:
 
 
 def _is_of_gate(name: bytes, value: bytes, own: frozenset[str] | None) -> bool:
-    """Whether only the gate sends this field; the name of a cookie is read as browsers do
-    (RFC 6265bis section 5.6)."""
+    """Whether only the gate may send this field; the name of a cookie is parsed as in browsers (RFC
+    6265bis section 5.6)."""
     if own is None:
         return False
     return name != _SET_COOKIE or value.partition(b"=")[0].strip(b" \t").decode("latin-1") in own
@@ -185,12 +185,12 @@ def body_of(head: ResponseHead, *, method: str, http11_client: bool) -> Body:
     lengths = head.control.get(_LENGTH)
     coded = head.control.get(b"transfer-encoding")
     codings = tokens(coded) if coded else ()
-    # Numbered as in the RFC. 3. Both fields: an error, although the RFC lets a client choose,
-    # since responses are smuggled this way. Checked before 1.: such an origin is not trusted.
+    # Numbered as in the RFC. 3. Both fields: an error, although the RFC lets a client choose, since
+    # this is used for response smuggling. Checked before 1.: such an origin is not trusted.
     if lengths and codings:
         raise OriginProtocolError("the origin sent both Content-Length and Transfer-Encoding")
     length = _length_of(lengths) if lengths else None
-    # 1. No body, whatever the fields say.
+    # 1. No body, regardless of the fields.
     if head.status in _WITHOUT_BODY or method == "HEAD":
         return LengthBody(0)
     # 4. Exactly `chunked`; HTTP/1.0 has no transfer codings.

@@ -48,7 +48,7 @@ class Tunnel:
                 session_end.remove_done_callback(self._end_session)
             connection.close()
 
-    # From the client: the two methods of a parser that aiohttp's server calls
+    # From the client: the two methods of a parser, called by aiohttp's server
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         self._connection.write(data)

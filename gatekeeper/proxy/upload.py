@@ -1,9 +1,9 @@
-"""Sends a request to the origin: its head, and its body as fast as the origin reads it.
+"""Sends a request to the origin: its head, and its body at the pace of the origin.
 
 Rules: a body that arrived completely is written together with the head; only a body that is still
-arriving needs a task. aiohttp decoded and checked the client's framing; the body is framed again
-as the client declared it. Trailers are dropped, since aiohttp does not expose them (RFC 9110
-section 6.5.1 allows it).
+arriving needs a task. aiohttp decoded and checked the client's framing; the body gets the same
+framing as the client's. Trailers are dropped, since aiohttp does not expose them (RFC 9110 section
+6.5.1 allows it).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def send(
 async def stop(upload: asyncio.Task[None]) -> None:
     """Cancel an upload whose response is complete, or whose exchange failed."""
     upload.cancel()
-    await asyncio.wait({upload})  # until it released the client's stream
+    await asyncio.wait({upload})  # until it has released the client's stream
 
 
 async def _upload(

@@ -3,11 +3,12 @@
 Theory of operation: a connection serves one request at a time. It buffers bytes until a head is
 complete. After `deliver_to`, each piece of the body is delivered from the event loop's callback,
 without a task in between. The one task that runs the exchange sleeps in `changed` and is woken for
-a head, an end, a failure, or a slow client. The task checks the state before it sleeps, so no
+a head, an end, a failure, or a slow client. The task checks the state before it sleeps, so that no
 wake-up is lost.
 
-Rules: bytes outside an exchange end the connection. A silence longer than `read_timeout` fails the
-exchange, except while the gate waits for the client (`waiting_for_client`, or paused reading).
+Rules: bytes outside an exchange end the connection. An exchange fails when nothing arrives for
+longer than `read_timeout`, except while the gate waits for the client (`waiting_for_client`, or
+paused reading).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _CLOSE_TIMEOUT_S = 5.0  # for a closing connection to send its buffer
 class OriginDisconnect(OriginProtocolError):
     """The origin closed before a head arrived.
 
-    On a reused connection the likely reason is that its idle timeout expired as the request was
+    On a reused connection the likely reason is that its idle timeout expired while the request was
     sent.
     """
 
@@ -51,10 +52,11 @@ class OriginConnection(asyncio.Protocol):
         self._writing_paused = False
         self._reading_paused = False
         self.on_writable: Callable[[], None] | None = None
-        self.on_wake: Callable[[], None] | None = None  # called in place of a task in `changed`
+        # Called instead of waking a task in `changed`.
+        self.on_wake: Callable[[], None] | None = None
         self.requests = 0
         self.has_response = False  # a byte of the current response arrived
-        self.reusable = False  # the current exchange left no bytes behind
+        self.reusable = False  # no bytes remained after the current exchange
         self.ended = False  # the origin closed its side, or the connection broke
         self.broken: Exception | None = None  # how it broke, if it did
 
@@ -84,7 +86,7 @@ class OriginConnection(asyncio.Protocol):
         return self.reusable and not (self._buffer or self.ended or self._transport.is_closing())
 
     def write(self, data: bytes) -> None:
-        # The reader of the response handles the end; uvloop raises on a closed transport.
+        # The reader of the response handles the close; uvloop raises on a closed transport.
         if not (self.ended or self._transport.is_closing()):
             self._transport.write(data)
 
@@ -104,7 +106,7 @@ class OriginConnection(asyncio.Protocol):
         return early
 
     def hold(self) -> None:
-        """Buffer what arrives until `deliver_to`, and wake nobody."""
+        """Buffer received bytes until `deliver_to`, without waking a task."""
         self._deliver = self.on_wake = None
         self.pause_reading()
 
@@ -126,7 +128,7 @@ class OriginConnection(asyncio.Protocol):
             self._changed.set_result(None)
 
     def fail(self, failure: GatekeeperError) -> None:
-        """Fail the exchange, wherever its task waits. The first failure counts."""
+        """Fail the exchange, also while its task waits. The first failure counts."""
         self._failure = self._failure or failure
         self.wake()
 
@@ -160,7 +162,7 @@ class OriginConnection(asyncio.Protocol):
             return
         writable = self._loop.create_future()
         self.on_writable = lambda: None if writable.done() else writable.set_result(None)
-        await writable  # the watchdog bounds it
+        await writable  # bounded by the watchdog
 
     def pause_reading(self) -> None:
         if not self._reading_paused and not self.closing:
@@ -208,7 +210,7 @@ class OriginConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.ended:
-            # A TCP close arrives as `eof_received` first. So does a TLS close, unless TLS was cut
+            # A TCP close arrives as `eof_received` first. So does a TLS close, unless it came
             # without a closure alert (RFC 9112 section 9.8; uvloop distinguishes the two).
             self.broken = exc or ConnectionAbortedError("the connection was cut")
         self.ended = True

@@ -1,7 +1,7 @@
-"""The deadline of a client that reads nothing.
+"""The deadline of a client that does not read.
 
-Rules. The limit is per progress: a slow client that reads anything within it is kept. A connection
-that is closing counts as well: it stays open until its write buffer is sent.
+Rules. Every progress restarts the limit: a slow client that reads something within it is kept. A
+connection that is closing counts as well: it stays open until its write buffer is sent.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Final
 
 from gatekeeper.proxy.downstream import reset
 
-# For the gate's own responses, and for the rest of any response on a connection that closes.
+# For the gate's own responses, and for the rest of any response on a closing connection.
 WRITE_TIMEOUT_S: Final = 30.0
 
 
 class WriteDeadline:
-    """Resets a connection whose client reads nothing of the write buffer within the limit."""
+    """Resets a connection whose client reads nothing from the write buffer within the limit."""
 
     __slots__ = ("_limit_s", "_loop", "_timer", "_transport", "_unread_bytes")
 

@@ -149,7 +149,7 @@ class AdmitAll:
         self.recalled.append(data)
         return Plan() if data == GET else None
 
-    def look(self, _: bytes, __: str) -> Any:
+    def resolve(self, _: bytes, __: str) -> Any:
         return Plan()
 
 

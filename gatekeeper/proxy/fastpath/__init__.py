@@ -2,13 +2,13 @@
 
 - `server`: the connections of one listener
 - `plain_listener`: accepts the connections of a listener without TLS
-- `single_exchange`: the one request of a client that closes after it
+- `single_exchange`: the single request of a client that closes after it
 - `client_connection`: one client connection, its states and its hand-over to aiohttp
 - `forwarded_exchange`: the exchange with the origin that a client connection forwards
 - `connection_states`: the states of a client connection
 - `deadlines`: the deadlines of a client connection
-- `equal_deadlines`: many deadlines of one length, by one timer
+- `equal_deadlines`: many deadlines of equal length, with one timer
 - `idle_connections`: closes idle connections near the limit of open files
 - `known_responses`: response heads that the origin has sent before
-- `interface`: what the fast path asks of the gate's policy, and the replies
+- `interface`: the interface to the gate's policy
 """

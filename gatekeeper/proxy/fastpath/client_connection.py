@@ -4,16 +4,17 @@ Theory of operation. Every client connection starts here, except for a `SingleEx
 is plain (`plain_head`) and the policy (`interface.FastPathPolicy`) admits it at once, the request
 goes to an idle connection of the pool, and the response is relayed from the event loop's callbacks:
 no task, no future, no object per field. The first other request hands its connection over to
-aiohttp, with the bytes received so far, for good. The gate's own responses
+aiohttp permanently, with the bytes received so far. The gate's own responses
 (`interface.GateExchange`) arrive here complete.
 
 Rules. A hand-over happens only between requests, or before a response was sent. An origin failure
 before the response head hands over as well, with the failure in the handler, so that the gate
 reports it without a second request to the origin. A later failure aborts the connection. A client
-that closes its half still receives the responses to its complete requests. A slow client pauses the
-origin. `deadlines` limits the time of each state. Memory is bounded: one request head and one read,
-one response head, and the transport's write buffer. Pipelined requests are served one after the
-other, one in a turn of the event loop, and reading pauses while more than a head of them waits.
+that closes its half still receives the responses to its complete requests. A slow client pauses
+reading from the origin (back-pressure). `deadlines` limits the time of each state. Memory is
+bounded: one request head and one read, one response head, and the transport's write buffer.
+Pipelined requests are served in order, one per turn of the event loop, and reading pauses while
+more than one head of them waits.
 
 The states and their order are in `connection_states`. Nearly every request is
 two calls: `data_received` with a complete head whose fields are known, and `_from_origin` with a
@@ -90,10 +91,10 @@ class ClientConnection(ForwardedExchange, TimedConnection):
         """`begun` was received before there was a transport."""
         self._server = server
         self._loop = asyncio.get_running_loop()
-        self._peer = peer  # else the address of the connection's own
+        self._peer = peer  # else the peer's address is read from the socket
         self._state = HEAD
         self._received = begun  # from the client; empty once all of it was used
-        self._start = 0  # of what was not used yet
+        self._start = 0  # of the unused bytes
         self._plan: ForwardPlan | None = None
         self._head = b""  # the request's bytes, for a hand-over
         self._origin: OriginConnection | None = None
@@ -117,14 +118,14 @@ class ClientConnection(ForwardedExchange, TimedConnection):
         self._server.add(self)
         if self._server.closing:  # accepted just before the listener closed
             self.close_if_idle()
-        elif self._received:  # reading starts after this, and can be paused only then
+        elif self._received:  # reading starts after this callback, and can be paused only then
             self._state = NEXT
             self._loop.call_soon(self._take_turn)
 
     def take_over(
         self, exchange: ForwardedExchange, transport: asyncio.Transport, *, unsent: bytes
     ) -> None:
-        """Go on with an exchange that began without a transport; `unsent` is for the client."""
+        """Continue an exchange that began without a transport; `unsent` is for the client."""
         self._continue_from(exchange)
         self._state = RESPONSE if self._body is None else BODY
         self.connection_made(transport)
@@ -146,7 +147,7 @@ class ClientConnection(ForwardedExchange, TimedConnection):
             origin.resume_reading()
         if early:
             origin.data_received(early)
-        self._origin_changed()  # if it ended meanwhile
+        self._origin_changed()  # if the exchange ended meanwhile
 
     def data_received(self, data: bytes) -> None:
         if self._state is HEAD and not self._received and len(data) <= MAX_PLAIN_BYTES:
@@ -156,8 +157,8 @@ class ClientConnection(ForwardedExchange, TimedConnection):
                     self._server.known_closers += 1
                 self._forward(plan, data)
                 return
-            if data.find(_HEAD_END) == len(data) - 4 > 0:  # one whole head, and nothing else
-                new = self._server.admission.look(data, self._peer)
+            if data.find(_HEAD_END) == len(data) - 4 > 0:  # exactly one head
+                new = self._server.admission.resolve(data, self._peer)
                 if new is None:
                     self._hand_over(data)
                 else:
@@ -189,7 +190,7 @@ class ClientConnection(ForwardedExchange, TimedConnection):
         admission = self._server.admission
         plan: ForwardPlan | GateExchange | None = admission.recall(head, self._peer)
         if plan is None:
-            plan = admission.look(head, self._peer)
+            plan = admission.resolve(head, self._peer)
         if plan is None:
             self._hand_over(self._rest())  # with the deadline of its head
             return
@@ -209,7 +210,7 @@ class ClientConnection(ForwardedExchange, TimedConnection):
         step(plan.respond(), self._reply)
 
     def _await_head(self, begun: bytes) -> None:
-        # A malformed beginning is handed over at once, without waiting for its end.
+        # A malformed start of a head is handed over at once, without waiting for its end.
         if len(begun) >= MAX_PLAIN_BYTES or not may_be_plain(begun):
             self._hand_over(begun)
         elif self._input_ended:
@@ -252,7 +253,7 @@ class ClientConnection(ForwardedExchange, TimedConnection):
                 self._transport.set_protocol(protocol)
                 protocol.connection_made(self._transport)
                 self._transport.resume_reading()
-                if self._input_ended:  # no stream for a client that has perhaps disconnected
+                if self._input_ended:  # no stream, since the client may have disconnected
                     self._transport.close()
             case _:
                 assert_never(reply)
@@ -262,13 +263,13 @@ class ClientConnection(ForwardedExchange, TimedConnection):
             self._plan.note_abandoned(seconds=perf_counter() - self._began_s)
         if self._state is not CLOSED:
             self._detach()
-        elif self._closing is not None:  # all others were cancelled as it began to close
+        elif self._closing is not None:  # all others were cancelled when closing began
             self._cancel_deadlines()
         self._server.forget(self)
 
     def eof_received(self) -> bool:
         """The client closed its half, or everything. With TLS, both halves close."""
-        if self._input_ended:  # reading was resumed, and met the end again
+        if self._input_ended:  # called again after reading was resumed
             return True
         is_over = self._state is CLOSED or (self._state is HEAD and not self._received)
         if is_over or self._transport.get_extra_info("sslcontext") is not None:
@@ -284,7 +285,7 @@ class ClientConnection(ForwardedExchange, TimedConnection):
 
     def pause_writing(self) -> None:
         self._slow = True
-        if self._state in _BETWEEN_REQUESTS:  # none is served before the client has read
+        if self._state in _BETWEEN_REQUESTS:  # no request is served before the client has read
             self._state = SENT
         self._begin_pause(self._limit_s)
         if self._origin is not None:
@@ -306,7 +307,7 @@ class ClientConnection(ForwardedExchange, TimedConnection):
         )
 
     async def _connect_and_send(self) -> None:
-        """Cancelled when the client disconnects, so after the await there is a client."""
+        """Cancelled when the client disconnects, so the client exists after the await."""
         try:
             origin = await self._server.pool.connect()
         except OriginError as error:
@@ -377,7 +378,7 @@ class ClientConnection(ForwardedExchange, TimedConnection):
             self._fail(origin.failure)
         elif origin.ended and self._state is RESPONSE:
             if origin.requests > 1 and not origin.has_response:
-                # RFC 9110 section 9.2.2: it closed as the request was sent. Repeat it.
+                # RFC 9110 section 9.2.2: the origin closed while the request was sent. Repeat it.
                 self._release()
                 self._connect()
             else:
@@ -398,7 +399,7 @@ class ClientConnection(ForwardedExchange, TimedConnection):
             if not self._slow:
                 self._finish()
 
-    # An exchange that lasts
+    # Long exchanges
 
     @property
     def exchange(self) -> tuple[float, ForwardPlan] | None:
@@ -406,7 +407,7 @@ class ClientConnection(ForwardedExchange, TimedConnection):
         return None if self._plan is None else (self._began_s, self._plan)
 
     def cut(self, began_s: float) -> None:
-        """Abort the response to the request that arrived then, if it has begun and not ended."""
+        """Abort the response to the request that arrived at `began_s`, if it is in progress."""
         if self._state is BODY and self._plan is not None and self._began_s == began_s:
             self.abort()
 
@@ -450,7 +451,7 @@ class ClientConnection(ForwardedExchange, TimedConnection):
         self._release()
 
     def _end_count(self) -> None:
-        """End the count of the request: it is over for the client, too."""
+        """The request has ended, also for the client: stop counting it."""
         if self._counted is not None:
             self._counted.end()
             self._counted = None
@@ -478,12 +479,12 @@ class ClientConnection(ForwardedExchange, TimedConnection):
 
     @property
     def idle_since_s(self) -> float | None:
-        """Since when it waits for a request, or for the rest of its head; None: it does not."""
+        """Since when it waits for a request, or for the rest of a head; None: it does not."""
         return self.last_s if self._state is HEAD else None
 
     @property
     def write_timeout_s(self) -> float | None:
-        """The limit for a client whose write buffer is full; None: it is not."""
+        """The limit for a client whose write buffer is full; None: the buffer is not full."""
         return self._limit_s if self._slow else None
 
     @property

@@ -4,7 +4,7 @@ HEAD ──plain, admitted──▶ (CONNECTING) ──▶ RESPONSE ──▶ BO
   ├──plain, the gate responds──▶ GATE ──▶ SENT ──▶ HEAD
   └──any other──▶ CLOSED here, served by aiohttp
 
-With bytes of a further request, NEXT comes before HEAD: one turn of the event loop for the others.
+With bytes of a further request, NEXT precedes HEAD: other connections get a turn of the event loop.
 """
 
 from enum import Enum, auto
@@ -16,8 +16,8 @@ class State(Enum):
     RESPONSE = auto()  # waiting for the response head
     BODY = auto()
     GATE = auto()  # waiting for the gate's own response
-    SENT = auto()  # it was written; the client has yet to read it
-    NEXT = auto()  # more was received, and has its turn soon
+    SENT = auto()  # written; the client has not read it yet
+    NEXT = auto()  # more was received, and is served in a later turn
     CLOSED = auto()  # closed, or handed over
 
 

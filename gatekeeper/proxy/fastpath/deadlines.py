@@ -6,11 +6,11 @@
     nothing of a response     `WRITE_TIMEOUT_S` for the gate's own, then the connection is reset
     closing, with unread bytes  `WRITE_TIMEOUT_S`, then it is reset
 
-Rules. While an origin or the gate owes a response, its own timeouts count. A timer that comes too
-early is set again: a connection that serves many requests sets none for each of them. The first
-check is one of `EqualDeadlines`: a connection that ends before it has set none at all. A base class
-and no object of its own: many connections serve one request, and two objects that refer to each
-other are left to the garbage collector.
+Rules. While a response of the origin or the gate is pending, their own timeouts apply. A timer that
+fires too early is set again, so that a connection needs no timer per request. The first check is by
+`EqualDeadlines`: a connection that ends before it needs no timer at all. This is a base class and
+not an object: many connections serve one request, and reference cycles are left to the garbage
+collector.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from gatekeeper.proxy.write_deadline import WRITE_TIMEOUT_S, WriteDeadline
 
 
 class TimedConnection(asyncio.Protocol):
-    """A connection with these deadlines. A subclass says what it waits for, and ends it."""
+    """A connection with these deadlines. A subclass reports what it waits for, and ends the
+    wait."""
 
     __slots__ = (
         "_closing",
@@ -44,12 +45,12 @@ class TimedConnection(asyncio.Protocol):
     @property
     @abstractmethod
     def idle_since_s(self) -> float | None:
-        """Since when it waits for a request; None: it does not."""
+        """Since when it waits for a request (loop's clock); None: it does not."""
 
     @property
     @abstractmethod
     def write_timeout_s(self) -> float | None:
-        """The limit for a client whose write buffer is full; None: it is not."""
+        """The limit for a client whose write buffer is full; None: the buffer is not full."""
 
     @abstractmethod
     def close_if_idle(self) -> None: ...
@@ -69,8 +70,8 @@ class TimedConnection(asyncio.Protocol):
     def _start_deadlines(
         self, first_checks: EqualDeadlines[TimedConnection], *, idle_timeout_s: float
     ) -> None:
-        """The connection was made, and waits for its first request; `first_checks` are at that
-        timeout."""
+        """The connection was made, and waits for its first request; `first_checks` expire after
+        `idle_timeout_s`."""
         self._idle_timeout_s = idle_timeout_s
         self._first_checks = first_checks
         self._unread_bytes = 0
@@ -81,13 +82,13 @@ class TimedConnection(asyncio.Protocol):
         first_checks.add(self, now_s=self.last_s)
 
     def _begin_head(self) -> None:
-        """A part of a head was received."""
+        """Start the deadline of a head, of which a part was received."""
         if self._head_deadline is None:
             timer = self._loop.call_later(HEAD_TIMEOUT_S, self.refuse_slow_head)
             self._head_deadline = timer, self._loop.time() + HEAD_TIMEOUT_S
 
     def _end_head(self) -> float | None:
-        """The head is complete, or handed over; until when it had time, if it had begun."""
+        """The head is complete, or handed over. Returns its deadline, if it had one."""
         if self._head_deadline is None:
             return None
         (timer, end_s), self._head_deadline = self._head_deadline, None
@@ -95,10 +96,10 @@ class TimedConnection(asyncio.Protocol):
         return end_s
 
     def _begin_pause(self, limit_s: float) -> None:
-        """The client's write buffer is full, and the limit counts from now."""
+        """The client's write buffer is full; the limit counts from now."""
         self.last_s = self._loop.time()
         self._unread_bytes = self._transport.get_write_buffer_size()
-        # A large download pauses often: there, the timer that is set comes soon enough.
+        # A large download pauses often: the timer that is already set is early enough.
         if limit_s <= WRITE_TIMEOUT_S and self._cancel_check():
             self._timer = self._loop.call_later(limit_s, self.check_deadlines)
 
@@ -115,7 +116,7 @@ class TimedConnection(asyncio.Protocol):
             self._closing = None
 
     def _cancel_check(self) -> bool:
-        """Whether one was to come."""
+        """Cancel the next check; whether there was one."""
         if self._timer is None:
             return self._first_checks.discard(self)
         self._timer.cancel()
@@ -123,8 +124,8 @@ class TimedConnection(asyncio.Protocol):
         return True
 
     def check_deadlines(self) -> None:
-        """End what has lasted too long; called at the end of a timer."""
-        if self._head_deadline is not None:  # it has a limit of its own
+        """Apply the deadlines; called when a timer fires."""
+        if self._head_deadline is not None:  # this state has its own limit
             self._timer = self._loop.call_later(HEAD_TIMEOUT_S, self.check_deadlines)
             return
         now_s = self._loop.time()

@@ -1,9 +1,8 @@
-"""Deadlines of many items that all have the same time, by one timer.
+"""Deadlines of equal length for many items, with one timer.
 
-Rules. The items are kept in their order, which is that of their deadlines: an item costs an entry
-of a dict and no timer of its own. Nearly all are removed before their time. The timer looks a few
-times within that time at most, so that a deadline is up to a sixteenth of it late, and a look at
-many items costs little however they arrive.
+Rules. Items are kept in the order of their deadlines: an item costs an entry of a dict and no own
+timer. Nearly all are removed before they expire. The timer fires at most 16 times within `after_s`,
+so that a deadline is up to a sixteenth late, and many items are checked at once.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from collections.abc import Callable, Hashable, Iterator
 from itertools import takewhile
 from typing import Final, Generic, TypeVar
 
-_LOOKS: Final = 16  # within the time of an item
+_LOOKS: Final = 16  # per `after_s`
 
 Item = TypeVar("Item", bound=Hashable)
 
 
 class EqualDeadlines(Generic[Item]):
-    """Calls `expire` with each item that is still here `after_s` seconds after it was added."""
+    """Calls `expire` with each item that was not discarded within `after_s` seconds."""
 
     def __init__(self, after_s: float, expire: Callable[[Item], None]) -> None:
         self._after_s = after_s
@@ -34,13 +33,13 @@ class EqualDeadlines(Generic[Item]):
         return len(self._ends_s)
 
     def add(self, item: Item, *, now_s: float) -> None:
-        """`item` is not here yet; `now_s` is of the loop's clock."""
+        """Add a new item; `now_s` is of the loop's clock."""
         end_s = self._ends_s[item] = now_s + self._after_s
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_at(end_s, self._look)
 
     def discard(self, item: Item) -> bool:
-        """Whether it was here."""
+        """Remove an item; whether it was present."""
         return self._ends_s.pop(item, None) is not None
 
     def _look(self) -> None:
@@ -49,7 +48,7 @@ class EqualDeadlines(Generic[Item]):
         now_s = loop.time()
         expired = list(takewhile(lambda each: each[1] <= now_s, self._ends_s.items()))
         for item, _ in expired:
-            if self.discard(item):  # else an earlier one removed it
+            if self.discard(item):  # else an earlier `expire` discarded it
                 self._expire(item)
         if self._timer is None and self._ends_s:
             end_s = max(next(iter(self._ends_s.values())), now_s + self._after_s / _LOOKS)

@@ -1,8 +1,8 @@
 """The exchange with the origin that a client connection forwards: from the request to the response.
 
-Rules. What the origin sends becomes the bytes for the client here; the connection sends them. A
-class without attributes of its own, for connections with and without a transport: it costs them no
-second object, and each declares these attributes among its own.
+Rules. Converts the origin's bytes into those for the client; the connection sends them. A mixin for
+connections with and without a transport, so that they need no second object: each declares the
+attributes among its own slots.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from gatekeeper.proxy.upstream import OriginConnection
 
 _H = ord("H")  # a plain request is a GET or a HEAD
 LINE_END, CLOSE = b"\r\n", b"Connection: close\r\n\r\n"  # of a response head
-_NONE: tuple[str, ...] = ()  # no literal: mypy lets subclasses declare what is used here
+_NONE: tuple[str, ...] = ()  # not a literal, so that mypy lets subclasses declare the attributes
 
 
 class ForwardedExchange:
-    """One request under way to the origin, if any; or its response."""
+    """The request in progress to the origin, if any, and its response."""
 
     __slots__ = _NONE
     _server: ConnectionOwner
@@ -36,14 +36,14 @@ class ForwardedExchange:
     _body: Body | None  # set once the response head arrived
 
     def _continue_from(self, other: ForwardedExchange) -> None:
-        """Another connection of the client goes on with the exchange of `other`."""
+        """Take over the exchange of `other`, another connection object of the same client."""
         self._plan, self._head = other._plan, other._head
         self._keep_alive, self._began_s = other._keep_alive, other._began_s
         self._partial_head, self._body = other._partial_head, other._body
         self._origin, other._origin = other._origin, None
 
     def _take_head(self, data: bytes) -> bytes:
-        """Take the response head; return the bytes for the client so far."""
+        """Add bytes of the response head; return the bytes for the client so far."""
         plan, origin, server = self._plan, self._origin, self._server
         assert plan is not None
         assert origin is not None
@@ -66,7 +66,7 @@ class ForwardedExchange:
     def _parse_head(
         self, data: bytes, plan: ForwardPlan, origin: OriginConnection, looked_up: LookedUp | None
     ) -> bytes:
-        """As `_take_head`, of a head that is not known; `looked_up`: it can be kept."""
+        """Like `_take_head`, for an unknown head; `looked_up`: it can be cached."""
         interim, own = b"", plan.own_cookies
         while (response := parse_response_head(data, own)) is None or response.is_interim:
             if response is None:
@@ -81,7 +81,7 @@ class ForwardedExchange:
         body = body_of(response, method=method, http11_client=True)
         if looked_up is not None:
             self._server.responses.keep(looked_up, response, body)
-        # Before anything is counted or sent: an error up to here can be handed over.
+        # Up to here nothing was counted or sent: an error can still be handed over.
         early = body.take(data[response.size :]) if len(data) > response.size else b""
         if body.until_close or self._server.closing:
             self._keep_alive = False
@@ -89,7 +89,7 @@ class ForwardedExchange:
         if plan.may_add or response.concerns_gate:
             added = plan.added(response)
             if response.command is not None:
-                self._plan = None  # the end of the session does not cut this response
+                self._plan = None  # the end of the session does not abort this response
         head = response_head(
             response, body, http11_client=True, keep_alive=self._keep_alive, added=added
         )
@@ -99,7 +99,7 @@ class ForwardedExchange:
         return interim + head + early
 
     def _return_origin(self) -> None:
-        """The response is complete: the connection to the origin can serve others."""
+        """The response is complete: return the origin connection to the pool."""
         origin, self._origin = self._origin, None
         body, self._body = self._body, None
         if origin is not None and body is not None:
@@ -108,7 +108,7 @@ class ForwardedExchange:
             self._server.pool.release(origin)
 
     def _release(self) -> None:
-        """Release the origin connection during an exchange, which closes it."""
+        """Release the origin connection during an exchange, and so close it."""
         origin, self._origin = self._origin, None
         if origin is not None:
             origin.reusable = False

@@ -4,13 +4,13 @@ Rules. The files of the whole process are counted: connections to the origin and
 their part, and an eighth of the limit is kept for them. Above it, the oldest idle connections are
 aborted until the count is a thirty-second of the limit lower. A connection is idle while it waits
 for a request, or for the rest of its head; so is one in its TLS handshake, and one that discards
-what follows a response that was sent. The newest quarter stays, so that a client has the time to
-send its request when there are few of them.
+input after its response. The newest quarter is kept, so that new clients have time to send their
+requests.
 
-The event loop accepts a burst at once, before any of its connections is made, and resets the rest
-of it when no file is left. From then on it calls nothing for new connections. So the count is taken
-after each thirty-second of the limit in new connections, and four times a second while more than
-half of the limit is open.
+The event loop accepts a burst at once, before any `connection_made`, and resets the rest of it when
+no file is left. It then makes no callback for new connections. So open files are counted after
+every 1/32 of the limit in new connections, and four times a second while more than half of the
+limit is open.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Final, Protocol
 from gatekeeper import metrics
 
 _INTERVAL_S: Final = 0.25
-_PAUSE_S: Final = 0.1  # after a look that found no idle connection
+_PAUSE_S: Final = 0.1  # after a check that found no idle connection
 _OPEN_FILES: Final = "/proc/self/fd"
 
 
@@ -34,7 +34,7 @@ class IdleConnection(Protocol):
 
     @property
     def idle_since_s(self) -> float | None:
-        """By the loop's clock; None: it serves a request."""
+        """Since when it is idle, by the loop's clock; None: it serves a request."""
         ...
 
     def evict(self) -> None:
@@ -43,7 +43,7 @@ class IdleConnection(Protocol):
 
 
 def count_open_files() -> int | None:
-    """How many files this process has open; None: no file is left to count them."""
+    """The number of open files of this process; None: no file is left to count them."""
     with suppress(FileNotFoundError):
         if size := os.stat(_OPEN_FILES).st_size:  # Linux 6.2 and later; needs no file
             return size
@@ -54,7 +54,7 @@ def count_open_files() -> int | None:
 
 
 class IdleConnections:
-    """The connections of one listener, as far as they can be closed for others."""
+    """The connections of one listener that can be evicted."""
 
     def __init__(
         self,
@@ -74,14 +74,14 @@ class IdleConnections:
         self._not_before_s = 0.0
 
     def accept(self, count: int = 1) -> None:
-        """Connections were accepted; they are not made yet."""
+        """`count` connections were accepted, and not made yet."""
         self._until_check -= count
         if self._until_check <= 0 and not self._check_is_due:
             self._check_is_due = True
             asyncio.get_running_loop().call_soon(self.check)
 
     def check(self) -> None:
-        """Count the open files; near the limit, make room and come back soon."""
+        """Count the open files; near the limit, evict connections and check again soon."""
         self._until_check, self._check_is_due = self._step, False
         self.close()
         files = self._count_files()
@@ -93,7 +93,7 @@ class IdleConnections:
             self._timer = asyncio.get_running_loop().call_later(_INTERVAL_S, self.check)
 
     def close(self) -> None:
-        """Check no more, until the next connection."""
+        """Stop checking until the next connection."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

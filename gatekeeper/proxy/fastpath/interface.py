@@ -1,12 +1,12 @@
 """The interface between the fast path and the gate's policy.
 
-Rules: the fast path decides nothing and makes no responses. A `ForwardPlan` goes to the origin. A
-`GateExchange` is served by the gate, at once or later, and the fast path sends its reply. All
-else is handed over to aiohttp with what is known so far, so that the store is not asked twice.
+Rules: the fast path makes no decisions and no responses. A `ForwardPlan` goes to the origin. A
+`GateExchange` is served by the gate, at once or later, and the fast path sends its reply. All other
+requests are handed over to aiohttp with the facts so far, so that the store is not called twice.
 
-    FastPathPolicy.recall ─▶ ForwardPlan | None
-    FastPathPolicy.look   ─▶ ForwardPlan | GateExchange | None (hand over)
-    GateExchange.respond  ─▶ CompleteResponse | HandOver | SwitchProtocol
+    FastPathPolicy.recall  ─▶ ForwardPlan | None
+    FastPathPolicy.resolve ─▶ ForwardPlan | GateExchange | None (hand over)
+    GateExchange.respond   ─▶ CompleteResponse | HandOver | SwitchProtocol
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from gatekeeper.proxy.response import ResponseHead
 
 
 class RequestCount(Protocol):
-    """One request that is under way."""
+    """The count of one request in progress."""
 
     def close_half(self) -> RequestCount:
-        """The client closed its half, or everything; what counts the request from now on."""
+        """The client closed its half, or everything. Returns the count to use from now on."""
         ...
 
     def end(self) -> None: ...
@@ -57,7 +57,7 @@ class ForwardPlan(Protocol):
 
     @property
     def may_add(self) -> bool:
-        """Whether `added` has to see every response head, not only one with a command."""
+        """Whether `added` needs every response head, not only those with a command."""
         ...
 
     @property
@@ -71,7 +71,7 @@ class ForwardPlan(Protocol):
 
     @property
     def counted(self) -> RequestCounter | None:
-        """What counts this request while it is under way; nearly always None."""
+        """The counter of this request while it is in progress; nearly always None."""
         ...
 
     @property
@@ -80,13 +80,13 @@ class ForwardPlan(Protocol):
         ...
 
     def note_abandoned(self, *, seconds: float) -> None:
-        """The client disconnected after waiting that long for the response head."""
+        """Count a client that disconnected after waiting that long for the response head."""
         ...
 
 
 class CompleteResponse(NamedTuple):
-    """A response. The fast path ends its head: it knows whether the connection stays open. Made for
-    each poll, in a third of the time that a frozen dataclass takes."""
+    """A response. The fast path completes the head: it knows whether the connection stays open.
+    Created for each poll, in a third of the time of a frozen dataclass."""
 
     head: bytes  # the lines from the status line on, each with CRLF, without the empty line
     body: bytes
@@ -120,7 +120,7 @@ class GateExchange:
 
     @abstractmethod
     async def respond(self) -> FastPathReply:
-        """The reply. Stepped by `gatekeeper.stepper`, also when the client has disconnected."""
+        """The reply. Runs under `gatekeeper.stepper`, and continues when the client disconnects."""
 
 
 class FastPathPolicy(Protocol):
@@ -129,11 +129,11 @@ class FastPathPolicy(Protocol):
     def recall(self, data: bytes, peer: str) -> ForwardPlan | None:
         """The plan, if `data` is one complete head whose fields are known; else None.
 
-        Called first, and nearly always sufficient. None is not a denial: call `look`.
+        Called first, and nearly always sufficient. None is not a denial: call `resolve`.
         """
         ...
 
-    def look(self, head: bytes, peer: str) -> ForwardPlan | GateExchange | None:
+    def resolve(self, head: bytes, peer: str) -> ForwardPlan | GateExchange | None:
         """The decision on one complete head; None hands the connection over to aiohttp."""
         ...
 
@@ -143,11 +143,11 @@ class OpenConnection(IdleConnection, Protocol):
 
     @property
     def exchange(self) -> tuple[float, ForwardPlan] | None:
-        """When the request that is being forwarded arrived, and its plan."""
+        """The arrival time and the plan of the request that is being forwarded."""
         ...
 
     def cut(self, began_s: float) -> None:
-        """Abort the response to the request that arrived then, if it has begun and not ended."""
+        """Abort the response to the request that arrived at `began_s`, if it is in progress."""
         ...
 
     def close_if_idle(self) -> None: ...
@@ -156,7 +156,7 @@ class OpenConnection(IdleConnection, Protocol):
 
 
 class ConnectionOwner(Protocol):
-    """What a client connection uses of the server that it belongs to."""
+    """The server of a client connection, as the connection uses it."""
 
     pool: OriginPool
     responses: KnownResponses
@@ -168,7 +168,7 @@ class ConnectionOwner(Protocol):
     known_closers: int
 
     def handler(self, peer: str) -> ConnectionHandler:
-        """A new aiohttp protocol, for a connection of `peer` that is handed over."""
+        """A new aiohttp protocol for a connection of `peer` that is handed over."""
         ...
 
     def add(self, connection: OpenConnection) -> None:

@@ -1,13 +1,13 @@
-"""Response heads that the origin has sent before, by everything in them but the date.
+"""A cache of parsed response heads, keyed by all their bytes except for the date.
 
-Rules. A busy origin sends the same heads again and again: those of a file differ in `Date` alone.
-So the outcome of a head is kept under its bytes without the value of that field, whose form is
-checked each time. The same bytes have the same outcome, as long as they are the first response to
-a GET, have no field that concerns the gate, and set no cookie.
+Rules. A busy origin sends the same heads repeatedly: those of a file differ only in `Date`. So the
+result of parsing is cached under the bytes without the value of that field, whose format is checked
+each time. The same bytes have the same result if they are the first response to a GET, have no
+field that concerns the gate, and set no cookie.
 
-An origin whose heads are all different would pay for nothing. So a head is kept when it comes a
-second time; and hits and misses are weighed: a look costs a third of a parse, so while fewer than
-a third are hits, one head in `_SAMPLE` is looked up.
+For an origin whose heads are all different, the cache would only cost time. So a head is cached
+when it comes a second time, and the hit rate is measured: a lookup costs a third of a parse, so
+while fewer than a third are hits, only one head in `_SAMPLE` is looked up.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FIELD: Final = b"\r\nDate: "
 _DATE_BYTES: Final = 29  # of an IMF-fixdate (RFC 9110 section 5.6.7)
 _IS_DATE: Final = re.compile(rb"[A-Za-z0-9:, ]{29}(?=\r\n)").match
 _MAX_BYTES: Final = 2048
-_MAX_HEADS: Final = 1024  # with what is kept of each, 4 MB at most
+_MAX_HEADS: Final = 1024  # 4 MB at most, with the cached values
 _MAX_DATES: Final = 16  # replicas of an origin have several clocks
 _FOR_HIT, _MAX_SCORE, _SAMPLE = 2, 256, 32
 
@@ -43,17 +43,17 @@ class KnownResponse:
     size: int
 
 
-# A head that has come before: what is known of it, None until it is kept; its key; and its date. A
-# plain tuple, since it is made for each response.
+# A head that was seen before: its cached result, None until it is cached; its key; and its date. A
+# plain tuple, since it is created for each response.
 LookedUp = tuple[KnownResponse | None, bytes, bytes]
 
 
 class KnownResponses:
-    """The heads of one origin."""
+    """The cache of one origin's heads."""
 
     def __init__(self) -> None:
         self._heads: dict[bytes, KnownResponse] = {}
-        self._seen: set[int] = set()  # hashes of keys: two that are equal do no harm
+        self._seen: set[int] = set()  # hashes of keys: a collision is harmless
         self._dates: set[bytes] = set()  # with the line break after them
         self._score = _MAX_SCORE
         self._skipped = 0
@@ -62,7 +62,7 @@ class KnownResponses:
         return len(self._heads)
 
     def look_up(self, data: bytes) -> LookedUp | None:
-        """What is known of the head at the beginning of `data`; None: it is not to be kept."""
+        """Look up the head at the beginning of `data`; None: do not cache it."""
         if self._score <= 0:
             self._skipped += 1
             if self._skipped < _SAMPLE:
@@ -98,8 +98,8 @@ class KnownResponses:
         return False
 
     def keep(self, missed: LookedUp, response: ResponseHead, body: Body) -> None:
-        """Keep `response`, parsed from the head that `missed` did not find. No byte of `body` was
-        read yet."""
+        """Cache `response`, parsed from the head of the lookup `missed`. No byte of `body` was read
+        yet."""
         match body:
             case LengthBody():
                 length = body.left

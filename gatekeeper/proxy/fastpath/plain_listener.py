@@ -2,14 +2,14 @@
 known request.
 
 Rules. The event loop's server makes a transport for each connection and accepts one in a turn.
-Itself, the listener reads the first bytes at once, and serves a client that sends a known request
-and closes after it without a transport (`single_exchange`). Any other then costs more than it does
-the event loop. So it looks at each `_SAMPLE` new connections, and accepts itself from three
-quarters of such clients on, until they are fewer than half.
+When it accepts itself, the listener reads the first bytes at once, and serves a client that sends a
+known request and closes after it without a transport (`single_exchange`). Every other client then
+costs more than with the event loop. So it evaluates each `_SAMPLE` new connections: it accepts
+itself once three quarters are such clients, until they are fewer than half.
 
-While it accepts itself, the kernel holds a new connection back until its first bytes have arrived,
-for a second at most. Several are accepted in a turn, but not all that wait, so that open
-connections have their turns. When no file is left, it pauses: what waits is not reset.
+While it accepts itself, the kernel defers a new connection until its first bytes have arrived, for
+one second at most (TCP_DEFER_ACCEPT). A limited number is accepted per turn, so that open
+connections are served too. When no file is left, it pauses: waiting connections are not reset.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _FIRST_BYTES: Final = 4096  # a browser's head has about 1 KB; the transport rea
 _DEFER_S: Final = 1
 _PAUSE_S: Final = 0.1
 _NO_FILE_LEFT: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_CLOSES: Final = b"onnection: close\r\n"  # a client that spells it otherwise gets a transport
+_CLOSES: Final = b"onnection: close\r\n"  # a client with another spelling gets a transport
 
 
 class PlainListener:
-    """`new_protocol` is for a server of the event loop, which `begin` receives."""
+    """`new_protocol` is the protocol factory of the event loop's server, which `begin` receives."""
 
     def __init__(self, server: FastPathServer, *, backlog: int) -> None:
         self._loop = asyncio.get_running_loop()
@@ -66,10 +66,10 @@ class PlainListener:
             each.close()
         self.sockets = ()
 
-    # By the event loop, or itself
+    # Switching between the event loop and itself
 
     def new_protocol(self) -> ClientConnection:
-        """For a connection that the event loop accepts."""
+        """The protocol of a connection that the event loop accepts."""
         self._count(1)
         return self._server()
 
@@ -88,7 +88,7 @@ class PlainListener:
             self._change = self._loop.create_task(self._leave_to_loop(), name="listen by the loop")
 
     def accept_itself(self) -> None:
-        """From now on."""
+        """Accept new connections without the event loop from now on."""
         self._stop()
         self.accepts_itself = bool(self.sockets)
         for each in self.sockets:
@@ -112,7 +112,7 @@ class PlainListener:
             self._change = None
 
     def _stop(self) -> None:
-        """Nobody accepts."""
+        """Stop accepting."""
         self.accepts_itself = False
         for server in self._by_loop:
             server.close()
@@ -134,7 +134,7 @@ class PlainListener:
         while count < _MAX_AT_ONCE:
             try:
                 client, address = on.accept()
-            except OSError as error:  # none is left, or it was reset while it waited
+            except OSError as error:  # no connection waits, or it was reset while waiting
                 if error.errno in _NO_FILE_LEFT:
                     self._pause(on)
                 break
@@ -181,8 +181,8 @@ def _connected(client: socket.socket, result: object) -> None:
 
 
 class _Socket(socket.socket):
-    """A socket whose family and type are plain numbers: the members of `enum` that a socket makes
-    of them each time cost as much as a system call."""
+    """A socket whose family and type are plain numbers: converting them to `enum` members each time
+    costs as much as a system call."""
 
     __slots__ = ()
     family = socket.SocketType.family  # type: ignore[assignment]
@@ -195,10 +195,10 @@ class _ListeningSocket(_Socket):
     def __init__(self, fileno: int) -> None:
         super().__init__(fileno=fileno)
         self.setblocking(False)
-        self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # of each that it accepts
+        self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # of each accepted connection
 
     def defer(self, seconds: int) -> None:
-        """Hold new connections back for that long, until their first bytes have arrived."""
+        """Defer new connections until their first bytes have arrived, for `seconds` at most."""
         if hasattr(socket, "TCP_DEFER_ACCEPT"):  # on Linux
             self.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, seconds)
 

@@ -1,4 +1,4 @@
-"""The fast path of one listener: what its connections share, and their shutdown.
+"""The fast path of one listener: the state that its connections share, and their shutdown.
 
 Rules. Every client connection starts as a `ClientConnection` or a `SingleExchange`, and is
 forgotten when it is closed or handed over.
@@ -51,7 +51,7 @@ class FastPathServer:
             lambda: chain(self.connections, handed_over(), handshakes()),
             file_limit=file_limit,
         )
-        self.known_closers = 0  # known requests so far, of clients that close after them
+        self.known_closers = 0  # number of known requests from clients that close after them
         self._forgotten: asyncio.Future[None] | None = None
         self.closing = False
 
@@ -60,11 +60,11 @@ class FastPathServer:
         return ClientConnection(self)
 
     def count_accepted(self, count: int) -> None:
-        """So many connections were accepted, and have no protocol yet."""
+        """`count` connections were accepted, and have no protocol yet."""
         self._idle.accept(count)
 
     def make_room(self) -> None:
-        """No file is left for a connection."""
+        """Evict connections: no file is left for a new one."""
         self._idle.check()
 
     def accept_from_edge(self) -> ClientConnection:
@@ -90,13 +90,13 @@ class FastPathServer:
             connection.abort()
 
     def handler(self, peer: str) -> ConnectionHandler:
-        """A new aiohttp protocol, for a connection of `peer` that is handed over."""
+        """A new aiohttp protocol for a connection of `peer` that is handed over."""
         handler = self._new_handler()
         handler.is_from_edge = peer == EDGE_PEER
         return handler
 
     def add(self, connection: OpenConnection) -> None:
-        """Count an open connection; only this server's own are counted."""
+        """Count an open connection of this server."""
         self.connections.add(connection)
 
     def forget(self, connection: OpenConnection) -> None:

@@ -1,10 +1,10 @@
-"""The one request of a client that closes after it, from socket to socket without a transport.
+"""The single request of a client that closes after it, from socket to socket without a transport.
 
 Rules. The client is not watched meanwhile, so that its socket costs no call but `accept`, `recv`,
-`send` and `close`. That is right only while it is short and simple. A `ClientConnection` goes on as
-soon as the client takes less than is sent, the origin fails, or `PATIENCE_S` have passed: from
-then on a disconnect is noticed, and deadlines count. It begins a turn of the event loop later, with
-its transport; until then, what the origin sends stays with its connection.
+`send` and `close`. This is only correct while the exchange is short and simple. A
+`ClientConnection` takes over as soon as a send is partial, the origin fails, or `PATIENCE_S` have
+passed: from then on a disconnect is noticed, and deadlines apply. It starts one turn of the event
+loop later, with its transport; until then the origin connection buffers.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class SingleExchange(ForwardedExchange, asyncio.Protocol):
         "_unsent",
         "_waiting",
     )
-    exchange: Final = None  # while it is this short, it is no use of a session
+    exchange: Final = None  # too short to count as a use of the session
     idle_since_s: Final = None  # never idle
 
     def __init__(
@@ -55,7 +55,7 @@ class SingleExchange(ForwardedExchange, asyncio.Protocol):
         *,
         waiting: EqualDeadlines[SingleExchange],
     ) -> None:
-        """`waiting` are at `PATIENCE_S`."""
+        """`waiting` are the exchanges whose deadline is `PATIENCE_S`."""
         self._server = server
         self._socket = client
         self._peer = peer
@@ -100,7 +100,7 @@ class SingleExchange(ForwardedExchange, asyncio.Protocol):
             self._socket.close()
 
     def use_transport(self) -> None:
-        """Let a `ClientConnection` go on."""
+        """Let a `ClientConnection` take over."""
         assert self._origin is not None
         self._has_transport = True
         self._waiting.discard(self)
@@ -128,13 +128,13 @@ class SingleExchange(ForwardedExchange, asyncio.Protocol):
         self._server.forget(self)
 
     def close_if_idle(self) -> None:
-        """It is not; it ends after its response."""
+        """Never idle: it ends after its response."""
 
     def evict(self) -> None:
-        """It is not idle."""
+        """Never idle."""
 
     def cut(self, began_s: float) -> None:
-        """It is no use of a session."""
+        """Too short to count as a use of the session."""
 
     def abort(self) -> None:
         self._release()

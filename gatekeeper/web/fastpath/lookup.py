@@ -170,7 +170,7 @@ class FastPathLookup:
         """The one object for equal routes, as many as rules, rooms and errors of a router."""
         return self._one_of.setdefault(route, route)
 
-    def look(self, head: bytes, peer: str) -> KnownForward | GateExchange | None:
+    def resolve(self, head: bytes, peer: str) -> KnownForward | GateExchange | None:
         """Read the whole head, decide, and keep the outcome if the request is forwarded."""
         if (check := self._checks.recall(head, peer)) is not None:
             return ReadyResponse(check.response, keep_alive=check.keep_alive)

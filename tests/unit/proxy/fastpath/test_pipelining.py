@@ -35,7 +35,7 @@ class Own(GateExchange):
 class Policy(AdmitAll):
     """The gate itself responds to `OWN`."""
 
-    def look(self, head: bytes, peer: str) -> Any:  # noqa: ARG002
+    def resolve(self, head: bytes, peer: str) -> Any:  # noqa: ARG002
         if head.startswith(b"PUT"):
             return None
         return Own() if head == OWN else Plan()

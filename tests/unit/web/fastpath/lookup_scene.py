@@ -105,7 +105,7 @@ class Exit:
 
 
 def exit_of(looked: FastPathLookup, data: bytes, peer: str) -> Exit:
-    found = looked.recall(data, peer) or looked.look(data, peer)
+    found = looked.recall(data, peer) or looked.resolve(data, peer)
     match found:
         case KnownForward():
             return Exit("forward", found.visit.route, found.rest)

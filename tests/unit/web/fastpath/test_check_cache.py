@@ -58,7 +58,7 @@ def check(
 
 def verdict(looked: FastPathLookup, data: bytes, peer: str = PEER) -> bytes | None:
     """The head of the response that is known on sight; None: the whole way."""
-    found = looked.look(data, peer)
+    found = looked.resolve(data, peer)
     if not isinstance(found, ReadyResponse):
         return None
     exchange = found.respond()
