@@ -202,6 +202,12 @@ class StoreServer(Server):
             stats = cast(dict[str, dict[str, int]], client.info("commandstats"))
         return {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in stats.items()}
 
+    def is_written(self) -> bool:
+        """Whether a kill loses nothing: all that it has replied to is in its file."""
+        with self._client() as client:
+            persistence = cast(dict[str, int], client.info("persistence"))
+        return persistence["aof_buffer_length"] == 0
+
     def _client(self) -> redis.Redis:
         return redis.Redis.from_url(self.url, socket_timeout=5)
 

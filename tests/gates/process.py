@@ -25,6 +25,7 @@ import pytest
 
 from gatekeeper import cli
 from gatekeeper.process.embedded_process import launched
+from tests.patient_store import PATIENCE_S
 
 _GATEKEEPER = [sys.executable, "-m", "gatekeeper"]
 # Longer than the gate's own limits, 60 s for a worker and 10 s for each embedded server: a failed
@@ -37,7 +38,8 @@ class GateProcess:
     """`gatekeeper serve`, for tests that kill, stop or configure it.
 
     `state` is the state folder of an earlier gate, to continue from what it left there; `files` the
-    limit of open files of each of its processes.
+    limit of open files of each of its processes. It waits longer for its store than a gate does by
+    default, unless `toml` has a [store] of its own: a busy machine is no outage.
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class GateProcess:
         self.file = self.folder / "gatekeeper.toml"
         self.file.write_text(toml)
         self.environment = {**os.environ, "GATEKEEPER_STATE_DIR": str(self.state), **environment}
+        if "[store]" not in toml:
+            self.environment["GATEKEEPER_STORE__TIMEOUT"] = f"{PATIENCE_S:g}s"
         self.url = self.admin_url = ""
         limit = f"ulimit -n {files}; " if files else ""
         # `launched` makes files private, which the gate has to do itself.

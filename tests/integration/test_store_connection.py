@@ -12,6 +12,7 @@ import trustme
 
 from gatekeeper.errors import StoreError
 from gatekeeper.room.store import RedisStore, Script, StoreRefusal
+from tests.patient_store import PatientStore
 from tests.servers import StoreServer, eventually
 
 ECHO = Script("echo", "return { ARGV[1] }", "d1f7dd9e5bb8ebb0ae8d1b8fcd9a4d4b14a0dd5c")
@@ -163,13 +164,14 @@ async def test_cancelled_calls_leave_other_replies_intact(private_store: StoreSe
 
 
 async def test_late_reply_is_discarded(private_store: StoreServer) -> None:
-    async with connected(private_store.url, timeout_s=0.2) as store:
-        await echo(store, "warm")
-        private_store.pause()
-        with pytest.raises(StoreError):
-            await echo(store, "late")
-        private_store.resume()
-        assert [await echo(store, str(number)) for number in range(5)] == list("01234")
+    store = PatientStore(private_store.url)
+    await echo(store, "warm")
+    private_store.pause()
+    with pytest.raises(StoreError):
+        await echo(store, "late")
+    private_store.resume()
+    assert [await echo(store, str(number)) for number in range(5)] == list("01234")
+    await store.close()
 
 
 async def test_broken_connection_fails_only_open_calls(

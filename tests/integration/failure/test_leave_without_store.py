@@ -105,7 +105,7 @@ async def test_leave_during_outage_reaches_recovered_store(
     room = start_room(**GRANTS_ONLY)
     first, second = await room.replicas(2)
     visitors = await line_up(5, first)
-    await asyncio.sleep(1.1)  # a killed store loses what it has not written for a second
+    await eventually(private_store.is_written)
     private_store.kill()
     await RoomVisitor().request(first)
     await wait_until_unreachable(first)

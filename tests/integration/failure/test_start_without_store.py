@@ -130,18 +130,23 @@ async def test_gate_started_in_outage_admits_valid_passes(
         ) as gate:
             await gate.wait_until_serving()
             assert any(line["event"] == "store_unreachable" for line in gate.logs())
-            async with Visitor(gate.url) as admitted, Visitor(gate.url) as new:
+            async with (
+                Visitor(gate.url) as admitted,
+                Visitor(gate.url) as new,
+                Visitor(gate.admin_url) as operator,
+            ):
                 earlier = make_pass(RoomName("default"), now_s=time.time())
                 admitted.set_cookie("gatekeeper", sign_token(earlier))
                 status, _ = await admitted.get()
                 assert status == 200
                 status, _ = await new.get()
                 assert status == 503
-                unready = await Visitor(gate.admin_url).request("GET", "/readyz")
+                unready = await operator.request("GET", "/readyz")
                 assert (unready.status, unready.json["problems"]) == (
                     503,
                     ["the store does not respond"],
                 )
+                assert (await operator.request("GET", "/healthz")).status == 200
                 await asyncio.to_thread(private_store.resume)
                 for _ in range(600):  # it has no place to poll for yet
                     status, _ = await new.get()
@@ -150,10 +155,16 @@ async def test_gate_started_in_outage_admits_valid_passes(
                     await asyncio.sleep(0.05)
                 assert status == 200
 
+                async def is_ready() -> bool:
+                    ready = await operator.request("GET", "/readyz")
+                    return ready.status == 200 and ready.json == {"status": "ready"}
+
+                await eventually(is_ready)
+
 
 async def test_store_that_refuses_is_a_start_error_of_one_line() -> None:
     async with fixed_reply_server(b"-NOAUTH Authentication required.\r\n") as url:
-        with GateProcess(settings(more=shared_servers(url, timeout="300ms"))) as gate:
+        with GateProcess(settings(more=shared_servers(url))) as gate:
             assert await gate.wait_until_exit() == 1
             [line] = gate.errors().splitlines()
             assert "the store refuses" in line

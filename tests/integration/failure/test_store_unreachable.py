@@ -57,7 +57,12 @@ async def test_outage_keeps_passes_and_places(
     expired = gate.issue_pass(ago_s=60, expires_in_s=-1)
     gate.room(room_name).touch_soon(expired._replace(expires_at_s=gate.now_s() + 600))
     streaming = {"Cookie": f"{gate.cookie_name}={sign_token(expired)}"}
-    await asyncio.sleep(1.1)  # a killed store loses what it has not written for a second
+
+    async def is_touched() -> bool:
+        return (await gate.queue.read_state()).active == 2
+
+    await eventually(is_touched)
+    await eventually(private_store.is_written)
     break_store(private_store)
     status, _ = await admitted.get("/still-here")
     assert status == 200

@@ -1,6 +1,7 @@
 """The configuration of gates that run as separate processes."""
 
 from tests.builders import SECRET
+from tests.patient_store import PATIENCE_S
 
 NOBODY = "http://127.0.0.1:9"  # the discard port: closed
 
@@ -23,7 +24,9 @@ listen = "127.0.0.1:0"
 """
 
 
-def shared_servers(store_url: str, events_url: str = "off", *, timeout: str = "1s") -> str:
+def shared_servers(
+    store_url: str, events_url: str = "off", *, timeout: str = f"{PATIENCE_S:g}s"
+) -> str:
     """The keys of a replica that shares store, NATS and secret with others."""
     return f"""
 [store]

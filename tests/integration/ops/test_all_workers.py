@@ -8,8 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
@@ -77,16 +76,6 @@ async def one_per_core() -> AsyncIterator[GateProcess]:
             yield await gate.wait_until_serving()
 
 
-@contextmanager
-def paused(pid: int) -> Iterator[None]:
-    """Its connections stay open, and it does not respond."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
 async def test_workers_share_one_port_and_one_line(one_per_core: GateProcess) -> None:
     visitors = [Visitor(one_per_core.url) for _ in range(12)]
     try:
@@ -117,23 +106,6 @@ async def test_sighup_without_tls_keeps_serving(one_per_core: GateProcess) -> No
     async with Visitor(one_per_core.url) as visitor:
         assert (await visitor.request("GET", "/.gatekeeper/health")).status == 200
     assert one_per_core.workers() == before
-
-
-async def test_healthz_and_readyz_differ_without_the_store(one_per_core: GateProcess) -> None:
-    [store] = [pid for pid, command in one_per_core.pids().items() if "store.sock" in command]
-    async with Visitor(one_per_core.admin_url) as operator:
-        ready = await operator.request("GET", "/readyz")
-        assert (ready.status, ready.json) == (200, {"status": "ready"})
-        with paused(store):
-            unready = await operator.request("GET", "/readyz")
-            assert unready.status == 503
-            assert unready.json["problems"] == ["the store does not respond"]
-            assert (await operator.request("GET", "/healthz")).status == 200
-
-        async def is_ready() -> bool:
-            return (await operator.request("GET", "/readyz")).status == 200
-
-        await eventually(is_ready)
 
 
 async def test_metrics_of_all_workers_are_complete(one_per_core: GateProcess) -> None:

@@ -61,8 +61,7 @@ secrets = ["{SECRET}"]
 
 async def test_start_and_aborted_clients_log_nothing() -> None:
     async with Origin.running() as origin:
-        patient = '[store]\ntimeout = "10s"\n'  # a busy machine is no outage, which is logged
-        with GateProcess(settings(origin.url, more=patient)) as gate:
+        with GateProcess(settings(origin.url)) as gate:
             await gate.wait_until_serving()
             port = int(gate.url.rpartition(":")[2])
             async with Visitor(gate.url) as visitor:

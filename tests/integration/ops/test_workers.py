@@ -18,7 +18,7 @@ from tests.servers import eventually
 
 async def test_killed_processes_are_replaced_and_visitors_continue() -> None:
     """The worker first, then the embedded servers of the same gate."""
-    more = '[admission]\nrate = "60/min"\nburst = 1\n[store]\ntimeout = "5s"'
+    more = '[admission]\nrate = "60/min"\nburst = 1'
     async with Origin.running() as origin:
         with GateProcess(settings(origin.url, more=more)) as gate:
             await gate.wait_until_serving()

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from tests.builders import SECRET
 from tests.gates import TIMEOUT, GateProcess, Origin
-from tests.integration.ops.process_settings import settings
+from tests.integration.ops.process_settings import settings, shared_servers
 from tests.servers import EventsServer, StoreServer
 
 TOKEN = "X-Queue-Token"
@@ -129,10 +128,8 @@ async def test_killed_gate_admits_no_more_than_the_rate(
     private_store: StoreServer, private_events: EventsServer
 ) -> None:
     per_second, burst = 20, 2
-    more = (
-        f'[admission]\nrate = "{per_second}/s"\nburst = {burst}\n'
-        f'[store]\nurl = "{private_store.url}"\n[events]\nurl = "{private_events.url}"\n'
-        f'[tokens]\nsecrets = ["{SECRET.decode()}"]\n'
+    more = f'[admission]\nrate = "{per_second}/s"\nburst = {burst}\n' + shared_servers(
+        private_store.url, private_events.url
     )
     connector = aiohttp.TCPConnector(limit=12)
     async with (
