@@ -39,7 +39,7 @@ class PassReport:
             each
             for gate in gates
             if gate.uses is not None
-            for each in gate.uses.look(gate.admission.room.view.decisive.revoked)
+            for each in gate.uses.sweep(gate.admission.room.view.decisive.revoked)
         ]
         if not passes and self._is_empty:
             return

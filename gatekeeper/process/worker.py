@@ -185,7 +185,7 @@ class Worker:
     def _serve_from_now_on(self, site: Site) -> None:
         """Replace the site; open requests keep theirs."""
         self._site = site
-        self.streams.follow([gate.admission for gate in site.gates.values()])
+        self.streams.configure([gate.admission for gate in site.gates.values()])
         assert self._fast_path is not None
         self._fast_path.admission = site.lookup
 

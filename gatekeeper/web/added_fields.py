@@ -1,9 +1,9 @@
 """The fields that the gate adds to a response of the origin, on both paths.
 
-Rules. A new token goes out with the response to the request that caused it. Only a renewal of a
-pass can wait: for a response that no shared cache would store, so that a cached site stays cached.
-A response that the gate adds nothing to stays as it is. An origin's command is run in here. An
-origin that clears cookies clears all but the gate's.
+Rules. A new token is sent with the response to the request that caused it. Only a renewal of a pass
+can wait for a response that no shared cache would store, so that a site stays cacheable. Without
+added fields a response is unchanged. An origin's command is run here. An origin that clears cookies
+does not clear the gate's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _REVOKE = "revoke"  # the one Gatekeeper-Command
 def added_fields(
     visit: Visit, admit: Admit, response: ResponseHead, *, own: frozenset[str]
 ) -> Fields | None:
-    """The fields for this response; None: it is the same for every visitor, and stays as it is.
+    """The fields for this response; None: it is the same for every visitor and stays unchanged.
     `own`: the names of the gate's cookies."""
     fields = _token_fields(visit, admit, response)
     value = response.site_data

@@ -1,15 +1,15 @@
-"""`newcomers_per_address`: how many newcomers one address brings to a room, on one replica.
+"""`newcomers_per_address`: a rate limit of newcomers by address, per room and replica.
 
 Rules. An address is an IPv4 address, also where it is mapped, translated or tunnelled into IPv6, or
-the /64 network of an IPv6 address, which is the least that a connection gets. Each has a token
-bucket of one minute, which begins full. A bucket that is full again needs no memory.
+the /64 network of an IPv6 address, the smallest that a connection gets. Each has a token bucket of
+one minute, which begins full. A full bucket needs no memory.
 
-Memory is bounded: 32,768 buckets of each family, and 2,048 of one IPv6 /32. Where there is no space
-for a bucket, those that are full again are forgotten, and never one in use. A client with a large
-IPv6 network has as many buckets as it likes, so that this limit does not concern it: it fills its
-share of the table, and then its further buckets are not kept. While all are in use, a newcomer
-without a bucket is let through. So no number of addresses turns away a newcomer of another address,
-or gives a used bucket back.
+Memory is bounded: 32,768 buckets of each family, and 2,048 of one IPv6 /32. If there is no space
+for a bucket, full ones are evicted, and never one in use. A client with a large IPv6 network has as
+many buckets as it wants, so that this limit does not restrict it: it fills its share of the table,
+and its further buckets are not stored. While all are in use, a newcomer without a bucket is not
+limited. So no number of addresses can refuse a newcomer of another address, or refill a used
+bucket.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ _MINUTE_S: Final = 60.0
 _MAX_ADDRESSES: Final = 32_768  # of each family, 100 bytes each
 _MAX_PER_BLOCK: Final = 2_048  # of one IPv6 /32, the usual network of a provider
 _BLOCK_SHIFT: Final = 32  # from a /64 to its /32
-_SWEEP_AT_MOST_S: Final = 1.0  # a look at all buckets takes a few milliseconds
-_SWEEP_AT_LEAST_S: Final = 60.0  # no address is kept for long without a reason
+_SWEEP_AT_MOST_S: Final = 1.0  # a scan of all buckets takes a few milliseconds
+_SWEEP_AT_LEAST_S: Final = 60.0  # no address is stored longer than needed
 _TRANSLATED: Final = IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address behind a NAT64
 _UNKNOWN: Final = -1  # a peer without an address, as on a socket of this machine
 
 
 class Source(NamedTuple):
-    """What a bucket is kept for. `block`: of IPv6, the /32 that the network lies in."""
+    """The key of a bucket. `block`: for IPv6, the /32 of the network."""
 
     network: int
     block: int | None = None
 
 
 def source_of(address: str) -> Source:
-    """The source of a request, by its client's address as `client_of` reports it."""
+    """The source of a request, from its client's address (`client_of`)."""
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:
@@ -66,8 +66,8 @@ def source_of(address: str) -> Source:
 
 
 class _Buckets:
-    """When each bucket of one family is full again. A full bucket is like one that was never used:
-    such are forgotten now and then, and as soon as there is no space for another. No others are."""
+    """When each bucket of one family is full again. A full bucket equals one that was never used:
+    full ones are evicted periodically, and when there is no space. Others are never evicted."""
 
     def __init__(self, most: int, *, most_of_a_block: int) -> None:
         self._most, self._most_of_a_block = most, most_of_a_block
@@ -79,11 +79,11 @@ class _Buckets:
         return len(self._full_at_s)
 
     def full_at_s(self, source: Source) -> float:
-        """0 for a bucket that is full, or not kept."""
+        """When the bucket is full; 0: it is full, or not stored."""
         return self._full_at_s.get(source.network, 0.0)
 
     def keep(self, source: Source, full_at_s: float, *, now_s: float) -> bool:
-        """Whether there is space for it."""
+        """Store a bucket; False: there is no space."""
         if source.network not in self._full_at_s:
             every_s = _SWEEP_AT_LEAST_S if self._has_space(source) else _SWEEP_AT_MOST_S
             if now_s >= self._swept_at_s + every_s:
@@ -132,9 +132,9 @@ class AddressBuckets:
         self.not_kept = 0
 
     def take(self, source: Source, *, per_minute: float) -> float:
-        """Take one from a bucket. 0 if that succeeded, else the seconds until it has one again.
-        A bucket holds what a minute brings, and at least one."""
-        if per_minute != self._per_minute:  # a wait under another limit says nothing about this one
+        """Take one token from a bucket. Returns 0 on success, else the seconds until the next
+        token. The capacity of a bucket is `per_minute`, and at least one."""
+        if per_minute != self._per_minute:  # a wait under another limit does not apply to this one
             self._per_minute = per_minute
             self._forget()
         now_s = self._monotonic_s()
@@ -152,7 +152,7 @@ class AddressBuckets:
 
 class NewcomerLimit:
     """The limit of one room under one configuration. `is_exempt`: the request is from an address
-    that the operator names as one of many people."""
+    that the operator has declared as shared."""
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class NewcomerLimit:
     def of(
         cls, config: RoomConfig, buckets: AddressBuckets, *, router: Router
     ) -> NewcomerLimit | None:
-        """The limit that a room's configuration sets; None: it sets none."""
+        """The limit of a room's configuration; None: there is none."""
         room, per_minute = config.name, config.newcomers_per_address
         if not per_minute:
             return None
@@ -179,7 +179,8 @@ class NewcomerLimit:
         return cls(buckets, room=room, per_minute=per_minute, is_exempt=is_exempt)
 
     def wait_s(self, facts: RequestFacts) -> float:
-        """Count a newcomer. 0, or the seconds until one of this address gets a place again."""
+        """Count a newcomer. Returns 0, or the seconds until a newcomer of this address is
+        accepted."""
         if self._is_exempt(facts):
             return 0.0
         before = self._buckets.not_kept

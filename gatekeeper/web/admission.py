@@ -2,8 +2,8 @@
 
 Rules. `decide` chooses what to do, this module calls the store where the decision requires it, and
 `conclude` chooses the visitor's next token. When the store does not reply in time, the same request
-is decided again with that as a fact. A newcomer keeps their visitor id then: the store may have
-received the call and only its reply be lost.
+is decided again with that fact. A newcomer keeps their visitor id then: the store may have received
+the call and only its reply be lost.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Admission:
         self.config = config
         self._issued = LastTimes[tuple[VisitorId, bool]]()  # passes, by header or in cookies
         self._touched = LastTimes[VisitorId]()
-        self.rules = room.rules  # as they are now: a request keeps them to its end
+        self.rules = room.rules  # the current ones: a request keeps them to its end
         self._given_up = LastTimes[VisitorId]()
         self._session_ends = SessionEnds()
         room.on_revoked = self._session_ends.end
@@ -83,7 +83,7 @@ class Admission:
         self.on_left: Callable[[VisitorId], None] = lambda _visitor: None
 
     def under(self, config: RoomConfig) -> Admission:
-        """The same room under another configuration; what is known of visitors is shared."""
+        """The same room under another configuration; the data about visitors is shared."""
         other = copy(self)
         other.config, other.rules = config, self.room.rules
         return other
@@ -130,9 +130,8 @@ class Admission:
         newcomers: Newcomers = "queued",
         facts: RequestFacts | None = None,
     ) -> Outcome:
-        """The outcome for a request that carries the token `held`, in a cookie or `by_header`.
-        `newcomers`: the way of the request without a valid token. `facts`: of the request, where
-        that may make its client a newcomer."""
+        """The outcome for a request with the token `held`, in a cookie or `by_header`. `newcomers`:
+        without a valid token. `facts`: if its client may become a newcomer."""
         if isinstance(held, Pass):
             held = self._newest(held, by_header=by_header)
         view, creates_place = self.room.view, newcomers != "once"
@@ -170,7 +169,7 @@ class Admission:
     def _decide(
         self, held: Token | None, newcomers: Newcomers = "queued", *, has_no_reply: bool = False
     ) -> Decision:
-        """`has_no_reply`: the store did not reply to this very request."""
+        """`has_no_reply`: the store did not reply to this request."""
         view = self.room.view
         decisive = replace(view.decisive, store_up=False) if has_no_reply else view.decisive
         return decide(
@@ -215,11 +214,11 @@ class Admission:
                 return VoidToken()
 
     def is_unsolved(self, ticket: Ticket) -> bool:
-        """Whether the holder has yet to solve the room's challenge."""
+        """Whether the holder has not solved the room's challenge yet."""
         return is_unsolved(ticket, rules=self.rules, now_s=self.now_s())
 
     async def leave(self, held: Token) -> bool:
-        """Give back the place or the slot; an unsolved ticket has neither. False: it stays."""
+        """Give back the place or the slot; an unsolved ticket has neither. False: it was kept."""
         if isinstance(held, Ticket):
             if self.is_unsolved(held):
                 return True
@@ -232,7 +231,7 @@ class Admission:
 
     def give_up(self, tickets: Iterable[Ticket]) -> None:
         """The visitor keeps another ticket: these give back their places, in the background."""
-        given_up = [  # a browser may send them again and again
+        given_up = [  # a browser may send them repeatedly
             each
             for each in tickets
             if not self._given_up.of(each.visitor) and not self.is_unsolved(each)
@@ -246,7 +245,8 @@ class Admission:
 
     async def _arrive(self) -> Outcome:
         newcomer = self._newcomer()
-        is_open = self.room.view.decisive.phase is Phase.OPEN  # to everyone, whatever a place costs
+        # An open room admits all newcomers, also without a solved challenge.
+        is_open = self.room.view.decisive.phase is Phase.OPEN
         may_enter = is_open or self.rules.challenge == "off"
         request = ArrivalRequest(newcomer.visitor, may_enter=may_enter)
         standing = await self.room.arrive(request)
@@ -262,14 +262,14 @@ class Admission:
     def _apply(
         self, visitor: VisitorId, standing: Standing, held: Token | None
     ) -> Admit | Wait | None:
-        """The outcome for a visitor of whom the store replied; None: their token is void."""
+        """The outcome for a visitor by the store's reply; None: their token is void."""
         now_s = self.room.view.now_s()
         token = conclude(visitor, standing, held, rules=self.rules, now_s=now_s)
         match token:
             case Ticket():  # first: nearly every poll
                 position = standing if isinstance(standing, QueuePosition) else None
                 if not token.confirmed and self.is_unsolved(token):
-                    position = None  # the way to it is the challenge
+                    position = None  # the challenge has to be solved first
                 is_new = position is not None and not position.confirmed
                 return Wait(token, position, token is not held, is_new)
             case Pass():
@@ -292,7 +292,7 @@ class Admission:
 
     def _without_store(self, decision: Decision, newcomer: Newcomer | None = None) -> Outcome:
         """The outcome of a decision that needs no store. `newcomer`: a visitor for whom the store
-        was called without a reply, so that it may know them."""
+        was called without a reply, so that it may have stored them."""
         rules, now_s = self.rules, self.now_s()
         match decision:
             case Forward():
@@ -335,14 +335,13 @@ class Admission:
         return Admit(fresh, changed=True, may_wait=decision.may_wait)
 
     def confirm_soon(self, pass_: Pass) -> None:
-        """The holder of an unconfirmed pass returned it with a request outside of the room."""
+        """Confirm an unconfirmed pass that was returned with a request outside of the room."""
         view, now_s = self.room.view.decisive, self.now_s()
         if now_s < pass_.expires_at_s and pass_.visitor not in view.revoked:
             self._touch(renewed(pass_, rules=self.rules, now_s=now_s))
 
     def _touch(self, fresh: Pass) -> None:
-        """Extend the slot, unless that was done a moment ago: a renewal may wait for its response
-        over many requests."""
+        """Extend the slot, unless just done: a renewal may wait over many requests."""
         now_s = fresh.issued_at_s
         touched_at_s = self._touched.of(fresh.visitor)
         is_unknown = touched_at_s < self.room.view.decisive.born_s
@@ -351,7 +350,7 @@ class Admission:
             self.room.touch_soon(fresh)
 
     def _admit_without_store(self, newcomer: Newcomer) -> Outcome:
-        """A newcomer holds an unconfirmed slot until the pass is used again."""
+        """Admit a newcomer without the store: an unconfirmed slot until the pass is used again."""
         fresh = pass_of(
             newcomer.visitor,
             arrival_us=round(newcomer.arrived_s * 1_000_000),
@@ -363,7 +362,7 @@ class Admission:
         return Admit(fresh, changed=True)
 
     def _claim_without_store(self, ticket: Ticket) -> Outcome:
-        """A released visitor claims without the store, which counts them when it recovers."""
+        """Claim a slot without the store, which counts the visitor when it recovers."""
         ends_at_s = session_end_without_store_s(ticket, rules=self.rules)
         ends_at_us = round(ends_at_s * 1_000_000)
         granted = SlotGrant(self._turn_us(ticket), confirmed=True, ends_at_us=ends_at_us)
@@ -393,7 +392,8 @@ class Admission:
 
         def keep_slot() -> float:
             is_known = pass_.confirmed or self._touched.of(pass_.visitor) > 0
-            keep = self._touch if is_known else room.keep_soon  # confirmed elsewhere, perhaps
+            # May be confirmed by another request.
+            keep = self._touch if is_known else room.keep_soon
             keep(renewed(pass_, rules=rules, now_s=self.now_s()))
             return rules.pass_renewal_s
 

@@ -1,7 +1,7 @@
 """`GET calendar/{event}.ics`: the opening of an event for the visitor's calendar.
 
 Rules: pure; the file is made for each request, since it has the language and the host of the
-visitor. Nothing of it comes from a client except a host with the characters of one.
+visitor. Its only client input is the host, with its characters checked.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def calendar_of(
         return None
     client = facts.client
     host = client.host if _HOST.fullmatch(client.host) else ""
-    title = str(found.settings.get("title", room.title))  # its own, although it does not hold yet
+    # The event's own message, although the event has not begun.
+    title = str(found.settings.get("title", room.title))
     entry = CalendarEntry(
         event=found.name,
         room=room.name,

@@ -1,9 +1,8 @@
-"""`GET` and `POST challenge`: a challenge, and the proof that it is solved.
+"""`GET` and `POST challenge`: a challenge, and its proof.
 
-Rules. A proof is worth the place of the ticket that the request carries, and that place once,
-however often it is sent: the ticket is handed back confirmed, with its own turn, issue and expiry,
-and takes the same way as every other ticket from then on. A visitor with a confirmed ticket or a
-pass gets the status. A refused proof changes nothing.
+Rules. A proof confirms the ticket of the request, and is idempotent: the ticket is returned
+confirmed, with its own turn, issue and expiry, and is treated like every other ticket from then on.
+A visitor with a confirmed ticket or a pass gets the status. A refused proof changes nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from gatekeeper.web.pipeline import Visit
 from gatekeeper.web.request_body import ReadBody, fields_of
 from gatekeeper.web.responses import Responses
 
-# Ours, those of the widgets, and plain text.
+# The names of our field, and of those of the widgets; "" is plain text.
 _FIELDS = ("payload", "altcha", "cf-turnstile-response", "h-captcha-response", "")
 _NO_CHALLENGE = N_("There is no challenge for you.")
 _REFUSED = N_("This is not a solution to your challenge.")
@@ -65,7 +64,7 @@ class ChallengeEndpoint:
                 assert_never(verdict)
 
     async def _respond_without_challenge(self, visit: Visit) -> GateResponse:
-        close = visit.facts.has_body  # it stays unread
+        close = visit.facts.has_body  # the body stays unread
         if visit.facts.method != "POST":
             return self._responses.problem(
                 visit.facts, _NO_CHALLENGE, status=404, close=close, room=visit.config
@@ -78,9 +77,9 @@ class ChallengeEndpoint:
         confirmed = visit._replace(held=held)
         outcome = await confirmed.admit_as("denied")
         if isinstance(outcome, Admit | Wait):
-            outcome = outcome._replace(changed=True)  # the client holds the one without a proof
-        # The polls that follow, and a stream, come on another connection: this one is served by
-        # aiohttp from now on, which costs several times as much.
+            outcome = outcome._replace(changed=True)  # the client holds the unconfirmed one
+        # Closes, so that the following polls, and a stream, come on another connection: this one is
+        # served by aiohttp from now on, which costs several times as much.
         return self._status(confirmed, outcome)._replace(close=True)
 
 

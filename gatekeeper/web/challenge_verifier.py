@@ -1,14 +1,13 @@
-"""Asks the provider of a challenge, Turnstile or hCaptcha, whether a proof solves it.
+"""Verifies a proof by the API of the challenge's provider, Turnstile or hCaptcha.
 
-Rules. Each proof is worth one place: the provider accepts a response once. A call that is repeated
-for the same visitor has the same idempotency key, so that a lost reply costs nobody the proof, and
-a proof that another visitor sends is a duplicate. Bounded: so many calls at a time, one for each
-visitor, a timeout, and a short reply. What is not exactly a success is none. Redirects are not
-followed. The secret and the proof are never logged.
+Rules. Each proof confirms one place: the provider accepts a response once. A repeated call for the
+same visitor has the same idempotency key, so that a proof survives a lost reply, and a proof that
+another visitor sends is a duplicate. Bounded: the calls in flight, one per visitor, a timeout, and
+the size of the reply. Only an exact success counts. Redirects are not followed. The secret and the
+proof are never logged.
 
-The calls are shared: an address, and a /32 of IPv6, has at most as many under way as are free. So
-one source alone holds half of them, and leaves the other half to the next. A proof that no provider
-makes costs no call.
+Calls are shared fairly: an address, and a /32 of IPv6, has at most as many calls in flight as are
+free. So a single source uses at most half of them. A malformed proof costs no call.
 """
 
 from __future__ import annotations
@@ -31,18 +30,18 @@ from gatekeeper.web.address_limit import source_of
 
 Reply = Literal["solved", "refused", "unreachable", "busy"]
 
-MAX_CALLS: Final = 100  # at a time, of one worker
+MAX_CALLS: Final = 100  # in flight, per worker
 TIMEOUT_S: Final = 5.0
 MAX_REPLY_BYTES: Final = 16_384
 ACTION: Final = "gatekeeper"  # of our Turnstile widget
-# Turnstile's own limit; hCaptcha's have one to two thousand characters.
+# Turnstile's own limit; hCaptcha's responses have one to two thousand characters.
 _MAX_CHARACTERS: Final = {"turnstile": 2_048, "hcaptcha": 8_192}
 _RESPONSE: Final = re.compile(r"[\x20-\x7e]+")
 _URLS: Final = {
     "turnstile": "https://challenges.cloudflare.com/turnstile/v0/siteverify",
     "hcaptcha": "https://api.hcaptcha.com/siteverify",
 }
-# Faults of the provider or of our configuration, which no client can bring about.
+# Faults of the provider or of our configuration, which no client can cause.
 _NO_FAULT_OF_THE_CLIENT: Final = frozenset(
     {"internal-error", "missing-input-secret", "invalid-input-secret"}
 )
@@ -51,8 +50,8 @@ log = structlog.get_logger()
 
 
 class Proof(NamedTuple):
-    """What a visitor's widget returned. `url`: the verifier; "" is the provider's own. `hosts`: of
-    the room, where the widget may stand; none: only the provider knows them."""
+    """The response of a visitor's widget. `url`: the verifier; "" is the provider's own. `hosts`:
+    the hosts of the room, where the widget may be; empty: only the provider knows them."""
 
     provider: Literal["turnstile", "hcaptcha"]
     url: str
@@ -65,13 +64,13 @@ class Proof(NamedTuple):
 
     @property
     def is_well_formed(self) -> bool:
-        """Whether a provider could have made it."""
+        """Whether the response has the format of the provider's."""
         is_short = len(self.response) <= _MAX_CHARACTERS[self.provider]
         return is_short and _RESPONSE.fullmatch(self.response) is not None
 
     @property
     def idempotency_key(self) -> str:
-        """The same for the same proof of the same visitor."""
+        """A key that is the same for the same proof of the same visitor."""
         digest = hashlib.sha256(f"{self.visitor}|{self.response}".encode()).digest()
         return str(uuid.UUID(bytes=digest[:16], version=4))
 
@@ -88,13 +87,13 @@ class Proof(NamedTuple):
 
 
 class ChallengeVerifier:
-    """The calls of one worker."""
+    """Makes the calls of one worker."""
 
     def __init__(self, *, timeout_s: float = TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
         self._session: aiohttp.ClientSession | None = None
         self._calls: dict[VisitorId, tuple[str, asyncio.Task[Reply]]] = {}
-        self._of_source: Counter[str] = Counter()  # the calls under way
+        self._of_source: Counter[str] = Counter()  # the calls in flight
 
     async def verify(self, proof: Proof) -> Reply:
         """The provider's reply. A second request with the same proof waits for the same call."""
@@ -108,7 +107,7 @@ class ChallengeVerifier:
         free = MAX_CALLS - len(self._calls)
         if any(self._of_source[each] >= free for each in sources):
             return "busy"
-        # A client that disconnects does not end the call: the provider may have accepted the proof.
+        # A disconnecting client does not cancel the call: the provider may have accepted the proof.
         task = asyncio.create_task(self._call(proof), name="verify a challenge")
         self._calls[proof.visitor] = (proof.response, task)
         self._of_source.update(sources)
@@ -118,7 +117,7 @@ class ChallengeVerifier:
     def _forget(self, visitor: VisitorId, sources: Iterable[str]) -> None:
         self._calls.pop(visitor, None)
         self._of_source.subtract(sources)
-        self._of_source += Counter()  # without those at 0
+        self._of_source += Counter()  # drop those at 0
 
     async def close(self) -> None:
         for _, task in tuple(self._calls.values()):
@@ -155,7 +154,7 @@ class ChallengeVerifier:
         success = reply.get("success") if isinstance(reply, dict) else None
         if success is True:
             return "solved" if _is_for_us(reply, proof) else "refused"
-        if success is not False and status >= 400:  # a client can bring these about
+        if success is not False and status >= 400:  # a client can cause these
             return "refused"
         if success is not False:
             return self._unreachable(proof, "an unexpected reply")
@@ -170,7 +169,7 @@ class ChallengeVerifier:
 
 
 def _is_for_us(reply: dict[str, object], proof: Proof) -> bool:
-    """Whether the widget stood on this host, and was ours, where the reply says so."""
+    """Whether the widget was ours, on a host of the room, if the reply contains that."""
     hostname, action = reply.get("hostname"), reply.get("action")
     if hostname and not _is_own(hostname, proof.hosts):
         log.warning(
@@ -181,8 +180,8 @@ def _is_for_us(reply: dict[str, object], proof: Proof) -> bool:
 
 
 def _is_own(hostname: object, hosts: tuple[str, ...]) -> bool:
-    """Whether the room is at this host. The Host of the request says nothing: the client chooses
-    it. So without hosts of the room, the list at the provider alone decides."""
+    """Whether this is a host of the room. The Host of the request is not used: the client chooses
+    it. If the room has no hosts, only the list at the provider decides."""
     if not isinstance(hostname, str):
         return False
     labels = host_labels(hostname)
@@ -190,7 +189,7 @@ def _is_own(hostname: object, hosts: tuple[str, ...]) -> bool:
 
 
 def _sources_of(address: str) -> tuple[str, ...]:
-    """What shares the calls: an address, or of IPv6 a /64 and its /32."""
+    """The sources that share calls: an IPv4 address; for IPv6 a /64 and its /32."""
     source = source_of(address)
     own = f"{source.network} {source.block is None}"
     return (own,) if source.block is None else (own, f"/32 {source.block}")

@@ -1,9 +1,9 @@
-"""The challenge of one room: what a visitor has to solve, and whether a proof solves it.
+"""The challenge of one room: creates challenges and verifies proofs.
 
-Rules. Work is verified here, a proof of a provider by asking the provider. When that does not
-reply, `store_failure_mode` decides: closed, the visitor stays as they are and sends the same proof
-again; open, the proof counts. A gate that has too many calls open never counts it: that a client
-could bring about.
+Rules. Proof of work is verified here, a widget's response by its provider. When the provider does
+not reply, `store_failure_mode` decides: fail closed, the visitor sends the same proof again; fail
+open, the proof counts. It never counts because of too many calls in flight, since a client could
+cause that.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gatekeeper.policy.tokens import Ticket
 from gatekeeper.web.challenge_verifier import ChallengeVerifier, Proof
 from gatekeeper.web.waiting_status import ChallengeJson
 
-# `unavailable`: nobody knows now; the same proof may be sent again.
+# `unavailable`: it could not be verified; the same proof may be sent again.
 Verdict = Literal["solved", "refused", "unavailable"]
 
 
@@ -41,7 +41,7 @@ class Challenges:
         return {"type": "work", **self._work.challenge(ticket, difficulty=difficulty)}
 
     async def verdict(self, proof: str, ticket: Ticket, *, client: Client, now_s: float) -> Verdict:
-        """Whether the proof, as the client sent it, is worth the place of this ticket."""
+        """Verify the proof as the client sent it, for the place of this ticket."""
         match self._config.challenge:
             case "off":  # such a room has no challenges
                 return "refused"

@@ -1,10 +1,10 @@
 """Confirms the pass of a visitor whose next request is not in its room.
 
 Rules. The origin may respond to the first request in a room by a redirect out of it (`/checkout` to
-`/login`), so the pass that walked straight in is shown again, but not where it counts. Any request
-that carries it shows that its client keeps cookies: the store counts the visitor from then on. The
-cookie stays as it is; when it has expired, the store is asked for its slot. Looked at once for each
-new block of fields, not for those that the fast path recalls.
+`/login`), so an unconfirmed pass is returned outside of its room. Any request with the pass proves
+that its client keeps cookies: it confirms the visitor. The cookie is not changed; if the pass has
+expired, the store is asked for its slot. Checked once for each new block of fields, not for those
+that the fast path recalls.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.tokens import Pass
 from gatekeeper.web.room_gate import RoomGate
 
-# Of all cookies, without the prefix that those behind TLS have.
+# The names in a Cookie field, without the prefix of cookies behind TLS.
 _NAMES = re.compile(r"(?:^|;)[ \t]*(?:__Host-|__Secure-)?([^=;\s]+)=")
 
 
@@ -28,7 +28,7 @@ class Confirmations:
         self._gates = {gate.credentials.plain_name: gate for gate in gates}
 
     def confirm(self, facts: RequestFacts, *, but: RoomName | None) -> None:
-        """Confirm the passes that this request carries, but those of the room that it is in."""
+        """Confirm the passes of this request, except for those of the room that it is in."""
         for cookies in facts.cookies:
             for name in self._gates.keys() & _NAMES.findall(cookies):
                 gate = self._gates[name]

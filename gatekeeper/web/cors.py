@@ -1,10 +1,10 @@
-"""Which scripts of other origins may read the gate's own responses: `waiting.cors_origins`.
+"""CORS: which other origins may read the gate's own responses (`waiting.cors_origins`).
 
 Rules. Pure. An origin is compared as the browser sends it (Fetch standard, section 3.2.5): one
-`Origin` field, equal to a name of the room's list byte for byte. Any other request gets no field
-but `Vary`. A response that concerns no room may be read by an origin that any room names. Forwarded
+`Origin` field, equal byte for byte to an entry of the room's list. Any other request gets only
+`Vary`. A response outside of rooms may be read by an origin that any room lists. Forwarded
 responses belong to the origin and are never touched. `*` cannot be configured: it forbids cookies,
-and the place is in one.
+and the place is in a cookie.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from gatekeeper.web.message import QUEUE_INVITATION, QUEUE_TOKEN, GateResponse, 
 
 _EXPOSED = f"X-Gatekeeper-State, Retry-After, {QUEUE_TOKEN}"
 _ALLOWED_FIELDS = f"{QUEUE_TOKEN}, {QUEUE_INVITATION}, Content-Type"
-_PREFLIGHT_LIFE_S = 600  # how long a browser need not ask again; a changed list counts after that
+# How long a browser may cache a preflight; a changed list applies after that.
+_PREFLIGHT_LIFE_S = 600
 _VARY: Headers = (("Vary", "Origin"),)
 _VARY_PREFLIGHT: Headers = (
     ("Vary", "Access-Control-Request-Method, Access-Control-Request-Headers"),
@@ -26,18 +27,18 @@ _VARY_PREFLIGHT: Headers = (
 
 
 class Cors:
-    """The origins that each room names."""
+    """The allowed origins of each room."""
 
     def __init__(self, rooms: Iterable[RoomConfig] = ()) -> None:
         self._of_room = {room.name: frozenset(room.cors_origins) for room in rooms}
         self._of_any = frozenset().union(*self._of_room.values())
 
     def names(self, facts: RequestFacts, room: RoomName | None) -> bool:
-        """Whether the request comes from an origin that the room names."""
+        """Whether the request comes from an origin that the room lists."""
         return self._named(facts, room) is not None
 
     def headers(self, facts: RequestFacts, room: RoomName | None) -> Headers:
-        """The fields that a response of the gate's own adds to its others."""
+        """The CORS fields of a response of the gate."""
         if not self._origins(room):
             return ()
         origin = self._named(facts, room)
@@ -46,7 +47,7 @@ class Cors:
     def shared(
         self, response: GateResponse, facts: RequestFacts, room: RoomName | None
     ) -> GateResponse:
-        """The response, readable for the origins that the room names."""
+        """The response with the CORS fields of the room."""
         headers = self.headers(facts, room)
         if not headers:
             return response
@@ -55,8 +56,8 @@ class Cors:
     def preflight(
         self, facts: RequestFacts, room: RoomName | None, *, methods: Iterable[str]
     ) -> Headers | None:
-        """The fields of the 204 for a preflight of a named origin beside those of `shared`, which
-        browsers refuse when they come twice; None: it is none."""
+        """The fields of the 204 for a preflight of a listed origin, in addition to those of
+        `shared`, which browsers refuse when repeated; None: not such a preflight."""
         if facts.method != "OPTIONS" or not facts.fields("Access-Control-Request-Method"):
             return None
         if not self.names(facts, room):

@@ -1,16 +1,16 @@
-"""How a token travels: in a cookie of its room, or in `X-Queue-Token` for apps without cookies.
+"""How a token is carried: in a cookie of its room, or in `X-Queue-Token` for apps without cookies.
 
 Rules. A renewed token returns the way it came, by header or cookie. A request can carry several
 tokens: restored tabs, whose pages send their own in `X-Queue-Ticket`, cookies for several domains,
-or a field that came twice. A pass counts before tickets: the one in the header, else that of the
-session that ends last, so that one about to end never replaces it. Of several tickets the one with
-the earliest arrival counts; then the response sets the cookie, and returns the ticket in the header
-that sent one; no page receives a pass. A pass that expired counts first if the store holds its slot
-(`token_choice`). Behind TLS the cookie has `Secure` and the name prefix `__Host-` (`__Secure-` with
-a Domain), so that no plain-text page, and with `__Host-` no sibling host, can plant one (RFC
-6265bis section 4.1.3). A cookie lasts as long as its token can count: a pass to the absolute end of
-its session. The `Cookie` field is searched, not parsed, since this is done for every request;
-`Tokens.read` refuses a value that is no token.
+or a field that came twice. A pass takes precedence over tickets: the one in the header, else that
+of the session that ends last, so that an expiring session never replaces it. Of several tickets the
+one with the earliest arrival counts; then the response sets the cookie, and returns the ticket in
+the header that carried one; a page's script never receives a pass. A pass that expired counts first
+if the store holds its slot (`token_choice`). Behind TLS the cookie has `Secure` and the name prefix
+`__Host-` (`__Secure-` with a Domain), so that no page over plain HTTP, and with `__Host-` no
+sibling host, can plant one (RFC 6265bis section 4.1.3). A cookie lasts as long as its token can be
+valid: a pass until the absolute end of its session. The `Cookie` field is searched, not parsed,
+since this is done for every request; `Tokens.read` refuses a value that is no token.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ _HOST, _SECURE = _PREFIXES = ("__Host-", "__Secure-")
 
 
 class PresentedToken(NamedTuple):
-    """The token of a request that counts, whether a header carried it and no cookie did, and
-    tickets of other visitors that the request also carried, the earliest arrival first. `ended`:
-    passes other than `token` that expired or were revoked, where none counts for sure."""
+    """The effective token of a request, whether only a header carried it, and the tickets of other
+    visitors in the request, the earliest arrival first. `ended`: passes other than `token` that
+    expired or were revoked, if no pass is certainly valid."""
 
     token: Token | None
     by_header: bool = False
     others: tuple[Ticket, ...] = ()
     senders: tuple[str, ...] = ()  # the headers that carried a valid token
     ended: tuple[Pass, ...] = ()
-    is_app: bool = False  # by header, without a cookie, and never to get one
+    is_app: bool = False  # by header, without a cookie, and never gets one
 
     @property
     def pass_(self) -> Pass | None:
-        """The pass that the request carried, perhaps with tickets."""
+        """The pass of the request, if any."""
         passes = (self.token, *self.ended)
         return next((each for each in passes if isinstance(each, Pass)), None)
 
     @property
     def is_several(self) -> bool:
-        """Whether another token may count in place of `token`."""
+        """Whether another token may be effective instead of `token`."""
         return bool(self.others or self.ended)
 
 
@@ -77,7 +77,7 @@ class CookiePolicy:
         same_site = {"lax": "Lax", "strict": "Strict"}.get(self.same_site, "None")
         if not secure and same_site == "None":
             same_site = "Lax"
-        name = host.partition(":")[0].lower()  # with a dot at its end it is another host
+        name = host.partition(":")[0].lower()  # with a trailing dot it is another host
         is_within = name == self.domain or name.endswith("." + self.domain)
         domain = f"; Domain={self.domain}" if self.domain and is_within else ""
         encrypted = "; Secure" + ("; Partitioned" if self.partitioned else "") if secure else ""
@@ -103,7 +103,8 @@ class Credentials:
         }
         self._starts = {secure: f"{name}=" for secure, name in self._names.items()}
         self._patterns = {secure: _value_of(name) for secure, name in self._names.items()}
-        # Behind TLS: with the prefix before a change of cookie_domain, and as it was set by http.
+        # Older names behind TLS: with the prefix before a change of cookie_domain, and without
+        # prefix, as set over HTTP.
         self._other_patterns = [
             _value_of(prefix + plain)
             for prefix in (*_PREFIXES, "")
@@ -118,7 +119,7 @@ class Credentials:
         revoked: Container[VisitorId] = frozenset(),
     ) -> PresentedToken:
         """The token of a request. A stale, revoked or empty header never outranks a valid cookie,
-        and the ticket of a page counts only beside one."""
+        and the ticket of a page counts only together with a cookie."""
         cookies = "; ".join(facts.cookies)
         if not facts.queue_tokens and not facts.page_tickets:
             return self.read_cookie(cookies, secure=facts.is_secure, now_s=now_s, revoked=revoked)
@@ -153,7 +154,7 @@ class Credentials:
         16 KB holds about 50 tokens."""
         before, _, after = cookies.partition(self._starts[secure])
         if (not before or before.endswith("; ")) and self._starts[secure] not in after:
-            # As a rule: the name is there once, in the form that browsers send.
+            # The usual case: the name occurs once, in the format of browsers.
             token = self._tokens.read(after.partition(";")[0], now_s=now_s)
             if token is not None and not (secure and _has_ended(token, now_s, revoked)):
                 return PresentedToken(token)
@@ -166,8 +167,8 @@ class Credentials:
         """The valid tokens in a `Cookie` field."""
         tokens = self._valid(self._patterns[secure].findall(cookies), now_s=now_s)
         if secure and all(_has_ended(each, now_s, revoked) for each in tokens):
-            # The place, or the session, of a visitor who came by http before. Any plain-text page
-            # can plant such a cookie, so it counts only where no other does.
+            # The place or session of a visitor who came over HTTP before. Any page over plain HTTP
+            # can plant such a cookie, so it counts only if no other does.
             for pattern in self._other_patterns:
                 others = self._valid(pattern.findall(cookies), now_s=now_s)
                 if others:
@@ -194,8 +195,8 @@ class Credentials:
         now_s: float,
         minted: str = "",
     ) -> Headers:
-        """The response headers that hand over `token` to a visitor who came with `held`; None
-        takes back the held one. `minted`: the signed text of `token`, if that was made already."""
+        """The response headers that give `token` to a visitor who sent `held`; None deletes the
+        held one. `minted`: the signed text of `token`, if it exists already."""
         if token is not None and not minted:
             minted = self._tokens.mint(token)
         if held.is_app or (held.by_header and not held.is_several):
@@ -218,11 +219,9 @@ class Credentials:
 def _chosen(
     tokens: Sequence[Token], *, now_s: float, revoked: Container[VisitorId]
 ) -> PresentedToken:
-    """The token that counts among those of a request: a pass, then the ticket with the earliest
-    arrival, a confirmed one first, then a pass that expired or was revoked.
-
-    The arrival also where the turns are drawn: of several places in one browser the one that was
-    first counts, not the luckiest.
+    """The effective token of a request: a pass, then the ticket with the earliest arrival, a
+    confirmed one first, then a pass that expired or was revoked. The arrival also counts for drawn
+    turns: of several places in one browser the first is effective, not the one with the best turn.
     """
     tickets: dict[VisitorId, Ticket] = {}
     valid: Pass | None = None
@@ -275,5 +274,5 @@ def all_cookie_names(cookie: str, rooms: Iterable[RoomName]) -> frozenset[str]:
 
 
 def _value_of(name: str) -> re.Pattern[str]:
-    """Finds the values of the cookie `name`, with or without quotes."""
+    """A finder of the values of the cookie `name`, with or without quotes."""
     return re.compile(rf'(?:^|;)[ \t]*{re.escape(name)}="?([A-Za-z0-9_.-]+)')

@@ -1,12 +1,11 @@
 """The public record of each draw, and the list of its participants.
 
-Rules. Everyone may read both, so both are cheap: a record costs at most one store call a second,
-and at most `MAX_LISTS` lists are sent at a time, in portions that are read as the client reads. A
-list exists once every participant has the drawn turn; before that, and for any other name, it is
-404. Errors are JSON. Without `?room=` the event is looked for in the room of `/` on this host, then
-in all others.
+Rules. Both are public, so both are cheap: a record costs at most one store call a second, and at
+most `MAX_LISTS` lists are sent at a time, in portions at the pace of the client. A list exists once
+every participant has the drawn turn; before that, and for any other name, it is 404. Errors are
+JSON. Without `?room=` the event is searched in the room of `/` on this host, then in all others.
 
-A store that is lost takes the list with it, and a record of an earlier draw says so in its `note`.
+When the store is lost, so is the list, and the record of an earlier draw has a `note` about it.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _LOST: Final = "The list of participants was lost with the store after the draw.
 
 
 class ListResponse(NamedTuple):
-    """A response whose body is made while it is sent. `head` has no body."""
+    """A response whose body is generated while it is sent. `head` has no body."""
 
     head: GateResponse
     parts: AsyncGenerator[bytes, None]
@@ -53,7 +52,7 @@ class _Draw(NamedTuple):
 
     @property
     def key(self) -> tuple[RoomName, str, int]:
-        """Names the draw, and the store that has its list."""
+        """Identifies the draw, and the store that has its list."""
         return self.room.rules.room, self.event.draw_id, self.state.epoch
 
     @property
@@ -64,8 +63,8 @@ class _Draw(NamedTuple):
 
 
 def note_of(event: Event, *, born_us: int) -> str:
-    """What a reader has to know beside the numbers of a draw. `born_us`: when the store was born
-    that has its list (the state's epoch)."""
+    """The remark of a draw's record. `born_us`: when the store with its list was created (the
+    state's epoch)."""
     drawn = event.drawn
     if drawn is None:
         return ""
@@ -118,12 +117,12 @@ class Draws:
         ).json
 
     def _is_public(self, draw: _Draw) -> bool:
-        """Whether the draw is complete. A straggler that is still moved to the drawn turn, by a
-        replica that learned of the draw late, takes nothing back."""
+        """Whether the draw was ever complete. A visitor that a late replica still moves to the
+        drawn turn does not make it incomplete again."""
         return draw.is_complete or draw.key in self._counts
 
     async def _count(self, draw: _Draw) -> int:
-        """How many participants there are, as of the last second."""
+        """The number of participants, at most one second old."""
         key, now_s = draw.key, asyncio.get_running_loop().time()
         count, until_s = self._counts.get(key, (0, 0.0))
         if now_s >= until_s:
@@ -138,7 +137,7 @@ class Draws:
             return self._error("the draw has not taken place yet", status=404)
         if self._lists >= MAX_LISTS:
             return self._busy("too many lists are being sent")
-        # Uncached: the store responds now. From here on an error cuts the body.
+        # Not cached, so that the store responds now. A later error truncates the body.
         await draw.room.queue.participants.count(draw.event.draw_id)
         return ListResponse(self._responses.listing(), self._lines(draw))
 

@@ -2,10 +2,10 @@
 
 Rules. Each path has its methods; any other path or method under the prefix is 404 or 405 and never
 reaches the origin. `?room=` names the room, or `?for=` an address in it; without both it is the
-room of `/` on this host. A client that a rule blocks from the site gets 403 at each endpoint that
-concerns a room, so that it neither gets nor keeps a place; files and `health` are for all.
-`GET status` is the heartbeat, and the claim once released. `GET wait` is the waiting page for
-`client.js`: with a pass it leads back to where the app was. `auth` is `forward_auth`'s.
+room of `/` on this host. A client that a rule blocks from the site gets 403 at each endpoint of a
+room, so that it neither gets nor keeps a place; files and `health` are for all. `GET status` is the
+heartbeat, and the claim once released. `GET wait` is the waiting page for `client.js`: with a pass
+it redirects back to the app. `auth` is `forward_auth`'s.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _NONE = {"state": "none"}
 _ASSETS = "static/"
 _SCRIPT = "client.js"
 _ROOM_ALONE = re.compile(r"room=[a-z0-9_-]+")
-_URL_CHARACTERS = "%/?#[]:;@!$&'()*+,=~-._"  # RFC 3986 section 2; kept as they came
+_URL_CHARACTERS = "%/?#[]:;@!$&'()*+,=~-._"  # RFC 3986 section 2; kept unchanged
 _READ, _WRITE, _BOTH = ("GET", "HEAD"), ("POST",), ("GET", "HEAD", "POST")
 
 
@@ -91,7 +91,7 @@ class Endpoints:
 
     @property
     def of_rooms(self) -> frozenset[str]:
-        """The names of those that concern a room, so that a rule may block them."""
+        """The names of the endpoints of a room, which a rule may block."""
         return frozenset({*self._in_room, *self._with_body})
 
     async def respond(
@@ -126,7 +126,7 @@ class Endpoints:
         return await self._in_room[name][1](visit)
 
     def respond_without_room(self, facts: RequestFacts, name: str) -> GateResponse | None:
-        """The response to a request for `name` that concerns no room, else None."""
+        """The response to an endpoint outside of rooms; None: `name` is not one."""
         is_known = name in self._in_room or name in self._with_body
         if is_known or name.startswith(DRAWS) or is_check(name):
             return None
@@ -151,7 +151,7 @@ class Endpoints:
         return response._replace(head=shared(response.head, facts, None))
 
     def _file(self, facts: RequestFacts, name: str) -> GateResponse | None:
-        """The response that is the same for every visitor: health, scripts, files, calendars."""
+        """A response that is the same for every visitor: health, scripts, files, calendars."""
         if name == "health":
             return self._responses.json({"status": "ok"}, state="none")
         if name.partition("?")[0] == _SCRIPT:
@@ -188,7 +188,7 @@ class Endpoints:
         return None if visit is None else visit.room
 
     def status_response(self, visit: Visit, outcome: Outcome) -> GateResponse:
-        """Where the holder of a token stands."""
+        """The status of the holder of a token."""
         match outcome:
             case Wait():  # first: nearly every poll
                 headers = visit.headers(outcome.ticket) if outcome.changed else ()
@@ -211,7 +211,7 @@ class Endpoints:
         return self.status_response(visit, outcome)
 
     async def _confirm(self, visit: Visit) -> GateResponse:
-        """The status for pages that may not load it as it is: it has the type that they expect."""
+        """The status for pages that cannot load JSON: with the type that they expect."""
         is_style = "style" in visit.facts.fields("Sec-Fetch-Dest")
         media_type = "text/css" if is_style else "application/speculationrules+json"
         return self._responses.as_type(await self._status(visit), media_type)
@@ -235,7 +235,7 @@ class Endpoints:
                 assert_never(outcome)
         held = visit.held.token
         is_known = held is not None and held.visitor == token.visitor
-        # A newcomer has the token in the body alone: an app gets no cookie that it never asked for.
+        # A newcomer gets the token only in the body: an app gets no unrequested cookie.
         headers = visit.headers(token) if outcome.changed and held is not None else ()
         body |= {"token": visit.mint(token)}
         return self._responses.json(
@@ -247,8 +247,8 @@ class Endpoints:
         if is_from_another_site(visit.facts) and not is_named:
             return self._responses.problem(visit.facts, _ANOTHER_SITE, status=403, close=True)
         headers: Headers = ()
-        # Without a token nothing is taken back: a form on another site comes without the cookie
-        # (SameSite=Lax), and could otherwise take it from a waiting visitor.
+        # Without a token no cookie is deleted: a form on another site is sent without the cookie
+        # (SameSite=Lax), and could otherwise delete the cookie of a waiting visitor.
         if visit.held.token is not None:
             if not await visit.admission.leave(visit.held.token):
                 return self._responses.problem(
@@ -282,8 +282,8 @@ class Endpoints:
                 assert_never(outcome)
 
     def _way_back(self, visit: Visit) -> str:
-        """The address that the query asks to return to: on this site, or of an origin that the room
-        names; else the start of the room. Anything else would be an open redirect."""
+        """The return address of the query: on this site, or of an origin that the room lists; else
+        the start of the room. Anything else would be an open redirect."""
         asked = first_value(visit.facts.target.partition("?")[2], "return") or ""
         config = visit.admission.config
         if is_path(asked) or _origin_of(asked) in config.cors_origins:
@@ -293,7 +293,7 @@ class Endpoints:
     def _wrong_method(
         self, facts: RequestFacts, methods: tuple[str, ...], *, room: RoomName | None = None
     ) -> GateResponse | None:
-        """The response to a request with none of `methods`, a preflight among them; else None."""
+        """The response to a method that is not in `methods`, including a preflight; else None."""
         if facts.method in methods:
             return None
         preflight = self._responses.cors.preflight(facts, room, methods=methods)
@@ -322,7 +322,7 @@ class Endpoints:
 
 
 def _origin_of(address: str) -> str | None:
-    """The origin of an absolute address; None: an address that browsers could read differently."""
+    """The origin of an absolute address; None: browsers could parse the address differently."""
     if not address.isprintable() or "\\" in address or "@" in address:
         return None
     try:
@@ -333,12 +333,12 @@ def _origin_of(address: str) -> str | None:
 
 
 def _path_in(query: str) -> str:
-    """The first address in a room, `for`, that the query names; else `/`."""
+    """The first address `for` in the query; else `/`."""
     return first_value(query, "for") or "/"
 
 
 def _room_in(query: str) -> str | None:
-    """The first `room` that the query names."""
-    if _ROOM_ALONE.fullmatch(query):  # the form that our own pages use
+    """The first `room` in the query."""
+    if _ROOM_ALONE.fullmatch(query):  # the form of our own pages
         return query.removeprefix("room=")
     return first_value(query, "room")

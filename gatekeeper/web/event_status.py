@@ -1,7 +1,7 @@
-"""The event of a room as a visitor sees it: which one, the time that is left, the part in its draw.
+"""The event of a room as a visitor sees it: its name, the remaining time, the visitor's draw.
 
-Rules: pure. Times are the store's. While the room is in an event it is that one; after its end, and
-outside of events, the next one. Rooms without events cost a comparison.
+Rules: pure. Times are the store's. During an event it is that one; otherwise the next one. Rooms
+without events cost only a comparison.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def event_view_of(
 
 
 def present_or_next(state: RoomState, now_us: int) -> Event | None:
-    """The event that the room is in, else the next; after the last one the one that ended it."""
+    """The current event, else the next; after the last one, the one that ended the room."""
     window = state.schedule.at(now_us)
     if window.event is not None and window.phase is not Phase.ENDED:
         return window.event
@@ -48,16 +48,16 @@ def present_or_next(state: RoomState, now_us: int) -> Event | None:
 
 
 def _left_s(at_us: int, now_us: int) -> float | None:
-    """Seconds until then; None: it has passed."""
+    """Seconds until `at_us`; None: it has passed."""
     return (at_us - now_us) / 1_000_000 if at_us > now_us else None
 
 
 def _number_in(event: Event, ticket: Ticket) -> DrawNumber | None:
-    """The visitor's part in the draw; None before it, and for visitors that took no part."""
+    """The visitor's number in the draw; None before it, and for visitors that took no part."""
     was_in_line = (ticket.own_turn_us or 0) >= PROVISIONAL_US
     if event.drawn is None or not was_in_line or not event.covers(ticket.arrival_us):
         return None
-    hashed = id_hash(ticket.visitor)  # once: every poll after the draw needs it
+    hashed = id_hash(ticket.visitor)  # cached: every poll after the draw needs it
     span = event.drawn.span_of(ticket.lane)
     if span is not None:
         return DrawNumber(hashed.hex(), span.turn_us(event.drawn.seed, hashed))

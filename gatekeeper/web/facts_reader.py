@@ -2,8 +2,8 @@
 
 The third, for the request that a proxy asks about, is `gatekeeper.policy.original_request`.
 
-Rules. A test holds that both say the same of the same bytes. Nothing is decided here, and neither
-raises for a request that its parser took.
+Rules. A test verifies that both return the same facts for the same bytes. They decide nothing, and
+do not raise for a request that its parser accepted.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from gatekeeper.proxy.client_address import Network, client_behind, client_of
 from gatekeeper.proxy.plain_head import PlainRequest
 from gatekeeper.web.message import PAGE_TICKET, QUEUE_TOKEN
 
-_MAX_TOKENS = 8  # of one field that are looked at
+_MAX_TOKENS = 8  # parsed per field
 _HTMX = "HX-Request"
-# Of a head that `parse_plain_head` took: one space follows each colon.
+# For a head that `parse_plain_head` accepted: one space follows each colon.
 _NEGOTIATION = re.compile(rb"\r\n(accept(?:-encoding|-language)?): ([^\r]*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class FactsReader:
-    """What a listener needs to know to read facts: whose `X-Forwarded-*` count, and whether it
-    serves TLS itself."""
+    """Reads facts for one listener: `trusted` are the peers whose `X-Forwarded-*` count, and `tls`
+    whether it serves TLS itself."""
 
     trusted: Sequence[Network]
     tls: bool
@@ -54,7 +54,7 @@ class FactsReader:
         )
 
     def of_plain_head(self, head: bytes, request: PlainRequest, peer: str) -> RequestFacts:
-        """The facts of a plain request from `peer`; `head` is what it was parsed from."""
+        """The facts of a plain request from `peer`; `head` is its head, unparsed."""
         found = {"accept": "", "accept-encoding": "", "accept-language": ""}
         for name, value in _NEGOTIATION.findall(head):
             key = name.decode("ascii").lower()
@@ -86,15 +86,15 @@ class FactsReader:
 
 
 def _values(head: bytes, name: str) -> list[str]:
-    """The values of a field of a plain head, in the order they came."""
+    """The values of a field of a plain head, in their order."""
     wanted = name.lower().encode("ascii")
     lines = [line.partition(b": ") for line in head.split(b"\r\n")[1:]]
     return [_text(value) for field, _, value in lines if field.lower() == wanted]
 
 
 class FieldTable:
-    """The fields of a plain head by name, for a request of which many are looked up. It is larger
-    than the head: for one that is not kept."""
+    """The fields of a plain head by name, for a request with many lookups. Larger than the head:
+    not for caches."""
 
     __slots__ = ("_values",)
 
@@ -109,8 +109,8 @@ class FieldTable:
 
 
 def _members(lines: Sequence[str]) -> tuple[str, ...]:
-    """The members of a field that a proxy may have joined (RFC 9110 section 5.3), the first ones of
-    those that came. An empty field is one empty member: its client is an app."""
+    """The first `_MAX_TOKENS` members of a field that a proxy may have joined (RFC 9110 section
+    5.3). An empty field is one empty member: its client is an app."""
     if not lines:
         return ()
     members = [member.strip(" \t") for line in lines for member in members_of(line)]

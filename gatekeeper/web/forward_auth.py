@@ -1,13 +1,12 @@
 """Forward auth: the exit for a proxy that asks before it forwards a request by itself.
 
-Rules. Only a trusted proxy may ask; of any other client no field and no token counts. The original
-request (`gatekeeper.policy.original_request`) takes the one way in. Admitted: 200 with the visitor,
-the room and a new token, for the proxy to hand over. Else the visitor's own response, with its
-status. nginx passes on no body of a check: with `?nginx` it gets 401, and asks again at `?page` for
-the visitor's response. That one spends no admission: an outcome that admits leads the visitor back
-to the address, and the next check lets them in.
-A request for the gate's own prefix is the gate's to serve, and is refused here: the proxy has to
-route it to the gate.
+Rules. Only a trusted proxy may ask; fields and tokens of any other client are ignored. The original
+request (`gatekeeper.policy.original_request`) runs through the pipeline. Admitted: 200 with the
+visitor, the room and a new token, which the proxy passes on. Otherwise the response for the
+visitor, with its status. nginx does not pass on the body of a check: with `?nginx` it gets 401, and
+requests the response for the visitor at `?page`. That request spends no admission: an admitted
+visitor is redirected to the original address, and the next check admits them. A request for the
+gate's own prefix is refused here: the proxy has to route it to the gate.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ _PATH: Final = "/.gatekeeper/auth"
 _PAGE_LOCATION: Final = f"{_PATH}?{_PAGE}"
 _NGINX_CHECK: Final = f"{_PATH}?{_NGINX}"
 _ROOM: Final = "X-Gatekeeper-Room"
-_MALFORMED: Final = "The request is malformed."  # in the catalogues by the handler
+_MALFORMED: Final = "The request is malformed."  # the handler puts it into the catalogues
 _PROXY, _ENVOY = "X-Gatekeeper-Proxy", "envoy"
 _KEEP_METHOD: Final = 307
 _NOT_ALLOWED: Final = 401
@@ -55,7 +54,7 @@ log = structlog.get_logger()
 
 
 class ForwardAuth:
-    """Responds to checks."""
+    """Responds to checks of proxies."""
 
     def __init__(self, pipeline: Pipeline, responses: Responses) -> None:
         self._pipeline = pipeline
@@ -63,7 +62,7 @@ class ForwardAuth:
 
     def allow_on_sight(self, check: RequestFacts) -> tuple[Visit, GateResponse] | None:
         """The response to a check whose pass needs neither a new token nor a store call, with the
-        visit of the original request; None: ask `respond`."""
+        visit of the original request; None: call `respond`."""
         if not check.client.is_proxied:
             return None
         try:
@@ -81,7 +80,7 @@ class ForwardAuth:
     async def respond(self, check: RequestFacts) -> GateResponse:
         """The response to a request whose path `is_check`."""
         response = await self._respond(check)
-        return response._replace(close=check.has_body)  # its body stays unread
+        return response._replace(close=check.has_body)  # the body stays unread
 
     async def _respond(self, check: RequestFacts) -> GateResponse:
         if not check.client.is_proxied:
@@ -112,7 +111,7 @@ class ForwardAuth:
             return self._responses.not_allowed(page=_PAGE_LOCATION)
         response = self._not_admitted(visit, outcome)
         if mode != _PAGE:
-            # For a query that may be the visitor's own: nginx reads 401, others relay the body.
+            # For a query that may be the visitor's own: nginx uses the 401, others relay the body.
             status = _NOT_ALLOWED if check.target == _NGINX_CHECK else response.status
             response = response._replace(status=_refusal(status, check))
         return self._responses.cors.shared(response, original, visit.room)
@@ -123,7 +122,7 @@ class ForwardAuth:
         pass_ = admit.pass_
         if pass_ is None:
             return self._responses.allowed(headers=())
-        # Subresources are what shared caches store: a renewal waits for another response.
+        # Shared caches store subresources, so a renewal waits for another response.
         is_due = admit.changed and (visit.creates_place or not admit.may_wait)
         tokens: Headers = visit.headers(pass_) if is_due else ()
         return self._responses.allowed(
@@ -131,7 +130,8 @@ class ForwardAuth:
         )
 
     def _way_back(self, visit: Visit, admit: Admit) -> GateResponse:
-        """Admitted since the check: the same request again, with the pass."""
+        """Redirect a visitor who was admitted since the check to the same address, with the
+        pass."""
         facts, pass_ = visit.facts, admit.pass_
         headers = visit.headers(pass_) if pass_ is not None and admit.changed else ()
         address = facts.target
@@ -157,14 +157,15 @@ class ForwardAuth:
     def _refuse(
         self, check: RequestFacts, reason: str, *, public: str, status: int
     ) -> GateResponse:
-        """`reason` is for the operator of the proxy; a person reads what they can use."""
+        """Refuse a check. `reason` is for the operator of the proxy; `public` is for the
+        visitor."""
         metrics.requests.labels("", "refused").inc()
         text = public if check.accepts_html else reason
         return self._responses.problem(check, text, status=status)
 
 
 def _admitted_on_sight(visit: Visit) -> Admit | None:
-    """The outcome for a pass that needs no store call, as nearly every check has one."""
+    """The outcome for a pass that needs no store call, as in nearly every check."""
     held = visit.held
     if visit.gate is None or held.is_several or not isinstance(held.token, Pass):
         return None
@@ -172,7 +173,7 @@ def _admitted_on_sight(visit: Visit) -> Admit | None:
 
 
 async def _outcome_for_page(visit: Visit) -> Outcome:
-    """The outcome without spending an admission on a request that cannot be forwarded from here."""
+    """The outcome, without spending an admission: this request is not forwarded."""
     if not isinstance(visit.route, InRoom) or visit.creates_place:
         return await admit(visit)
     outcome = await visit.admit_as("denied")
@@ -180,8 +181,8 @@ async def _outcome_for_page(visit: Visit) -> Outcome:
 
 
 def _refusal(status: int, check: RequestFacts) -> int:
-    """A status that the proxy reads as a refusal. To all of them 2xx allows, so a waiting status of
-    200 or 202 is 503 here; Envoy takes 5xx for a failure of the gate."""
+    """A status that the proxy treats as a refusal. For all proxies 2xx allows, so a waiting status
+    of 200 or 202 becomes 503; Envoy treats 5xx as a failure of the gate."""
     if status < _FIRST_REDIRECT:
         status = _UNAVAILABLE
     if status >= _UNAVAILABLE and list(check.fields(_PROXY)) == [_ENVOY]:
@@ -190,8 +191,8 @@ def _refusal(status: int, check: RequestFacts) -> int:
 
 
 def _mode(check: RequestFacts, original: RequestFacts) -> str:
-    """What the query of a check asks for: `nginx`, `page` or nothing. A query that is also that of
-    the original address is the visitor's own: Caddy, and an address in the path, leave it there."""
+    """The mode in the query of a check: `nginx`, `page` or "". A query that is also that of the
+    original address is the visitor's own: Caddy keeps it, and so does an address in the path."""
     path, _, query = check.target.partition("?")
     if path != _PATH or query == original.target.partition("?")[2]:
         return ""

@@ -1,8 +1,8 @@
 """The handler of the public listener: the exit for every request that aiohttp parsed.
 
-Rules. The request is checked, then takes the one way in (`gatekeeper.web.pipeline`); only what is
-admitted is forwarded. Under `/.gatekeeper/` nothing reaches the origin. The body of a request that
-is not admitted stays unread. A failure in here refuses the request.
+Rules. The request is checked, then runs through the pipeline (`gatekeeper.web.pipeline`); only
+admitted requests are forwarded. Requests under `/.gatekeeper/` never reach the origin. The body of
+a request that is not admitted stays unread. An internal error refuses the request.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ class GateHandler:
     async def handle(
         self, request: BaseRequest
     ) -> OwnResponse | StreamedResponse | ProxiedResponse:
-        """Respond to one request; raises only when its response was cut, or it was cancelled."""
+        """Respond to one request; raises only when its response was aborted, or it was
+        cancelled."""
         response = await self._respond(request)
         if isinstance(response, ProxiedResponse):
             return response
@@ -112,26 +113,28 @@ class GateHandler:
             check_request(request)
             return await self._exit(request, facts, known)
         except BadRequest as error:
-            # The rule of HTTP that it breaks is for developers: a person reads what they can use.
+            # The violated HTTP rule is for developers; visitors get a general message.
             reason = _FAULTS.get(error.status, _MALFORMED) if facts.accepts_html else error.public
             return self._shared(self._bad_request(facts, reason, status=error.status), facts)
         except Exception as error:
-            if not isinstance(error, ConnectionError):  # else the client left, or reads no more
+            # Else the client disconnected, or does not read.
+            if not isinstance(error, ConnectionError):
                 log.exception("request_failed")
             if request.writer.output_size > 0:
-                # A response has begun, perhaps in another protocol: nothing of ours may follow it.
+                # A response has begun, possibly in another protocol: the gate must not send
+                # another.
                 metrics.requests.labels("", "cut").inc()
                 if request.transport is not None:
                     reset(request.transport)
                 raise
         finally:
-            take_failure(request)  # if it is still there: it is not the next request's
+            take_failure(request)  # drop it if unused: it must not apply to the next request
         metrics.requests.labels("", "failed").inc()
         return self._shared(self._responses.problem(facts, _FAILED, status=500, close=True), facts)
 
     def _shared(self, response: GateResponse, facts: RequestFacts) -> GateResponse:
-        """A response without a visit, readable for the origins of the room that the request would
-        have been in; where that is not known, for none."""
+        """A response without a visit, with the CORS fields of the room that the request would have
+        been in; without a known room, none."""
         if facts.target.startswith(PREFIX):
             room = self._endpoints.room_of(facts)
         else:
@@ -141,13 +144,13 @@ class GateHandler:
     async def _exit(
         self, request: BaseRequest, facts: RequestFacts, known: object
     ) -> GateResponse | ListResponse | ProxiedResponse:
-        """`known`: a `KnownOutcome`, when the fast path has asked for it already."""
+        """`known`: the `KnownOutcome` of the fast path, if it handed the request over."""
         if facts.target.startswith(PREFIX):
             return await self._endpoints.respond(facts, partial(read_body, request))
         if not self._has_origin:
             return self._without_origin(facts)
         known_outcome = None
-        if isinstance(known, KnownOutcome):  # its configuration may have been replaced since
+        if isinstance(known, KnownOutcome):  # the configuration may have been replaced since
             visit, known_outcome = known.visit._replace(facts=facts), known.outcome
         else:
             visit = self._pipeline.visit(facts)
@@ -162,7 +165,7 @@ class GateHandler:
         return response
 
     def _without_origin(self, facts: RequestFacts) -> GateResponse:
-        """RFC 9110 section 15.5.20: not for this server. No place is taken, no admission spent."""
+        """421 (RFC 9110 section 15.5.20): not for this server. Takes no place and no admission."""
         log.warning("no_origin", host=facts.client.host, problem=_NO_ORIGIN)
         metrics.requests.labels("", "refused").inc()
         reason = UNKNOWN_HOST if facts.accepts_html else _NO_ORIGIN
@@ -188,8 +191,8 @@ class GateHandler:
                 assert_never(outcome)
 
     def _end_here(self, facts: RequestFacts) -> GateResponse:
-        """A request that may not be forwarded any further ends at the gate (RFC 9110 section
-        7.6.2). TRACE would return what a proxy in front has added, perhaps a secret of the two."""
+        """Respond to a request whose Max-Forwards is 0 (RFC 9110 section 7.6.2). TRACE would return
+        the fields that a proxy in front has added, possibly a shared secret."""
         if facts.method == "OPTIONS":
             metrics.requests.labels("", "own").inc()
             return self._responses.no_content(())
@@ -236,7 +239,7 @@ class GateHandler:
 
         def on_head(response: ResponseHead) -> Fields | None:
             if exchange is not None:
-                if response.status != _SWITCHING_PROTOCOLS:  # also where an upgrade was requested
+                if response.status != _SWITCHING_PROTOCOLS:  # also if an upgrade was requested
                     self._lasting.handled.add(exchange)
                 if response.command is not None:
                     exchange.is_last = True

@@ -1,12 +1,11 @@
 """The response to a request whose address holds an invitation.
 
-Rules. No such address reaches the origin: the invitation is redeemed, and one redirect leads to the
-same address without it, with the ticket as the ordinary cookie. That is so in every room and
-outside of them, also where no invitation counts, and for every method. A person whose invitation is
-refused is redirected to a page of the gate's own, which shows why; a program gets that at once.
-Only a request that gets no place for now, before an opening or where the line is full, has its
-response at the address itself, so that its page can try again; nothing that the page loads learns
-the address.
+Rules. No such address reaches the origin: the invitation is redeemed, and a redirect leads to the
+same address without it, with the ticket in the usual cookie. This applies in every room and outside
+of rooms, even if invitations are not accepted, and to every method. A person whose invitation is
+refused is redirected to a page of the gate with the reason; a program gets the reason at once. Only
+a request that gets no place for now, before an opening or with a full line, gets its response at
+the address itself, so that its page can retry; resources of the page do not receive the address.
 """
 
 from __future__ import annotations
@@ -37,14 +36,14 @@ _SAFE: Final = frozenset({"GET", "HEAD"})
 
 
 def invitation_in(visit: Visit) -> FoundInvitation | None:
-    """The invitation in the address of a request; None: it has none, or is denied as it is."""
+    """The invitation in the address of a request; None: there is none, or the request is denied."""
     if isinstance(visit.route, Blocked | Rejected):
         return None
     return find_invitation(visit.facts.target)
 
 
 async def redirected(responses: Responses, visit: Visit, found: FoundInvitation) -> GateResponse:
-    """The redirect to the address without the invitation, or why its person gets no place."""
+    """The redirect to the address without the invitation, or to the reason of its refusal."""
     headers: Headers = ()
     state = "none"
     if may_redeem(visit):
@@ -85,7 +84,7 @@ def _to_reason(responses: Responses, visit: Visit, reason: DeniedReason) -> Gate
 
 
 async def refused(responses: Responses, visit: Visit) -> GateResponse | None:
-    """Why an invitation was refused, as `?reason=` names it; None: it names no reason."""
+    """The page with the reason in `?reason=`; None: it is not a reason."""
     named = first_value(visit.facts.target.partition("?")[2], "reason")
     reason = next((reason for reason in _REASONS.values() if reason == named), None)
     if reason is None:
@@ -94,7 +93,7 @@ async def refused(responses: Responses, visit: Visit) -> GateResponse | None:
 
 
 def _address(facts: RequestFacts, target: str) -> str:
-    """The address on this site: "//host" alone would lead to another one."""
+    """The absolute address on this site: a target "//host" would be another site."""
     if is_path(target) or not facts.client.host:
         return target if is_path(target) else "/" + target.lstrip("/\\*")
     return f"{facts.client.scheme}://{facts.client.host}{target}"

@@ -1,10 +1,10 @@
-"""Admission of invited visitors: from an invitation to the place of its person.
+"""Admission of invited visitors: from an invitation to a place.
 
-Rules. A place that the request holds already counts before its invitation: a pass always, a ticket
-unless the invitation names a lane whose turn is earlier. An invited visitor confirms first like
-every newcomer, and the first device that claims holds the place. Without the store the ticket is
-stamped here; no pass is given to a person whom only the store could know. `newcomers_per_address`
-does not count invited visitors.
+Rules. A place that the request already holds takes precedence over its invitation: a pass always, a
+ticket unless the invitation names a lane with an earlier turn. An invited visitor confirms first
+like every newcomer, and the first device that claims holds the place. Without the store the ticket
+is stamped here; no pass is issued, since only the store knows whether the person already has one.
+`newcomers_per_address` does not count invited visitors.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _BODIES: Final = frozenset({"application/json", "application/x-www-form-urlencod
 
 
 def may_redeem(visit: Visit) -> bool:
-    """Whether an invitation counts for this request: where the room accepts them, and the request
+    """Whether an invitation counts for this request: the room accepts invitations, and the request
     creates a place."""
     return (
         isinstance(visit.route, InRoom)
@@ -56,8 +56,8 @@ def may_redeem(visit: Visit) -> bool:
 
 
 async def sent_invitations(visit: Visit, read_body: ReadBody) -> tuple[str, ...]:
-    """The different invitations of a request to `enqueue`: in its address, its fields, or a form or
-    JSON as its body. Raises BadRequest for a body that is neither."""
+    """The distinct invitations of a request to `enqueue`: in its address, its fields, or its body,
+    a form or JSON. Raises BadRequest for another body."""
     gate, facts = visit.gate, visit.facts
     if gate is None or gate.invitations is None:
         return ()
@@ -71,7 +71,7 @@ async def sent_invitations(visit: Visit, read_body: ReadBody) -> tuple[str, ...]
 
 
 async def admit(visit: Visit) -> Outcome:
-    """The outcome for a request, by the invitation in its fields where it has one."""
+    """The outcome for a request, by the invitation in its fields if there is one."""
     gate = visit.gate
     if gate is not None and gate.invitations is not None:
         sent = visit.facts.fields(QUEUE_INVITATION)
@@ -81,7 +81,8 @@ async def admit(visit: Visit) -> Outcome:
 
 
 async def redeem(visit: Visit, sent: Sequence[str]) -> Outcome:
-    """The outcome for a request with these invitations; several different ones are invalid."""
+    """The outcome for a request with these invitations; more than one distinct invitation is
+    invalid."""
     current: Outcome | None = None
     if visit.held.token is not None:
         current = await visit.admit_as("denied")
@@ -120,14 +121,14 @@ def _read(visit: Visit, sent: Sequence[str]) -> Invitation | InvitationProblem:
 
 
 def _is_earlier(invited: Ticket, held: Ticket, admission: Admission) -> bool:
-    """Whether the invited visitor's place is the better one; before a draw, that of the lane."""
+    """Whether the place of the invitation is the earlier one; before a draw, that of the lane."""
     view = admission.room.view.decisive
     turns_us = [turn_of(each, view.ordering) for each in (invited, held)]
     return view.phase is Phase.PREQUEUE or turns_us[0] < turns_us[1]
 
 
 async def _admit(admission: Admission, invitation: Invitation) -> Outcome:
-    """A ticket of this device for the invited visitor's place."""
+    """Give this device a ticket for the invited visitor's place."""
     rules, room = admission.rules, admission.room
     lane = next((each for each in rules.lanes if each.name == invitation.lane), None)
     decisive, now_s = room.view.decisive, admission.now_s()
@@ -172,7 +173,7 @@ async def _admit(admission: Admission, invitation: Invitation) -> Outcome:
 
 
 def _stamped(admission: Admission, invitation: Invitation, lane: Lane | None) -> Ticket:
-    """A ticket without the store: its turn is by the store's clock as last estimated."""
+    """A ticket without the store: its turn is from the estimate of the store's clock."""
     view, now_s = admission.room.view, admission.now_s()
     arrival_us = admission.room.stamp_arrival(came_s=now_s)
     turn_us = arrival_us
@@ -180,7 +181,7 @@ def _stamped(admission: Admission, invitation: Invitation, lane: Lane | None) ->
         turn_us = turn_ahead_us(
             arrival_us,
             lane.head_start_us,
-            # The watermark stays one short of a turn that is partly released.
+            # The watermark may be one short of a turn that is partly released.
             lowest_us=view.decisive.watermark_us + 2,
             schedule=NO_EVENTS if view.state is None else view.state.schedule,
         )

@@ -1,7 +1,7 @@
-"""What this replica did last for a visitor with a pass, so that it is not done for every request.
+"""When this replica last did something for a visitor with a pass, so that it is not repeated for
+every request.
 
-Rules: bounded; the visitors of longest ago are forgotten first. A forgotten visitor costs one more
-renewal and nothing else.
+Rules: bounded, with the oldest entry evicted first. An evicted visitor only costs one more renewal.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _MAX_KEYS: Final = 32_768  # 250 bytes each
 
 
 class LastTimes(Generic[Key]):
-    """When something was last done for a visitor, seconds of the store's clock."""
+    """The last times by key, seconds of the store's clock."""
 
     def __init__(self, *, most: int = _MAX_KEYS) -> None:
         self._at_s: dict[Key, float] = {}
@@ -31,5 +31,5 @@ class LastTimes(Generic[Key]):
         self._at_s[key] = at_s
 
     def of(self, key: Key) -> float:
-        """When it was last done; 0: never, or so long ago that it is forgotten."""
+        """When it was last done; 0: never, or evicted."""
         return self._at_s.get(key, 0.0)

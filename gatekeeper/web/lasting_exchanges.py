@@ -1,11 +1,12 @@
-"""Exchanges that last: a response or an upload that streams counts as use of the session.
+"""Long exchanges: a response or an upload that streams counts as use of the session.
 
-Rules. A sweep, twice a second, looks at the exchanges with the origin that are under way on both
-paths. One that is seen twice keeps its visitor's slot until it ends, as a WebSocket does, and is
-cut when the session ends: revoked, left, or at its absolute timeout. So a short exchange costs
-nothing, and a long one is known within a second. A cut exchange is reset and never looks complete.
-An exchange that only waits for the origin's response is not cut: it may be a payment, and the
-origin's `read_timeout` bounds it. Neither is the response by which the origin ends the session.
+Rules. A sweep, twice a second, visits the exchanges with the origin that are in progress on both
+paths. One that is seen twice keeps its visitor's slot until it ends, like a WebSocket, and is
+aborted when the session ends: revoked, left, or at its absolute timeout. So a short exchange costs
+nothing, and a long one is noticed within a second. An aborted exchange is reset and never looks
+complete. An exchange that only waits for the origin's response is not aborted: it may be a payment,
+and the origin's `read_timeout` bounds it. Neither is the response by which the origin ends the
+session.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ log = structlog.get_logger()
 
 
 class Cuttable(Protocol):
-    """A connection whose exchange the end of a session cuts."""
+    """A connection whose exchange can be aborted at the end of a session."""
 
     def cut(self, began_s: float) -> None:
-        """Cut the exchange that began then, unless it has ended or only waits."""
+        """Abort the exchange that began at `began_s`, unless it has ended or only waits."""
         ...
 
 
@@ -48,7 +49,7 @@ class HandledExchange:
         self.admission = admission
         self.pass_ = pass_
         self.began_s = perf_counter()
-        self.is_last = False  # the origin has ended the session by this response
+        self.is_last = False  # the origin ended the session by this response
 
     def cut(self, began_s: float) -> None:  # noqa: ARG002  this object is one exchange
         request = self._request
@@ -83,11 +84,11 @@ class LastingExchanges:
             try:
                 self.sweep()
             except Exception:
-                # A sweep that ended would cost the visitors of all later streams their sessions.
+                # If the sweep ended, visitors of all later streams would lose their sessions.
                 log.exception("sweep_failed")
 
     def sweep(self) -> None:
-        """Keep the sessions of the exchanges that were there at the last sweep."""
+        """Keep the sessions of the exchanges that the last sweep has seen too."""
         before, self._lasting = self._lasting, {}
         for connection in self.fast_path.connections if self.fast_path else ():
             exchange = connection.exchange
@@ -130,7 +131,7 @@ class LastingExchanges:
         if lasting.end is None:
             lasting.end = admission.session_end(pass_)
             lasting.end.add_done_callback(partial(_cut, exchange, lasting.began_s))
-        elif lasting.end.done():  # it only waited then
+        elif lasting.end.done():  # it only waited
             exchange.cut(lasting.began_s)
 
 

@@ -1,7 +1,7 @@
-"""The gate's own response as a plain value, whichever path sends it.
+"""The gate's own response as a plain value, for both paths.
 
-Rules. The same response goes out on the fast path and through aiohttp, byte for byte: both send
-what `head_of` makes of it.
+Rules. A response is the same byte for byte on the fast path and through aiohttp: both send the head
+of `head_of`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ PAGE_TICKET = "X-Queue-Ticket"
 REFERRER_POLICY = "Referrer-Policy"
 QUEUE_INVITATION = "X-Queue-Invitation"
 VISITOR = "X-Gatekeeper-Visitor"
-# They come last in a response, and hold a token as a rule.
+# These come last in a response, and usually contain a token.
 _OF_ONE_VISITOR = frozenset({"Set-Cookie", QUEUE_TOKEN, PAGE_TICKET, VISITOR})
 
 
 class GateResponse(NamedTuple):
-    """A response of the gate. `close`: nothing else may follow on its connection."""
+    """A response of the gate. `close`: the connection closes after it."""
 
     status: int
     headers: Headers
@@ -36,7 +36,7 @@ class GateResponse(NamedTuple):
     close: bool = False
 
     def without_referrer(self) -> GateResponse:
-        """The same for an address that nobody else may learn."""
+        """The response for an address that must not leak by a referrer."""
         kept = [each for each in self.headers if each[0] != REFERRER_POLICY]
         return self._replace(headers=((REFERRER_POLICY, "no-referrer"), *kept))
 
@@ -55,14 +55,14 @@ def head_of(response: GateResponse, *, has_length: bool = True) -> bytes:
     return f"{lines}Date: {_date(int(time()))}\r\n".encode()
 
 
-@lru_cache(maxsize=256)  # nearly all polls share theirs
+@lru_cache(maxsize=256)  # nearly all polls share these lines
 def _common_lines(status: int, headers: Headers) -> str:
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
     return f"HTTP/1.1 {status} {phrase(status)}\r\n{lines}"
 
 
 def phrase(status: int) -> str:
-    """The reason phrase, as RFC 9110 spells it."""
+    """The reason phrase of RFC 9110."""
     return _PHRASES.get(status) or HTTPStatus(status).phrase
 
 
@@ -76,7 +76,7 @@ def _date(at_s: int) -> str:
 
 
 def response_of(response: GateResponse) -> Response:
-    """The response for an application of aiohttp, as the preview is one."""
+    """The response for an aiohttp application, such as the preview."""
     return Response(
         status=response.status, headers=CIMultiDict(response.headers), body=response.body
     )

@@ -1,11 +1,11 @@
 """`POST move` and `continue`: a place in line moves to another device, and is never copied.
 
-Rules. `POST move` makes a code for a visitor who is in line, as a link and as a QR code; it costs
-nothing and changes nothing. `GET continue` asks the person on the other device, and changes nothing
-either, since previews of links open it too. `POST continue` moves the place: the store gives it to
-the first browser, and to the same browser again when the response was lost. Both POSTs are refused
-from other sites. Passes are never moved. A browser keeps a place of its own that is earlier, as of
-several tickets in one browser the earliest counts.
+Rules. `POST move` creates a code for a visitor in line, as a link and a QR code; it changes
+nothing. `GET continue` shows a confirmation page on the other device, and changes nothing either,
+since link previews open it too. `POST continue` moves the place: the store gives it to the first
+browser, and to the same browser again if the response was lost. Both POSTs are refused from other
+sites. Passes are never moved. A browser with an earlier place keeps it, since of several tickets in
+one browser the earliest counts.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ _COOKIE: Final = "gatekeeper-continue"
 _NONCE: Final = re.compile(rf"(?:^|;)[ \t]*{_COOKIE}=([A-Za-z0-9_-]+)")
 _AUTHORITY: Final = re.compile(r"[A-Za-z]+://[^/?#]*")
 _PREFIX: Final = "/.gatekeeper/"
-_URL_CHARACTERS: Final = "%/?#[]:;@!$&'()*+,=~-._"  # RFC 3986 section 2; kept as they came
+_URL_CHARACTERS: Final = "%/?#[]:;@!$&'()*+,=~-._"  # RFC 3986 section 2; kept unchanged
 _MAX_RETURN_CHARACTERS: Final = (
     200  # characters; a longer address makes a QR code that phones cannot read
 )
 
 
 class MoveEndpoint:
-    """Responds to the device that has the place, and to the one that is to have it."""
+    """Responds to the device that has the place, and to the device that continues with it."""
 
     def __init__(self, responses: Responses) -> None:
         self._responses = responses
@@ -99,7 +99,7 @@ class MoveEndpoint:
         )
 
     async def take_over(self, visit: Visit) -> GateResponse:
-        """The page that asks whether to continue here, or by POST the move."""
+        """The confirmation page; by POST, the move."""
         codes, raw = _codes(visit), _value_of(visit, "code")
         code = None if codes is None else codes.read(raw, now_s=visit.admission.now_s())
         if visit.facts.method != "POST":
@@ -117,8 +117,8 @@ class MoveEndpoint:
         return await self._move(visit, code, device)
 
     async def _kept(self, visit: Visit, code: MoveCode) -> GateResponse | None:
-        """The response to a browser that goes on with what it has: its pass, this very place, or an
-        earlier one. The code stays unused."""
+        """The response to a browser that already has a pass, this place, or an earlier one. The
+        code stays unused."""
         held, admission = visit.held.token, visit.admission
         if isinstance(held, Pass):
             is_revoked = held.visitor in admission.room.view.decisive.revoked
@@ -195,19 +195,20 @@ def _codes(visit: Visit) -> MoveCodes | None:
 
 
 def _value_of(visit: Visit, name: str) -> str:
-    """The parameter of that name in the query; "": it has none, or several."""
+    """The query parameter of that name; "": missing or repeated."""
     values = [*own_values(visit.facts.target.partition("?")[2], name)]
     return values[0] if len(values) == 1 else ""
 
 
 def _nonce_of(visit: Visit) -> str:
-    """The number that this browser got with the page, or ""."""
+    """The nonce that this browser got with the page, or ""."""
     found = _NONCE.search("; ".join(visit.facts.cookies))
     return found[1] if found is not None and is_nonce(found[1]) else ""
 
 
 def _link(visit: Visit, raw: str) -> str:
-    """The address for the other device; it returns to where the visitor waits, if that is short."""
+    """The address for the other device, with the visitor's page as return address if that is
+    short."""
     client = visit.facts.client
     query: dict[str, str] = {"room": visit.admission.config.name}
     asked = _return_of(visit)
@@ -218,7 +219,7 @@ def _link(visit: Visit, raw: str) -> str:
 
 
 def _way_back(visit: Visit) -> str:
-    """Where the visitor waits, else the start of the room."""
+    """The page where the visitor waits, else the start of the room."""
     asked = _return_of(visit)
     return quote(asked, safe=_URL_CHARACTERS) if asked else visit.admission.config.path[0]
 

@@ -14,8 +14,8 @@ from gatekeeper.policy.tokens import Pass, Ticket
 
 class Admit(NamedTuple):
     """Forward the request. `pass_` is None outside of rooms, and for a request that creates no
-    place and takes one admission; `changed`: the visitor does not hold this very pass yet;
-    `may_wait`: it can be handed over with a later response."""
+    place and takes one admission; `changed`: the visitor does not hold this pass yet; `may_wait`:
+    it can be sent with a later response."""
 
     pass_: Pass | None
     changed: bool
@@ -23,8 +23,8 @@ class Admit(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """In line. `position` is None while it is unknown; `is_new`: the visitor has yet to return the
-    ticket. A ticket that is not confirmed is not in line yet: the challenge has to be solved."""
+    """In line. `position` is None while it is unknown; `is_new`: the visitor has not returned the
+    ticket yet. An unconfirmed ticket is not in line yet: the challenge has to be solved."""
 
     ticket: Ticket
     position: QueuePosition | None
@@ -34,7 +34,7 @@ class Wait(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """Refused with `status`; a case that nothing names is denied too."""
+    """Refused with `status`; an unknown case is denied too."""
 
     reason: str
     status: int = 403

@@ -1,14 +1,13 @@
-"""The requests of passes in a room with `concurrent`, on one worker: under way, and since when.
+"""The requests of passes in a room with `concurrent`, on one worker: in flight, and in total.
 
-Rules. A pass is the pass of one visitor, whichever of its tokens. At most `limit` of its requests
-are under way at the same time; a request counts from its head to the end of its response, and a
-WebSocket or a stream as long as it lasts. A client that closed its half has perhaps disconnected,
-and its request no longer counts; but such requests and the others are at most twice `limit`, so
-that no client gets around it by closing its half. The table is bounded: what is under way is
-bounded by the open files, and of all other passes those with few requests are forgotten, many at a
-time. So the passes with the most requests stay, and what one request costs does not depend on the
-table's size.
-No address is kept, only a short hash of each, to count them.
+Rules. A pass means all tokens of one visitor's session. At most `limit` of its requests are in
+flight at the same time; a request counts from its head to the end of its response, and a WebSocket
+or a stream as long as it lasts. A client that closed its half may have disconnected, so its request
+no longer counts; but both kinds together are at most twice `limit`, so that closing the half does
+not bypass it. The table is bounded: requests in flight by the open files; of all other passes,
+those with few requests are evicted in batches. So the passes with the most requests stay, and the
+cost of a request does not depend on the table's size. No address is kept, only a short hash of
+each, to count them.
 """
 
 from __future__ import annotations
@@ -24,36 +23,36 @@ from gatekeeper.room.pass_figures import MAX_ADDRESSES, MAX_LISTED, PassFigures
 from gatekeeper.web.address_limit import source_of
 
 _MAX_PASSES: Final = 4096  # 400 bytes each
-_LOOKS_UNTIL_FORGOTTEN: Final = 900  # without a request, half an hour
+_SWEEPS_UNTIL_FORGOTTEN: Final = 900  # half an hour without a request
 
 
 class _Use:
-    """What is known of one pass."""
+    """The counts of one pass."""
 
     __slots__ = (
         "addresses",
         "half_closed",
-        "idle_looks",
+        "idle_sweeps",
+        "in_flight",
         "most",
         "requests",
         "seen",
         "turned_away",
-        "under_way",
     )
 
     def __init__(self) -> None:
-        self.requests = self.under_way = self.half_closed = self.most = self.turned_away = 0
+        self.requests = self.in_flight = self.half_closed = self.most = self.turned_away = 0
         self.addresses: set[int] = set()
-        self.seen = self.idle_looks = 0  # by the last look
+        self.seen = self.idle_sweeps = 0  # at the last sweep
 
     @property
     def is_busy(self) -> bool:
-        """Whether a request will end, so that this must be kept."""
-        return self.under_way > 0 or self.half_closed > 0
+        """Whether requests are in flight, so that this must be kept."""
+        return self.in_flight > 0 or self.half_closed > 0
 
 
 class PassUses:
-    """The table of one room. It outlives a change of the configuration, which sets `limit`."""
+    """The table of one room. It survives a change of the configuration, which sets `limit`."""
 
     def __init__(self, room: RoomName, *, limit: int = 0, most: int = _MAX_PASSES) -> None:
         self.room = room
@@ -66,7 +65,7 @@ class PassUses:
         return len(self._uses)
 
     def counted(self, visitor: VisitorId, address: str) -> CountedPass:
-        """The requests of this visitor from this address."""
+        """The counter for requests of this visitor from this address."""
         return CountedPass(self, visitor, zlib.crc32(repr(source_of(address)).encode()))
 
     def use_of(self, visitor: VisitorId) -> _Use:
@@ -78,30 +77,30 @@ class PassUses:
         return use
 
     def is_free(self, visitor: VisitorId) -> bool:
-        """Whether one more request of this visitor may be under way."""
+        """Whether one more request of this visitor may be in flight."""
         use = self._uses.get(visitor)
         if use is None:
             return self.limit > 0
-        return use.under_way < self.limit and use.under_way + use.half_closed < 2 * self.limit
+        return use.in_flight < self.limit and use.in_flight + use.half_closed < 2 * self.limit
 
     def end(self, visitor: VisitorId) -> None:
-        self._uses[visitor].under_way -= 1  # kept as long as one is under way
+        self._uses[visitor].in_flight -= 1  # kept while a request is in flight
 
     def close_half(self, visitor: VisitorId) -> None:
         use = self._uses[visitor]
-        use.under_way -= 1
+        use.in_flight -= 1
         use.half_closed += 1
 
     def end_half_closed(self, visitor: VisitorId) -> None:
         self._uses[visitor].half_closed -= 1
 
-    def look(self, revoked: Container[VisitorId]) -> list[PassFigures]:
+    def sweep(self, revoked: Container[VisitorId]) -> list[PassFigures]:
         """The passes with the most requests and those with the most addresses; called every two
         seconds. Passes that ended, or were not used for a while, are forgotten."""
         for visitor, use in list(self._uses.items()):
             is_idle = use.requests == use.seen and not use.is_busy
-            use.seen, use.idle_looks = use.requests, use.idle_looks + 1 if is_idle else 0
-            is_over = visitor in revoked or use.idle_looks > _LOOKS_UNTIL_FORGOTTEN
+            use.seen, use.idle_sweeps = use.requests, use.idle_sweeps + 1 if is_idle else 0
+            is_over = visitor in revoked or use.idle_sweeps > _SWEEPS_UNTIL_FORGOTTEN
             if is_over and not use.is_busy:
                 del self._uses[visitor]
         by_requests = sorted(self._uses.items(), key=lambda each: -each[1].requests)
@@ -125,8 +124,8 @@ class PassUses:
         ]
 
     def _forget_some(self) -> None:
-        """Those that are idle, but the busiest of them. The next time is after as many more passes,
-        so that one new pass costs the same on average, however many are under way."""
+        """Evict idle passes except for the busiest. The next eviction is after as many more passes,
+        so that the amortised cost of a new pass is constant."""
         idle = [each for each in self._uses.items() if not each[1].is_busy]
         idle.sort(key=lambda each: -each[1].requests)
         for visitor, _ in idle[self._most // 2 :]:
@@ -143,16 +142,16 @@ class CountedPass:
         self._uses, self._visitor, self._address = uses, visitor, address
 
     def is_free(self) -> bool:
-        """Whether one more request may be under way."""
+        """Whether one more request may be in flight."""
         return self._uses.is_free(self._visitor)
 
     def begin(self) -> CountedPass:
         """A request begins; call `end` once when it is over."""
         use = self._uses.use_of(self._visitor)
         use.requests += 1
-        use.under_way += 1
-        if use.under_way > use.most:
-            use.most = use.under_way
+        use.in_flight += 1
+        if use.in_flight > use.most:
+            use.most = use.in_flight
         if self._address not in use.addresses and len(use.addresses) < MAX_ADDRESSES:
             use.addresses.add(self._address)
         return self

@@ -1,4 +1,4 @@
-"""The one way in: facts, route, admit, exit. Every request on every path takes these four steps.
+"""The pipeline: facts, route, admit, exit. Every request on every path takes these four steps.
 
     FactsReader ──▶ Router.route ──▶ Visit.admit ──▶ an exit
      (web.facts_reader)    (policy.routing)  Admit          forwards
@@ -8,10 +8,10 @@
 
 Rules. Nothing else decides. `admit` is pure except for the one store call that `decide` asks for;
 a request with several tokens costs a few (`token_choice`). An exit matches all four outcomes: the
-handler of aiohttp's requests, the fast path, the endpoints. Of waiting responses only those to what
-creates a place, and to polls, set a token.
-Requests under `/.gatekeeper/` are for the gate itself. Those that name a room are blocked by the
-rules that block their client from the site; no other rule applies.
+handler of aiohttp's requests, the fast path, the endpoints. Of waiting responses, only those to
+requests that create a place, and to polls, set a token. Requests under `/.gatekeeper/` are for the
+gate itself. Those of a room are blocked by the rules that block their client from the site; no
+other rule applies.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ _NO_TOKEN = PresentedToken(None)
 
 
 class Visit(NamedTuple):
-    """One request on its way: its facts, its route, and in a room the token that it carries."""
+    """One request in the pipeline: its facts, its route, and in a room its token."""
 
     facts: RequestFacts
     route: Route
     gate: RoomGate | None = None
     held: PresentedToken = _NO_TOKEN
-    kept_creates_place: bool | None = None  # by the head cache, which keeps no fields
+    kept_creates_place: bool | None = None  # from the head cache, which keeps no fields
 
     @property
     def room(self) -> RoomName | None:
@@ -90,7 +90,7 @@ class Visit(NamedTuple):
 
     @property
     def creates_place(self) -> bool:
-        """Whether a request like this makes a visitor without a token a newcomer."""
+        """Whether this request makes a visitor without a token a newcomer."""
         kept = self.kept_creates_place
         return creates_place(self.facts) if kept is None else kept
 
@@ -112,7 +112,7 @@ class Visit(NamedTuple):
                 assert_never(self.route)
 
     def admit_as(self, newcomers: Newcomers) -> Coroutine[Any, Any, Outcome]:
-        """The outcome for the token held; `newcomers`: the way of the request without one."""
+        """The outcome for the token held; `newcomers`: what the request does without one."""
         assert self.gate is not None
         held, admission = self.held, self.gate.admission
         if held.others or held.ended:
@@ -126,21 +126,21 @@ class Visit(NamedTuple):
             metrics.by_rule.count(rule)
 
     def counted(self, admit: Admit) -> CountedPass | None:
-        """The count of requests that this one belongs to; None: nothing limits them."""
+        """The request counter of this pass; None: the requests are not limited."""
         if self.gate is None or self.gate.uses is None or admit.pass_ is None:
             return None
         return self.gate.uses.counted(admit.pass_.visitor, self.facts.client.address)
 
     def origin_tally(self, admit: Admit) -> GroupTally | None:
-        """What counts the origin's response to this request while autotune is in force; None: the
-        request is in no room."""
+        """The tally for the origin's response to this request, for autotune; None: the request is
+        in no room."""
         if self.gate is None or admit.pass_ is None:
             return None
         return self.gate.admission.room.autotune.tally.of(admit.pass_.visitor)
 
     def waiting_status(self, wait: Wait, *, on_page: bool = False) -> WaitingStatus:
-        """The place of a waiting visitor as it is now. The visitor reads it, `on_page` on a page,
-        which may be without script."""
+        """The current status of a waiting visitor; `on_page`: for a page, which may be without
+        script."""
         status = self._status_of(wait)
         again_s = status.refresh_seconds
         if on_page:
@@ -171,7 +171,8 @@ class Visit(NamedTuple):
         )
 
     def drawn_number(self) -> DrawNumber | None:
-        """What the ticket held drew. The poll that claims it may be the first after the draw."""
+        """The drawn number of the ticket held. The poll that claims it may be the first after the
+        draw."""
         view, ticket = self.admission.room.view, self.held.token
         if not isinstance(ticket, Ticket):
             return None
@@ -179,8 +180,8 @@ class Visit(NamedTuple):
         return None if event is None else event.draw
 
     def unknown_status(self) -> WaitingStatus:
-        """The status of a visitor with an expired pass, of whose slot only the store knows, or of a
-        newcomer whose place the store has yet to give. It has the form of a place; no ticket is
+        """The status without the store of a visitor with an expired pass, whose slot only the store
+        knows, or of a newcomer without a place yet. It has the format of a place; no ticket is
         signed."""
         admission, pass_ = self.admission, self.held.pass_
         now_s = admission.now_s()
@@ -193,8 +194,8 @@ class Visit(NamedTuple):
         return self._status_of(Wait(place, None, changed=False))
 
     def headers(self, token: Token | None, *, minted: str = "") -> Headers:
-        """The headers that hand `token` to the visitor; None takes back the held one. `minted`: its
-        signed text, if that was made already."""
+        """The headers that give `token` to the visitor; None deletes the held one. `minted`: its
+        signed text, if it exists already."""
         assert self.gate is not None
         if token is not None:
             self.gate.admission.note_issued(token, by_header=self.held.by_header)
@@ -213,7 +214,7 @@ class Visit(NamedTuple):
 
 
 class KnownOutcome(NamedTuple):
-    """An outcome that the fast path has asked for already, and its visit."""
+    """An outcome that the fast path has computed already, with its visit."""
 
     visit: Visit
     outcome: Outcome
@@ -233,7 +234,7 @@ class Pipeline:
         return {name: gate.admission.room for name, gate in self._gates.items()}
 
     def visit(self, facts: RequestFacts) -> Visit:
-        """Route a request, and read its token where the route is into a room."""
+        """Route a request, and read its token if the route is into a room."""
         route = self.router.route(facts)
         visit = self._in_room(facts, route) if isinstance(route, InRoom) else Visit(facts, route)
         if facts.cookies and (visit.gate is None or len(self._gates) > 1):
@@ -241,8 +242,8 @@ class Pipeline:
         return visit
 
     def visit_room(self, facts: RequestFacts, name: str | None, *, path: str = "/") -> Visit | None:
-        """A visit of the room `name` by one of the endpoints, or without a name of the room that
-        `path` on this host is in; None: there is no such room."""
+        """A visit of the room `name` at an endpoint, or without a name, of the room of `path` on
+        this host; None: there is no such room."""
         room = RoomName(name) if name else self.router.room_of(facts.client.host, path)
         if room is None or room not in self._gates:
             return None
@@ -280,8 +281,9 @@ def waiting_response(responses: Responses, visit: Visit, wait: Wait) -> GateResp
 
 
 def _unknown_response(responses: Responses, visit: Visit) -> GateResponse:
-    """The waiting page of a visitor with an expired pass, or of a newcomer, of whom only the store
-    could say more, and it is unreachable: it sets nothing, renews itself, and goes on with it."""
+    """The waiting page while the store is unreachable, for a visitor with an expired pass, or a
+    newcomer without a place: it sets no token, reloads itself, and continues when the store
+    recovers."""
     config = visit.admission.config
     metrics.own_responses.count(config.name, "waiting")
     response = responses.waiting(
@@ -297,8 +299,8 @@ def _unknown_response(responses: Responses, visit: Visit) -> GateResponse:
 def response_beyond_concurrent(
     responses: Responses, visit: Visit, counted: CountedPass
 ) -> GateResponse:
-    """The response to a request of a pass that has as many under way as `concurrent` allows. Only
-    the exits that forward know when a request is over, so they ask for this."""
+    """The response to a request of a pass that has as many in flight as `concurrent` allows. Only
+    the exits that forward know when a request ends, so they call this."""
     counted.turn_away()
     metrics.own_responses.count(visit.admission.config.name, "refused")
     return responses.problem(
@@ -330,7 +332,7 @@ def response_without_place(
         case "queue_full":
             metrics.queue_full.labels(admission.config.name).inc()
             again_s = retry_s(spread_s=spread_s, share=share)
-        case "address_limit":  # everyone of the address looks again
+        case "address_limit":  # all visitors of the address retry
             again_s = math.ceil(wait.free_in_s) + retry_s(spread_s=spread_s, share=share)
         case "busy":
             again_s = math.ceil(spread_s)
@@ -351,14 +353,14 @@ def response_without_place(
 
 
 def _denied_response(responses: Responses, visit: Visit, reason: DeniedReason) -> GateResponse:
-    """The response to a visitor whom waiting does not help."""
+    """The response to a visitor who is denied, and must not wait."""
     config, headers = visit.admission.config, denied_headers(visit, reason)
     return responses.denied(visit.facts, reason, room=config, headers=headers)
 
 
 def denied_headers(visit: Visit, reason: DeniedReason) -> Headers:
-    """The headers for a visitor who is denied, which this counts. The ticket of a device that does
-    not hold the place is taken back: the next request is that of a newcomer."""
+    """The headers for a denied visitor, whom this counts. The ticket of a device that does not hold
+    the place is deleted: its next request is that of a newcomer."""
     metrics.requests.labels(visit.admission.config.name, "refused").inc()
     has_ticket = isinstance(visit.held.token, Ticket)
     is_taken_back = reason == "other_device" and has_ticket and visit.creates_place

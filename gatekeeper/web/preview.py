@@ -1,6 +1,6 @@
 """`gatekeeper preview`: the pages of a configuration, before any visitor waits.
 
-Rules: any state and language, of an imaginary queue. There is no authentication, so it listens on
+Rules: any state and language, with sample data. There is no authentication, so it listens on
 loopback only.
 """
 
@@ -65,7 +65,7 @@ class Preview:
         self._view = self.view(PreviewRequest())
 
     def view(self, requested: PreviewRequest) -> WaitingView:
-        """A visitor in line with this configuration."""
+        """The view of a sample visitor in line with this configuration."""
         room, now_s = self._room, time.time()
         view = replace(
             _VIEWS[requested.state],
@@ -146,7 +146,7 @@ class Preview:
         return web.Response(status=404) if response is None else response_of(response)
 
     def _event(self) -> EventView | None:
-        """The event of the page that was shown last, with the time that is left now."""
+        """The event of the last page, with the current remaining time."""
         event = self._view.event
         if event is None or event.starts_in_s is None:
             return event
@@ -203,7 +203,7 @@ def preview(
 
 
 def _from_now(event: EventView, now_s: float) -> EventView:
-    """A sample event with times that fit the time that is left."""
+    """A sample event with times that match the remaining time."""
     starts_s = now_s + (event.starts_in_s if event.starts_in_s is not None else -60)
     joins_s = starts_s - 300
     return replace(

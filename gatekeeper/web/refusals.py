@@ -1,9 +1,8 @@
-"""Responses to requests that no parser accepts, in the words and the format of every other error.
+"""Responses to malformed requests, in the texts and the format of every other error.
 
-Rules. Nothing is decided here, and the head is trusted with nothing but the format, the language
-and the reader of its own error: fields are searched for in what was received, wherever that breaks
-off. A script of another origin may read it if the room names that origin; where the room is not
-known, none may.
+Rules. Nothing is decided here. The head only selects the format, the language and the CORS fields
+of its own error: fields are searched in the received part, which may be truncated. A script of
+another origin may read it if the room lists that origin; without a known room, none may.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from gatekeeper.proxy.own_response import refusal
 from gatekeeper.web.message import head_of
 from gatekeeper.web.responses import Responses
 
-# Possessive: a value of blanks that breaks off is looked at once.
+# Possessive, so that a truncated value of blanks is scanned once.
 _FIELDS = re.compile(
     rb"^(accept|accept-language|host|origin):[ \t]*+([\x20-\x7e]*+)\r?$",
     re.IGNORECASE | re.MULTILINE,
@@ -63,8 +62,7 @@ class Refusals:
 
 
 def _target(head: bytes) -> str:
-    """The target; of one that is too long its path, which begins with the room's; empty if the path
-    broke off."""
+    """The target; the path of a target that is too long; empty if the path is truncated."""
     match = _LINE.match(head)
     if match is None:
         return ""

@@ -1,7 +1,7 @@
 """The short body of a request for one of the gate's own endpoints.
 
-Rules. A body is read only where an endpoint needs it, never past `MAX_BODY_BYTES`, and never for
-longer than `_TIMEOUT_S`. Its fields are texts: of a form, of a JSON object, or one alone.
+Rules. A body is read only if an endpoint needs it, up to `MAX_BODY_BYTES`, and for at most
+`_TIMEOUT_S`. Its fields are texts: of a form, of a JSON object, or a single one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ async def no_body() -> bytes:
 
 
 async def read_body(request: BaseRequest) -> bytes:
-    """The whole body. Raises BadRequest for one that is too large, or does not come in time."""
+    """The whole body. Raises BadRequest if it is too large, or does not arrive in time."""
     body = bytearray()
     try:
         async with asyncio.timeout(_TIMEOUT_S):
@@ -67,7 +67,7 @@ def fields_of(body: bytes, content_type: str) -> Mapping[str, str]:
 
 
 def _of_form(text: str) -> Mapping[str, str]:
-    """A name that has two values is malformed: nothing says which one counts."""
+    """A duplicate name is malformed, since it is ambiguous."""
     try:
         pairs = set(parse_qsl(text, max_num_fields=_MAX_FIELDS))
     except ValueError as error:

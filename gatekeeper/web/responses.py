@@ -1,8 +1,8 @@
 """The gate's own responses: waiting pages, JSON and errors.
 
-Rules. None of them may be stored or indexed, and each says in `X-Gatekeeper-State` what it is to a
-script. A request that accepts HTML gets a page, whatever its method, every other request JSON;
-unknown numbers are null. A page may be embedded where its room says. Only `web` chooses a status.
+Rules. None of them may be stored or indexed, and each has its state in `X-Gatekeeper-State`, for
+scripts. A request that accepts HTML gets a page, whatever its method, every other request JSON;
+unknown numbers are null. A page may be embedded as its room allows. Only `web` chooses a status.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from gatekeeper.web.waiting_status import WaitingStatus, event_json
 
 Headers = Iterable[tuple[str, str]]
 
-_SERVER = (("Server", "gatekeeper"),)  # else aiohttp names itself and its version
+_SERVER = (("Server", "gatekeeper"),)  # else aiohttp sends its name and version
 _OURS = (
     *_SERVER,
     ("Cache-Control", "no-store"),
@@ -66,9 +66,9 @@ class Responses:
         is_new: bool = False,
         ticket: str = "",
     ) -> GateResponse:
-        """The waiting page, or its JSON, under the room's waiting status. A form was not sent: its
-        page says so instead, since the waiting page would send it again at the visitor's turn.
-        `ticket`: the one that this response sets, for the page's first poll."""
+        """The waiting page, or its JSON, under the room's waiting status. For a form, a page that
+        it was not sent, since the waiting page would send it again at the visitor's turn. `ticket`:
+        the ticket that this response sets, for the page's first poll."""
         more = [("Retry-After", str(place.refresh_seconds))]
         if facts.is_htmx:
             more.append(_HTMX_REFRESH)
@@ -131,9 +131,9 @@ class Responses:
         message: str = "",
         event: EventView | None = None,
     ) -> GateResponse:
-        """The waiting status for a request that gets no place. Before an opening, and where the
-        line takes nobody else, the page of that state renews itself. A person who sent a form reads
-        that it was not sent; that page leads to the same address by GET."""
+        """The waiting status for a request that gets no place. Before an opening, and while the
+        line is full, the page of that state reloads itself. For a form, a page that it was not
+        sent; it links to the same address by GET."""
         more: list[tuple[str, str]] = [("Retry-After", str(retry_after_s))]
         if facts.is_htmx:
             more.append(_HTMX_REFRESH)
@@ -171,8 +171,8 @@ class Responses:
         room: RoomConfig,
         headers: Headers = (),
     ) -> GateResponse:
-        """403 for a visitor who gets no place, however long they wait. The address may hold an
-        invitation: nothing that the page loads learns it."""
+        """403 for a visitor who never gets a place. The address may contain an invitation, so the
+        page's resources do not receive it."""
         headers = (*headers, *((_HTMX_REFRESH,) if facts.is_htmx else ()))
         if wants_page(facts, room):
             page = self._pages.denied(reason, lang=preferred(facts.accept_language).code)
@@ -185,7 +185,7 @@ class Responses:
         return response.without_referrer()._replace(close=facts.has_body)  # the body stays unread
 
     def _not_sent(self, facts: RequestFacts, *, room: RoomConfig, headers: Headers) -> GateResponse:
-        """The page for a request that cannot wait as it is: it leads to its address by GET."""
+        """The page for a form that was not sent: it links to its address by GET."""
         page = self._pages.not_sent(
             path=facts.target,
             lang=preferred(facts.accept_language).code,
@@ -206,7 +206,7 @@ class Responses:
         room: RoomConfig | None = None,
     ) -> GateResponse:
         """An error, in `room` if that is known: a page for a person, else `{"error": …}`. A page
-        loads itself again only if that sends nothing twice."""
+        reloads itself only if that sends nothing twice."""
         more = list(headers)
         if retry:
             more.append(("Retry-After", str(_RETRY_AFTER_ORIGIN_S)))
@@ -230,7 +230,7 @@ class Responses:
     def json(
         self, body: Mapping[str, object], *, state: str, status: int = 200, headers: Headers = ()
     ) -> GateResponse:
-        """Any JSON; `state` is what it is to a script."""
+        """A JSON response; `state` is its X-Gatekeeper-State."""
         own = (*_JSON, (_STATE, state), *headers)
         return GateResponse(status, own, json.dumps(body).encode())
 
@@ -256,14 +256,15 @@ class Responses:
         return GateResponse(200, (*_OURS, *_WAITING, *more, *headers), b"")
 
     def listing(self) -> GateResponse:
-        """The head of plain lines that are made while they are sent."""
+        """The head of plain lines that are generated while they are sent."""
         more = (("Content-Type", "text/plain; charset=utf-8"), (_STATE, "none"))
         return GateResponse(200, (*_OURS, *more), b"")
 
     def page(
         self, facts: RequestFacts, page: Page, *, state: str, status: int, headers: Headers = ()
     ) -> GateResponse:
-        """A page; `state` is what it is to a script. Its links pass no invitation on."""
+        """A page; `state` is its X-Gatekeeper-State. Its links send no referrer with an
+        invitation."""
         gzipped = facts.accepts_gzip
         own = (
             *_OURS,
@@ -312,8 +313,7 @@ class Responses:
     def redirect(
         self, address: str, *, headers: Headers, status: int = 303, state: str = "admitted"
     ) -> GateResponse:
-        """The way back of an admitted visitor, or the way on of an invited one; 307 keeps the
-        method."""
+        """The redirect of an admitted or invited visitor to the site; 307 keeps the method."""
         own = (*_OURS, (_STATE, state), ("Location", address), *headers)
         return GateResponse(status, own, b"")
 
@@ -322,7 +322,7 @@ class Responses:
         return GateResponse(200, (*_ALLOWED, *headers), b"")
 
     def not_allowed(self, *, page: str) -> GateResponse:
-        """401 for nginx, whose auth_request passes on no body; the visitor's response is at
+        """401 for nginx, whose auth_request does not pass on a body; the visitor's response is at
         `page`."""
         return GateResponse(401, (*_OURS, (_STATE, "waiting"), ("Location", page)), b"")
 
@@ -349,7 +349,7 @@ class Responses:
         return GateResponse(200, (*_OURS, *more), file)
 
     def asset(self, facts: RequestFacts, name: str) -> GateResponse | None:
-        """A file of the pages. The only response of the gate's own that may be stored: its name has
+        """A file of the pages. The only response of the gate that may be stored: its name contains
         the hash of its content, which is the same for every visitor and room."""
         asset = self._pages.asset(name)
         if asset is None:

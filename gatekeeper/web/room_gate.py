@@ -1,4 +1,4 @@
-"""One room on this replica, as the pipeline meets it."""
+"""One room on this replica, as the pipeline uses it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gatekeeper.web.pass_uses import PassUses
 
 
 class RoomGate(NamedTuple):
-    """One room on this replica: who is admitted, how its tokens travel, and where `concurrent` is
-    set, how many requests of each pass are under way."""
+    """One room on this replica: its admission, its tokens, and with `concurrent`, the requests in
+    flight of each pass."""
 
     admission: Admission
     credentials: Credentials
     uses: PassUses | None = None
-    challenges: Challenges | None = None  # where the room has one
-    invitations: Invitations | None = None  # where the room accepts them
+    challenges: Challenges | None = None  # if the room has one
+    invitations: Invitations | None = None  # if the room accepts them
     move_codes: MoveCodes | None = None

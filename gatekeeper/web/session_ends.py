@@ -1,8 +1,8 @@
 """The ends of sessions, for connections that outlive a request.
 
-Rules. A connection counts as use of the pass until it ends. A visitor who is not confirmed keeps no
-slot by it, until another request confirms them. The futures are bounded by the connections that
-wait for them.
+Rules. A connection counts as use of the pass until it ends. For an unconfirmed visitor it keeps no
+slot until another request confirms them. The futures are bounded by the connections that wait for
+them.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ class SessionEnds:
     def of(
         self, pass_: Pass, *, left_s: Callable[[], float], keep_slot: Callable[[], float]
     ) -> asyncio.Future[None]:
-        """A future that is done when the session of `pass_` ends. `left_s`: how long it goes on, 0
-        if it is over. `keep_slot` uses the pass, and returns the seconds until the next use."""
+        """A future that is done when the session of `pass_` ends. `left_s` returns its remaining
+        seconds, 0 if it is over. `keep_slot` extends the slot, and returns the seconds until the
+        next extension."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
 
-        def look() -> None:
+        def check() -> None:
             if future.done():
                 return
             session_s = left_s()
             if session_s <= 0:
                 future.set_result(None)
                 return
-            loop.call_later(min(keep_slot(), session_s), look)
+            loop.call_later(min(keep_slot(), session_s), check)
 
         ends = self._ends.setdefault(pass_.visitor, [])
         ends.append(future)
@@ -45,11 +46,11 @@ class SessionEnds:
                 self._ends.pop(pass_.visitor, None)
 
         future.add_done_callback(forget)
-        look()
+        check()
         return future
 
     def end(self, visitors: Sequence[VisitorId]) -> None:
-        """The sessions of these visitors have ended."""
+        """End the waits of these visitors, whose sessions have ended."""
         if not self._ends:
             return
         for visitor in visitors:

@@ -1,11 +1,11 @@
 """`Clear-Site-Data` of the origin, without the loss of the visitor's token.
 
-Rules. Pure. A browser clears cookies after it stored those of the same response, so no Set-Cookie
-survives the directive (Chromium 156). The directive is therefore replaced: the cookies that the
-request carried are deleted one by one, all but the gate's, by the name that the request has. That
-may be any text (`a[b]` of PHP, a blank, UTF-8), as browsers accept it. What does not fit in a
-response head is left out: the directive never passes, so that no request costs its own pass.
-Cookies that the request did not carry, of another path or a sibling host, are not deleted.
+Rules. Pure. A browser clears cookies after storing those of the same response, so no Set-Cookie
+survives the directive (Chromium 156). The directive is therefore replaced: the cookies of the
+request are deleted one by one, except for the gate's, by their names in the request. A name may be
+any text that browsers accept (`a[b]` of PHP, a blank, UTF-8). Deletions that do not fit in a
+response head are left out; the directive itself is never forwarded, so that no visitor loses the
+pass. Cookies that the request did not carry, of another path or a sibling host, are not deleted.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from gatekeeper.policy.facts import Client
 from gatekeeper.proxy.context import Fields
 
 FIELD: Final = "Clear-Site-Data"
-# Browsers accept more than a token (RFC 6265bis section 5.6): all but controls, "=" and ";".
+# Browsers accept more than a token (RFC 6265bis section 5.6): all except controls, "=" and ";".
 _NAME: Final = re.compile(r"[^\x00-\x1f\x7f;=]+")
-_MAX_BYTES: Final = 3072  # of the fields added; proxies in front hold heads of 4 KiB
+_MAX_BYTES: Final = 3072  # of the added fields; proxies in front buffer heads of 4 KiB
 _MAX_DOMAINS: Final = 3
-# All but "cookies"; a browser ignores those that it does not know.
+# All except "cookies"; a browser ignores unknown ones.
 _ALL: Final = (
     '"cache", "clientHints", "executionContexts", "prefetchCache", "prerenderCache", "storage"'
 )
@@ -42,8 +42,8 @@ def without_cookies(value: str) -> str:
 
 
 def deletions(cookies: Sequence[str], client: Client, *, own: frozenset[str]) -> Fields:
-    """The fields that delete the cookies in these `Cookie` values but the gate's `own`, those of
-    the host first, as many as fit."""
+    """The fields that delete the cookies in these `Cookie` values except for the gate's `own`:
+    those of the host first, as many as fit."""
     names = sorted({name for value in cookies for name in _names(value)} - own)
     is_secure = client.scheme == "https"
     fields: list[tuple[bytes, bytes]] = []

@@ -1,12 +1,12 @@
 """The status pushed instead of polled: `GET status` as a stream of server-sent events.
 
-Rules. What all visitors have in common is written once and sent to all, at most once a second; from
-it each page counts on from its own last place. That place is exact and is sent with each heartbeat,
-which this replica makes for connected visitors, in the store's batches. A heartbeat claims nothing,
-since only the response to a request can carry the pass. A released visitor is notified as soon as
-this replica receives the watermark. A stream costs a bounded amount: their number is limited, in
-all and for each visitor, none lives longer than a ticket allows, and a client that does not read is
-dropped. A visitor without a stream polls.
+Rules. Data that all visitors share is encoded once and sent to all, at most once a second; each
+page updates its own last place from it. That place is exact and is sent with each heartbeat, which
+this replica makes for connected visitors, in the store's batches. A heartbeat claims nothing, since
+only the response to a request can carry the pass. A released visitor is notified as soon as this
+replica receives the watermark. Streams are bounded: their number is limited, in total and per
+visitor, none lives longer than a ticket, and a client that does not read is disconnected. A visitor
+without a stream polls.
 
     place      the JSON of a poll, and `released_total` at that instant: exact
     room       what changed of `released_total`, `queue_length`, `rate_per_minute`, `reason` and
@@ -43,16 +43,16 @@ from gatekeeper.web.outcome import Wait
 from gatekeeper.web.waiting_status import room_reason, waiting_status_of
 
 EVENT_STREAM = "text/event-stream"
-MAX_STREAMS = 20_000  # of one worker, and at most half of the files that it may open
-# Tabs of one browser share a ticket. A visitor with more polls in the others: were the oldest
-# stream ended instead, the tabs would reconnect in turn and end each other's.
+MAX_STREAMS = 20_000  # per worker, and at most half of its limit of open files
+# Tabs of one browser share a ticket. Further tabs poll: if the oldest stream were ended instead,
+# the tabs would reconnect in turn and end each other's streams.
 MAX_STREAMS_PER_VISITOR = 8
 _TICK_S = 1.0
 _EXACT_EVERY_S = 5.0  # at most, also near the front
-_KEEP_ALIVE_EVERY_S = 15.0  # proxies close a connection that is silent for a minute
+_KEEP_ALIVE_EVERY_S = 15.0  # proxies close a connection that is idle for a minute
 _PER_TURN = 100  # streams written to in one turn of the event loop
 _RETRY_MS = (500, 3000)
-_MAX_UNSENT_BYTES = 4096  # in the process, and as much again, doubled, in the kernel
+_MAX_UNSENT_BYTES = 4096  # in the process; the kernel buffers twice as much again
 _DEAD_AFTER_MS = 30_000  # without an acknowledgement
 _MAX_IGNORED_BYTES = 65_536  # from the client, after its request
 
@@ -93,7 +93,7 @@ class Stream(asyncio.Protocol):
         self._room = room
         self._transport: asyncio.Transport | None = None
         self.ticket = ticket
-        self.first = first  # sent with the head
+        self.first = first  # sent together with the head
         self.due_s = self.ends_s = 0.0
         self.is_slow = False
         self._ignored_bytes = 0
@@ -104,13 +104,13 @@ class Stream(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=_MAX_UNSENT_BYTES)
         socket_ = transport.get_extra_info("socket")
         socket_.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MAX_UNSENT_BYTES)
-        if socket_.family != socket.AF_UNIX:  # the edge looks after its connections
+        if socket_.family != socket.AF_UNIX:  # the edge checks its connections itself
             socket_.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_AFTER_MS)
         self._room.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """Ignored: the stream is the last response on this connection. Reading goes on, to notice
-        its end; a client that sends much is dropped."""
+        """Ignored: the stream is the last response on this connection. Reading continues, to notice
+        its end; a client that sends too much is disconnected."""
         self._ignored_bytes += len(data)
         if self._ignored_bytes > _MAX_IGNORED_BYTES and self._transport is not None:
             reset(self._transport)
@@ -125,7 +125,7 @@ class Stream(asyncio.Protocol):
         self._room.forget(self)
 
     def send(self, chunked: bytes) -> None:
-        """Send it; a client that has not read what was sent before is dropped."""
+        """Send an event; a client with too many unread bytes is disconnected."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return
@@ -150,7 +150,7 @@ class Broadcast:
         self._per_visitor: Counter[VisitorId] = Counter()
         self._view = admission.room.view
         self._view.on_change = self._wake
-        self.follow(admission)
+        self.configure(admission)
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._notified_through_us = 0  # the watermark at the last notification
@@ -158,7 +158,7 @@ class Broadcast:
         self._sent: dict[str, object] = {}
         self._sent_at_s = 0.0
 
-    def follow(self, admission: Admission) -> None:
+    def configure(self, admission: Admission) -> None:
         """Continue the streams under another configuration of the room."""
         self.admission = admission
         self._rules = admission.rules
@@ -176,21 +176,22 @@ class Broadcast:
                 stream.due_s = 0.0
 
     def open(self, wait: Wait) -> Stream | None:
-        """A stream, unless the visitor has as many as one may have."""
+        """A new stream; None: the visitor has the maximum number."""
         if self._per_visitor[wait.ticket.visitor] >= MAX_STREAMS_PER_VISITOR:
             return None
         first = b"retry: %d\n\n" % _RETRY_MS[1] + self._place_event(wait.ticket, wait.position)[0]
-        # At the latest: see `add`.
+        # The latest poll, see `add`.
         self._view.note_poll_interval(
             wait.ticket, wait.position, self._rules.longest_poll_interval_s
         )
         return Stream(self, wait.ticket, first=chunk(first))
 
     def add(self, stream: Stream) -> None:
-        """A stream that has begun: its place is sent again within the longest poll interval."""
+        """Add a stream that has begun: its place is sent again within the longest poll interval."""
         now_s = asyncio.get_running_loop().time()
         stream.due_s = now_s
-        if not self._is_released(stream.ticket):  # else perhaps released since the place was read
+        # Else it may have been released since the place was read.
+        if not self._is_released(stream.ticket):
             stream.due_s += self._rules.longest_poll_interval_s * random.uniform(0.3, 1)  # noqa: S311
         stream.ends_s = now_s + self._rules.stream_life_s * random.uniform(0.8, 1)  # noqa: S311
         self.streams.add(stream)
@@ -201,7 +202,7 @@ class Broadcast:
             self._task = asyncio.create_task(self._run(), name=f"streams {self._rules.room}")
 
     def forget(self, stream: Stream) -> None:
-        """A stream that has ended; nothing happens for one that is not known."""
+        """Remove a stream that has ended; idempotent."""
         if stream not in self.streams:
             return
         self.streams.remove(stream)
@@ -227,7 +228,8 @@ class Broadcast:
             self._task = None
 
     async def _publish(self) -> None:
-        """While there are streams: once a second, and at once when something decisive changes."""
+        """Publish while there are streams: once a second, and at once when the decisive state
+        changes."""
         loop = asyncio.get_running_loop()
         tick_at_s = 0.0
         while self.streams:
@@ -241,8 +243,8 @@ class Broadcast:
                     await self._woken.wait()
 
     def _is_released(self, ticket: Ticket) -> bool:
-        """At or below the watermark: released, or absent at their turn and admitted as the rate
-        allows. Only a heartbeat finds out which."""
+        """Whether the turn is at or below the watermark: released, or absent at their turn and
+        admitted by the rate. Only a heartbeat can distinguish the two."""
         return is_released(self._turn_us(ticket), self._view.decisive.watermark_us)
 
     def _turn_us(self, ticket: Ticket) -> int:
@@ -281,7 +283,7 @@ class Broadcast:
                     self._attend(stream, now_s)
 
     def _room_event(self, now_s: float) -> bytes:
-        """The event for all streams: what changed since the last one."""
+        """The event for all streams: the changes since the last one."""
         state = self._view.state
         changed: dict[str, object] = {}
         if state is not None and self._view.store_up:
@@ -305,7 +307,7 @@ class Broadcast:
 
     def _attend(self, stream: Stream, now_s: float) -> None:
         """The heartbeat of a connected visitor; its result is the next place event."""
-        stream.due_s = now_s + self._rules.longest_poll_interval_s  # in case no result comes
+        stream.due_s = now_s + self._rules.longest_poll_interval_s  # used if there is no result
 
         def receive(standing: Standing | BaseException | None) -> None:
             match standing:
@@ -352,15 +354,16 @@ class Streams:
 
     def __init__(self, admissions: Iterable[Admission]) -> None:
         self._rooms: dict[RoomName, Broadcast] = {}
-        self.follow(admissions)
+        self.configure(admissions)
         self._most = min(MAX_STREAMS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self._closing = False
 
     def __len__(self) -> int:
         return sum(len(room.streams) for room in self._rooms.values())
 
-    def follow(self, admissions: Iterable[Admission]) -> None:
-        """The rooms as another configuration has them. Streams go on where it has streams."""
+    def configure(self, admissions: Iterable[Admission]) -> None:
+        """Apply another configuration of the rooms. Streams continue if their room still has
+        streams."""
         streaming = {
             admission.config.name: admission
             for admission in admissions
@@ -369,7 +372,7 @@ class Streams:
         for name, broadcast in tuple(self._rooms.items()):
             admission = streaming.get(name)
             if admission is not None and admission.room is broadcast.admission.room:
-                broadcast.follow(admission)
+                broadcast.configure(admission)
             else:
                 self._rooms.pop(name).close()
         for name, admission in streaming.items():

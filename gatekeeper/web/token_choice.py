@@ -1,12 +1,12 @@
-"""Which of several tokens of one request counts, where only the store knows which are void.
+"""Chooses among several tokens of one request, when only the store knows which are void.
 
-Rules. A request carries several tickets, or passes that expired, after tabs were restored, or where
-a sibling host planted cookies. The first expired pass whose slot is held counts: its visitor is
-inside. Then the first ticket that is not void. No number of void tokens hides a valid one: one
-store call asks for all expired passes, and one more, which claims nothing, looks at all tickets
-after the first. While the store is unreachable nothing marks the void tokens: then no token
-is overwritten, and none is given up. Tickets that have yet to solve the challenge come last, the
-earliest arrival first.
+Rules. A request carries several tickets, or passes that expired, after tabs were restored, or if a
+sibling host planted cookies. The first expired pass whose slot is held is effective: its visitor is
+admitted. Then the first ticket that is not void. Any number of void tokens cannot hide a valid one:
+one store call checks all expired passes, and one more, which claims nothing, checks all tickets
+after the first. While the store is unreachable, void tokens are unknown: then no token is
+overwritten, and no place is given up. Tickets with an unsolved challenge come last, the earliest
+arrival first.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ async def admit_one_of(
     newcomers: Newcomers,
     facts: RequestFacts | None = None,
 ) -> Outcome:
-    """The outcome for the token that counts; `newcomers`: the way of the request without one."""
+    """The outcome for the effective token; `newcomers`: what the request does without one."""
     tokens = (held.token, *held.others, *held.ended)
     tickets = [each for each in tokens if isinstance(each, Ticket)]
     unsolved = [each for each in tickets if admission.is_unsolved(each)]
@@ -39,10 +39,10 @@ async def admit_one_of(
     if isinstance(entered, Admit):
         return entered
     outcome: Outcome | None = await _admit_ticket(known, admission)
-    if entered is not None:  # a pass may count, of which the store said nothing
+    if entered is not None:  # a pass may be valid, but the store did not reply
         outcome = outcome._replace(changed=False) if isinstance(outcome, Wait) else outcome
         outcome = outcome or entered
-    if outcome is None and unsolved:  # the store knows none of them
+    if outcome is None and unsolved:  # no slot is held
         first = await admission.admit(unsolved[0], newcomers="denied")
         outcome = first._replace(changed=True) if isinstance(first, Wait) else None
     return outcome or await admission.admit(None, newcomers=newcomers, facts=facts)
@@ -65,7 +65,7 @@ async def _admit_ticket(tickets: Sequence[Ticket], admission: Admission) -> Admi
 
 
 async def _not_void(tickets: Sequence[Ticket], admission: Admission) -> Sequence[Ticket] | None:
-    """The tickets that are worth a call of their own; None: the store does not reply."""
+    """The tickets that are not void; None: the store does not reply."""
     if len(tickets) <= 1:
         return tickets
     standings = await asyncio.gather(*map(admission.attend, tickets))
@@ -95,7 +95,7 @@ async def _admit_without_store(
 async def _admit_pass(
     passes: Sequence[Pass], admission: Admission, *, by_header: bool
 ) -> Admit | WaitWithoutPlace | None:
-    """The first pass that enters. Without the store the others may count: then they are kept."""
+    """The first pass that enters. Without the store the others may be valid, and are kept."""
     outcomes = await asyncio.gather(
         *(admission.admit(each, by_header, newcomers="denied") for each in passes)
     )

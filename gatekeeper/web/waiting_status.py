@@ -1,7 +1,7 @@
 """The status of a waiting visitor, and its JSON.
 
-Rules: pure. An unknown value is null. Every poll needs this, so it is written without a JSON
-encoder; a test compares it with the library's.
+Rules: pure. An unknown value is null. Every poll needs this, so it is formatted without a JSON
+encoder; a test compares it with the library's output.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ ChallengeJson = dict[str, object]
 
 
 class WaitingStatus(NamedTuple):
-    """The place of a waiting visitor; None is unknown. Made for each poll, in a third of the time
-    that a frozen dataclass takes."""
+    """The place of a waiting visitor; None is unknown. Created for each poll, in a third of the
+    time of a frozen dataclass."""
 
     room: RoomName
     phase: Phase | None
@@ -39,15 +39,15 @@ class WaitingStatus(NamedTuple):
     arrived_at: str
     reason: Reason
     message: str | None
-    starts_at: str | None  # of `event`, if it is ahead
-    reference: str  # for the support
+    starts_at: str | None  # start of `event`, if it is in the future
+    reference: str  # for support
     event: EventView | None = None  # of the room
-    challenge: ChallengeJson | None = None  # to be solved first
+    challenge: ChallengeJson | None = None  # that has to be solved first
     lane: str = ""  # "": none
 
     @property
     def json(self) -> dict[str, object]:
-        """What `GET status` reports; `docs/reference/endpoints.md` has the fields."""
+        """The JSON of `GET status`; `docs/reference/endpoints.md` has the fields."""
         values = self._asdict()
         del values["event"], values["challenge"]
         if not self.lane:
@@ -89,8 +89,8 @@ def _encoded_room(
 
 
 def event_json(event: EventView | None) -> dict[str, object]:
-    """What the JSON has of an event; without one nothing. `starts_in_seconds` lets a page count
-    down without a correct clock of its own."""
+    """The fields of an event in the JSON; none without an event. `starts_in_seconds` lets a page
+    count down without a correct clock of its own."""
     if event is None:
         return {}
     left_s = event.starts_in_s
@@ -108,7 +108,7 @@ def _draw_json(draw: DrawNumber | None) -> dict[str, object]:
 
 
 def _encoded_event(event: EventView) -> str:
-    """`event_json` as the rest of an object. Names and hashes need no escapes."""
+    """`event_json`, encoded as the rest of an object. Names and hashes need no escapes."""
     left_s, draw = event.starts_in_s, event.draw
     left = "null" if left_s is None else repr(round(left_s, 3))
     text = f', "event": "{event.name}", "starts_in_seconds": {left}'
@@ -130,9 +130,9 @@ def waiting_status_of(
     challenge: ChallengeJson | None = None,
     about_ahead: int | None = None,
 ) -> WaitingStatus:
-    """The status by the store's reply, or what is known without one: then `about_ahead` visitors
-    are before this one, which sets the poll interval. A `newcomer` polls soon, to return the
-    ticket. Until a `challenge` is solved there is no position."""
+    """The status from the store's reply, or without one from the estimate `about_ahead` of the
+    visitors before this one, for the poll interval. A `newcomer` polls soon, to return the ticket.
+    Until a `challenge` is solved there is no position."""
     rate = state.effective_rate_per_minute if state else rules.rate_per_minute
     pace = state.expected_rate_per_minute if state else rate
     reason: Reason = "reconnecting"
@@ -154,10 +154,10 @@ def waiting_status_of(
         if not newcomer:
             refresh_s = _until_drawn_s(ticket, state, rules=rules)
     eta = None
-    # At a full site visitors are admitted as others leave, whatever the rate.
+    # At a full site visitors are admitted as others leave, regardless of the rate.
     if position and reason != "full":
         eta = eta_s(position.ahead, rate_per_minute=rate)
-    # By position: with 14 names the call takes more than twice as long, and every poll makes it.
+    # Positional arguments: with 14 keywords the call takes more than twice as long, on every poll.
     return WaitingStatus(
         rules.room,
         state.phase if state else None,
@@ -179,10 +179,9 @@ def waiting_status_of(
 
 
 def _is_to_be_drawn(ticket: Ticket, state: RoomState) -> bool:
-    """Whether the place of this visitor is to be drawn yet, so that no position says anything.
-
-    An operator may hold the room meanwhile. In the prequeue the places of earlier arrivals are
-    real; during the draw no place is, since the drawn ones come before it."""
+    """Whether the place of this visitor is not drawn yet, so that a position means nothing. An
+    operator may hold the room meanwhile. In the prequeue the places of earlier arrivals are real;
+    during the draw no place is, since drawn turns come before it."""
     window = state.window
     if state.phase is Phase.DRAW:
         return True
@@ -204,7 +203,7 @@ def _until_drawn_s(ticket: Ticket, state: RoomState, *, rules: Rules) -> int:
 
 
 def room_reason(state: RoomState, *, rules: Rules) -> Reason:
-    """Why visitors with a place wait, the same for all of them."""
+    """The reason why visitors with a place wait, the same for all of them."""
     reason, most = state.reason, rules.max_active
     if most and reason == "line" and is_full(state.phase, active=state.active, max_active=most):
         return "full"
@@ -212,7 +211,7 @@ def room_reason(state: RoomState, *, rules: Rules) -> Reason:
 
 
 def admitted_json(pass_: Pass, draw: DrawNumber | None = None) -> dict[str, object]:
-    """What `GET status` reports to the holder of a pass; `draw`: of the ticket that it claimed."""
+    """The JSON of `GET status` for the holder of a pass; `draw`: that of the claimed ticket."""
     return {
         "state": "admitted",
         "expires_at": rfc3339(pass_.expires_at_s),
@@ -222,15 +221,15 @@ def admitted_json(pass_: Pass, draw: DrawNumber | None = None) -> dict[str, obje
 
 
 def rfc3339(at_s: float) -> str:
-    """Seconds since the epoch as an RFC 3339 time in UTC, to the second."""
+    """Format seconds since the Unix epoch as an RFC 3339 time in UTC, with second precision."""
     return _second(int(at_s))
 
 
-@lru_cache(maxsize=4096)  # in a rush hundreds of visitors share a second
+@lru_cache(maxsize=4096)  # under load hundreds of visitors share a second
 def _second(at_s: int) -> str:
     return datetime.fromtimestamp(at_s, UTC).isoformat().removesuffix("+00:00") + "Z"
 
 
 def _text(value: str | None) -> str:
-    """A text without characters that JSON escapes. A member of an enum takes long to format."""
+    """Format a text that needs no JSON escapes. Formatting an enum member directly is slow."""
     return "null" if value is None else '"' + value + '"'

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterator
 from itertools import takewhile
 from typing import Final, Generic, TypeVar
 
-_LOOKS: Final = 16  # per `after_s`
+_CHECKS: Final = 16  # per `after_s`
 
 Item = TypeVar("Item", bound=Hashable)
 
@@ -51,5 +51,5 @@ class EqualDeadlines(Generic[Item]):
             if self.discard(item):  # else an earlier `expire` discarded it
                 self._expire(item)
         if self._timer is None and self._ends_s:
-            end_s = max(next(iter(self._ends_s.values())), now_s + self._after_s / _LOOKS)
+            end_s = max(next(iter(self._ends_s.values())), now_s + self._after_s / _CHECKS)
             self._timer = loop.call_at(end_s, self._look)

@@ -1,7 +1,7 @@
-"""The gate on the fast path: plain requests, decided on sight.
+"""The gate on the fast path: plain requests, decided without a store call.
 
 lookup       the exit: the outcome of a plain head, with the cache of known fields
-check_cache  known checks of forward auth
-head_cache   known heads that the gate itself responds to
-exchanges    the gate's own responses, as operations that are stepped
+check_cache  a cache of allowed forward-auth checks
+head_cache   a cache of heads that the gate itself responds to
+exchanges    the gate's own responses, as coroutines for `gatekeeper.stepper`
 """

@@ -1,10 +1,11 @@
-"""Known checks of forward auth that were allowed at once, by everything in them but the address.
+"""A cache of forward-auth checks that were allowed at once, keyed by everything except the address.
 
-Rules. A browser's checks differ in the original address alone. So a check is kept under its peer
-and the bytes of its head without that address: this key holds every other fact. It is allowed again
-if the address leads to the same route, and the pass still needs neither a new token nor a store
-call. An ordinary address of a GET or HEAD decides nothing (`Router.deciding_prefixes`), so all of
-them have one route; else the route is looked up. Everything else takes the whole way.
+Rules. A browser's checks differ only in the original address. So a check is cached under its peer
+and the bytes of its head without that address: this key contains every other fact. It is allowed
+again if the address has the same route, and the pass still needs neither a new token nor a store
+call. No rule or room depends on an ordinary address of a GET or HEAD (`Router.deciding_prefixes`),
+so all of these have one route; for others the route is computed. Everything else runs the whole
+pipeline.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ _MAX_BYTES: Final = 3072
 
 
 class KnownCheck(NamedTuple):
-    """A check that was allowed. `facts` are of the original request; `passes`: whether the pipeline
-    would still allow it without a new token; `is_ordinary`: so was its address."""
+    """An allowed check. `facts` are of the original request; `passes()`: whether the pipeline would
+    still allow it without a new token; `is_ordinary`: its address was ordinary."""
 
     response: GateResponse
     room: str
@@ -46,7 +47,7 @@ class KnownCheck(NamedTuple):
 
 
 class CheckCache:
-    """The checks of the visitors seen last."""
+    """The checks of the most recent visitors."""
 
     def __init__(self, router: Router) -> None:
         self._router = router
@@ -55,7 +56,8 @@ class CheckCache:
         excluded = rb"(?!%b)" % prefixes if prefixes else b""
         self._match_ordinary = re.compile(excluded + TARGET).fullmatch
         self._match_target = re.compile(TARGET).fullmatch
-        self._can_look_up = not router.reads & Fact.FIELDS  # else an entry would hold its fields
+        # Else an entry would keep its fields in memory.
+        self._can_look_up = not router.reads & Fact.FIELDS
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -84,7 +86,7 @@ class CheckCache:
         address, rest = _cut(head)
         if not rest or len(rest) > _MAX_BYTES or _OTHER_FORM.search(head) is not None:
             return
-        if head.startswith(_PAGE):  # by its address this one asks for no page; another may
+        if head.startswith(_PAGE):  # this address requests no page, but another may
             return
         if len(self._entries) >= _MAX_ENTRIES:
             del self._entries[next(iter(self._entries))]
@@ -99,8 +101,8 @@ class CheckCache:
 
 
 def _cut(head: bytes) -> tuple[bytes, bytes]:
-    """The original address, and the head without it; both empty where it is not there once. A NUL,
-    which no plain head has, stands in its place."""
+    """The original address, and the head with a NUL in its place, which no plain head contains;
+    both empty unless the address occurs exactly once."""
     in_path = _IN_PATH.match(head)
     if in_path is not None:
         return in_path[1], b"\0" + head[in_path.end() :]

@@ -2,8 +2,8 @@
 
 Rules. Nothing is decided here: endpoints, admission and responses are those of the handler, called
 without a task and written without response objects, since waiting visitors send far more requests
-than admitted ones. Whatever is no plain response to a GET is handed over to aiohttp, with its
-outcome if there is one: an admitted newcomer, a denial, an error.
+than admitted ones. Any other outcome than a plain response to a GET is handed over to aiohttp: an
+admitted newcomer, a denial, an error.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def header_lines(headers: Headers) -> bytes:
 
 
 class CorsExchange(GateExchange):
-    """Another exchange in a room that names origins: its response gets these lines."""
+    """Adds the CORS lines of a room to the response of another exchange."""
 
     __slots__ = ("_exchange", "_lines")
 
@@ -77,7 +77,7 @@ class CorsExchange(GateExchange):
 
 
 class ReadyResponse(GateExchange):
-    """A response that needs no further look."""
+    """A response that is complete already."""
 
     __slots__ = ("_response",)
 
@@ -107,8 +107,8 @@ class StatusExchange(GateExchange):
 
 
 class StreamExchange(GateExchange):
-    """`GET status` as a stream of events, for a waiting visitor. Without a place, or when no stream
-    is free, 204: it makes an EventSource stop, and the page poll."""
+    """`GET status` as a stream of events, for a waiting visitor. Without a place, or without a free
+    stream, 204: it stops an EventSource, and the page polls."""
 
     __slots__ = ("_endpoints", "_responses", "_streams", "_visit")
 
@@ -159,8 +159,8 @@ class AuthExchange(GateExchange):
 
 
 class PageExchange(GateExchange):
-    """Any other address, requested without a pass: a place in line and its page, or the waiting
-    status for a request that creates no place."""
+    """A request for the site without a pass: a place in line and its page, or the waiting status
+    for a request that creates no place."""
 
     __slots__ = ("_responses", "_visit")
 

@@ -1,11 +1,11 @@
-"""Known heads whose response is the gate's own, by everything in them but what differs by visitor.
+"""A cache of heads that the gate itself responds to, keyed by everything except visitor data.
 
-Rules. Waiting visitors send the same head again and again: between two polls of a browser, and
-between browsers of one kind, only the cookie changes, and the address that a proxy adds. So the
-entry of a head is kept under its bytes without these values. What was cut out is held to the
-grammar of `plain_head`, so that the whole head is plain if the kept one was. The token, its holder
-and the decision are looked at for each request. A head is kept only if its route depended on
-nothing that the key leaves out.
+Rules. Waiting visitors send the same head repeatedly: between the polls of a browser, and between
+browsers of one kind, only the cookie changes, and the address that a proxy adds. So an entry is
+cached under the bytes of its head without these values. The removed values are checked by the
+grammar of `plain_head`, so that the whole head is plain if the cached one was. Token, holder and
+decision are evaluated for each request. A head is cached only if its route depended on no fact
+outside of the key.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from gatekeeper.policy.routing import Route
 from gatekeeper.web.pipeline import Visit
 from gatekeeper.web.room_gate import RoomGate
 
-# Names that stand at the beginning of a line; values that are not empty.
+# Names at the start of a line, with non-empty values.
 _VARIES = re.compile(rb"(\r\n(?:(?i:cookie)|(?i:x-forwarded-for)): )([^\r]++)(?=\r\n)")
-# What a value consists of, as in `plain_head`. A pattern takes four times as long for that.
+# The characters of a value, as in `plain_head`. A regular expression takes four times as long.
 _IN_VALUES = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _COOKIE_AT = slice(2, 3)  # where the two names differ
 _MAX_ENTRIES = 4096
 _MAX_BYTES = 2048
-# Cut from the key: cookies, and the address that a proxy or the edge adds. The key has no peer
-# either. Where `X-Forwarded-*` count, the key has those that say how the visitor is connected. By
-# `facts_of_field`, a rule on one of the fields that are cut reads a fact that is not among these.
+# The facts in the key. It has no peer and no cookies, and no address that a proxy or the edge adds.
+# If `X-Forwarded-*` are trusted, the key has those about the visitor's connection. A rule on a
+# removed field reads a fact that is not among these (`facts_of_field`).
 KEY_FACTS: Final = Fact.SCHEME | Fact.HOST | Fact.METHOD | Fact.TARGET | Fact.FIELDS
 
 
 @dataclass(frozen=True, slots=True)
 class HeadEntry:
-    """A plain GET that is for the gate itself, whichever visitor sends it."""
+    """A plain GET that the gate itself responds to, from any visitor."""
 
     facts: RequestFacts  # without cookies and fields
     route: Route
     gate: RoomGate
     keep_alive: bool
-    is_status: bool  # else it is for a page of the site
+    is_status: bool  # else a page of the site
     creates_place: bool  # read from fields that are in the key
     wants_stream: bool = False
     cors: bytes = b""  # lines of the response head; `Origin` is in the key
@@ -64,19 +64,19 @@ class HeadEntry:
 
 
 class HeadCache:
-    """The entries seen last, apart for peers that write `X-Forwarded-*` and those that do not."""
+    """The most recent entries, separate for peers with trusted `X-Forwarded-*` and without."""
 
     def __init__(self) -> None:
         self._entries: dict[tuple[bytes, bool], HeadEntry] = {}
 
     def recall(self, head: bytes, *, trusted: bool) -> tuple[HeadEntry, bytes] | None:
-        """The entry of `head` and its cookie, if it is known."""
+        """The entry of `head` and its cookie; None: unknown."""
         cut, values, cookie = _cut(head)
         entry = self._entries.get((cut, trusted))
         return (entry, cookie) if entry is not None and _is_plain(values) else None
 
     def keep(self, head: bytes, entry: HeadEntry, *, trusted: bool) -> None:
-        """Keep the entry, unless its route depended on a fact outside of the key."""
+        """Cache the entry, unless its route depended on a fact outside of the key."""
         if entry.route.reads & ~KEY_FACTS:
             return
         cut, _, _ = _cut(head)  # of a plain head
@@ -88,7 +88,7 @@ class HeadCache:
 
 
 def _cut(head: bytes) -> tuple[bytes, list[bytes], bytes]:
-    """The head without the values that vary, these, and the last cookie."""
+    """The head without the varying values, these values, and the last cookie."""
     parts = _VARIES.split(head)  # text before a field, its name, its value, and so on
     values, cookie = parts[2::3], b""
     for at in range(1, len(parts), 3):
@@ -99,7 +99,7 @@ def _cut(head: bytes) -> tuple[bytes, list[bytes], bytes]:
 
 
 def _is_plain(values: Sequence[bytes]) -> bool:
-    """Whether each is a value that a plain head can have."""
+    """Whether every value is allowed in a plain head."""
     for value in values:
         if value.translate(None, _IN_VALUES) or value.strip(b"\t ") != value:
             return False

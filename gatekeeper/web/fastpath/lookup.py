@@ -1,17 +1,17 @@
-"""The exit of the fast path: the gate's decision on plain requests, on sight.
+"""The exit of the fast path: the gate's decision on plain requests, without a store call.
 
-Rules. No await and no store call in here. A request goes to the origin only if the whole pipeline
+Rules. No await and no store call. A request goes to the origin only if the whole pipeline
 would forward it without a store call: with a pass that counts, renewed by its response where that
 is due, or on a route outside of rooms. A GET that the gate itself responds to becomes an exchange.
 None for everything else, and for an
 address that may hold an invitation: aiohttp parses it, and the pipeline decides in full.
 
-A browser sends the same fields again and again and changes the path. So the outcome for a block of
-fields is kept under its bytes and its peer, once its visitor was forwarded without a new token.
-That key holds every fact but the request line. An ordinary request line decides nothing: by the
-beginning of its target, no rule or room depends on it. All ordinary lines with a block have one
-route. For the others the route is looked up: among those kept by request line and host, where
-nothing else was read, else by all facts. Whether the pass still counts is checked for each request.
+A browser sends the same fields repeatedly and changes the path. So the outcome for a block of
+fields is cached under its bytes and its peer, once its visitor was forwarded without a new token.
+That key contains every fact except the request line. No rule or room depends on an *ordinary*
+request line, as the start of its target shows. All ordinary lines with a block have one route. For
+other lines the route is cached by request line and host if it read nothing else, else by all facts.
+Whether the pass still counts is checked for each request.
 """
 
 from __future__ import annotations
@@ -59,19 +59,19 @@ from gatekeeper.web.stream import Streams
 
 _PREFIX = PREFIX.encode()
 _STATUS = b"GET %bstatus" % _PREFIX
-# What is kept of a block is about twice as long again. A browser's has about 1 KB; one visitor who
-# sends new fields with each request can fill this, but not past 75 MB.
+# An entry is about three times as large as its block. A browser's block has about 1 KB; one visitor
+# who sends new fields with each request can fill the cache, with 75 MB at most.
 _MAX_KNOWN = 8192
 _MAX_KNOWN_BYTES = 3072
-_MAX_ROUTES = 8192  # of request lines, 150 bytes each as a rule
+_MAX_ROUTES = 8192  # request lines, usually 150 bytes each
 _ADMITTED: Final = Admit(None, changed=False)
-# Routes that read no more are shared by visitors.
+# Routes that read only these facts are shared by visitors.
 _SHARED: Final = Fact.METHOD | Fact.TARGET | Fact.HOST
 
 
 @dataclass(frozen=True, slots=True)
 class KnownForward:
-    """What a block of fields came to, for the peer that sent it (a `ForwardPlan`)."""
+    """The outcome for a block of fields of one peer (a `ForwardPlan`)."""
 
     peer: str
     visit: Visit
@@ -79,7 +79,7 @@ class KnownForward:
     on_response: OnResponse
     rest: bytes
     keep_alive: bool
-    is_ordinary: bool  # so was its request line
+    is_ordinary: bool  # its request line was ordinary
     block: bytes
     host: str
     route: Route
@@ -98,7 +98,7 @@ class KnownForward:
 
 
 class FastPathLookup:
-    """Looks at the plain requests of one listener (a `FastPathPolicy`)."""
+    """Decides plain requests of one listener (a `FastPathPolicy`)."""
 
     def __init__(
         self,
@@ -129,9 +129,9 @@ class FastPathLookup:
         self._checks = CheckCache(pipeline.router)
 
     def recall(self, data: bytes, peer: str) -> KnownForward | None:
-        """A block that is known ends with the empty line and holds no other: what is before it,
-        if it is one request line, makes it one whole head."""
-        if data.startswith(_STATUS):  # a poll: of these none is known
+        """A known block ends with the only empty line: with exactly one request line before it,
+        `data` is one whole head."""
+        if data.startswith(_STATUS):  # a poll: none of these is cached
             return None
         line, _, block = data.partition(b"\r\n")
         known = self._known.get(block)
@@ -146,8 +146,8 @@ class FastPathLookup:
         return known if has_same_route and known.passes() else None
 
     def _route_of(self, line: bytes, known: KnownForward) -> Route | None:
-        """The route of the known request with another request line; None if it is none, or under
-        the gate's own prefix."""
+        """The route of the known request with another request line; None: the line is malformed, or
+        under the gate's own prefix."""
         route = self._routes.get((known.host, line))
         if route is not None:
             return route
@@ -238,7 +238,7 @@ class FastPathLookup:
             visit=visit,
             passes=passes,
             on_response=_counter(visit, admit),
-            rest=origin_head[len(head) - len(block) :],  # the request line is the client's own
+            rest=origin_head[len(head) - len(block) :],  # the client's own request line
             keep_alive=request.keep_alive,
             is_ordinary=self._match_ordinary_line(line) is not None,
             block=block,
@@ -273,7 +273,7 @@ class FastPathLookup:
         peer: str,
         trusted: bool,
     ) -> GateExchange | None:
-        """A request under the prefix, if it needs no aiohttp."""
+        """A request under the prefix; None: it needs aiohttp."""
         if request.method != "GET":
             return None
         name, _, query = facts.target.removeprefix(PREFIX).partition("?")
@@ -313,7 +313,7 @@ class FastPathLookup:
     def _page(
         self, head: bytes, request: PlainRequest, visit: Visit, *, trusted: bool
     ) -> GateExchange | None:
-        """A request without a pass: its visitor may have to wait."""
+        """A request for a page without a pass: its visitor may have to wait."""
         if request.method != "GET":
             return None
         return self._kept(head, request, visit, trusted=trusted, is_status=False)
@@ -333,7 +333,7 @@ class FastPathLookup:
             wants_stream=streams,
             cors=header_lines(self._responses.cors.headers(visit.facts, visit.room)),
         )
-        # A kept head has no client, and this room counts newcomers by theirs.
+        # A cached head has no client address, and this room limits newcomers by address.
         counts_client = visit.admission.newcomer_limit is not None
         if request.page_ticket is None and (is_status or not counts_client):
             self._heads.keep(head, entry, trusted=trusted)
@@ -358,7 +358,8 @@ class FastPathLookup:
 
 
 def _request_lines(*, except_for: Iterable[str]) -> Callable[[bytes], re.Match[bytes] | None]:
-    """Matches a request line whose target begins neither with the gate's prefix nor with these."""
+    """A pattern of request lines whose target starts neither with the gate's prefix nor with
+    these."""
     excluded = b"|".join(re.escape(prefix.encode()) for prefix in (PREFIX, *except_for))
     return re.compile(rb"%b (?!%b)%b HTTP/1\.1" % (METHOD, excluded, TARGET)).fullmatch
 
@@ -392,5 +393,5 @@ def _passes_if_free(counted: CountedPass, passes: Callable[[], bool]) -> bool:
 
 
 def _always() -> bool:
-    """A route outside of rooms is forwarded whatever the time."""
+    """A route outside of rooms is always forwarded."""
     return True

@@ -196,11 +196,11 @@ class SlowCalls:
         sent = [asyncio.create_task(self.asks.verify(each)) for each in proofs]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        under_way = [each for each in sent if not each.done()]
+        in_flight = [each for each in sent if not each.done()]
         assert {each.result() for each in sent if each.done()} <= {"busy"}
-        await eventually(lambda: len(self.verifier.calls) == before + len(under_way))
-        self.tasks += under_way
-        return len(under_way)
+        await eventually(lambda: len(self.verifier.calls) == before + len(in_flight))
+        self.tasks += in_flight
+        return len(in_flight)
 
     async def end(self) -> None:
         self.released.set()

@@ -25,10 +25,10 @@ def holder(gate: Gate) -> Visitor:
     return visitor
 
 
-def under_way(gate: Gate) -> int:
+def in_flight(gate: Gate) -> int:
     uses = gate.worker.site.gates[gate.room_name].uses
     assert uses is not None
-    return sum(each.under_way for each in uses._uses.values())
+    return sum(each.in_flight for each in uses._uses.values())
 
 
 def half_closed(gate: Gate) -> int:
@@ -42,11 +42,11 @@ async def waiting_requests(
     gate: Gate, visitor: Visitor, *methods: str, path: str = "/slow"
 ) -> AsyncIterator[list[asyncio.Task[Response]]]:
     """Requests that wait for the origin until the block ends."""
-    before, seen = under_way(gate), len(gate.origin.requests)
+    before, seen = in_flight(gate), len(gate.origin.requests)
     gate.origin.go.clear()
     tasks = [asyncio.create_task(visitor.request(method, path)) for method in methods]
     await eventually(lambda: len(gate.origin.requests) == seen + len(methods))
-    assert under_way(gate) == before + len(methods)
+    assert in_flight(gate) == before + len(methods)
     try:
         yield tasks
     finally:
@@ -74,7 +74,7 @@ async def test_requests_beyond_the_limit_are_429(gate: Gate) -> None:
             assert len(gate.origin.requests) == seen
             assert (await bob.request("GET", "/")).status == 200
         assert [each.result().status for each in requests] == [200, 200]
-        await eventually(lambda: under_way(gate) == 0)
+        await eventually(lambda: in_flight(gate) == 0)
         for method in (FAST, SLOW):
             assert (await ann.request(method, "/")).status == 200
 
@@ -108,7 +108,7 @@ async def test_stream_counts_as_long_as_it_lasts(gate: Gate) -> None:
     ann = holder(gate)
     async with waiting_requests(gate, ann, FAST, SLOW, path="/stream"):
         assert (await ann.request("GET", "/")).status == 429
-    await eventually(lambda: under_way(gate) == 0)
+    await eventually(lambda: in_flight(gate) == 0)
     assert (await ann.request("GET", "/")).status == 200
 
 
@@ -121,7 +121,7 @@ async def test_websocket_counts_as_long_as_it_lasts(gate: Gate) -> None:
     assert (await ann.request("GET", "/")).status == 429
     for each in sockets:
         await each.close()
-    await eventually(lambda: under_way(gate) == 0)
+    await eventually(lambda: in_flight(gate) == 0)
     assert (await ann.request("GET", "/")).status == 200
 
 
@@ -131,11 +131,11 @@ async def test_client_that_disconnects_frees_its_requests(gate: Gate) -> None:
     for path in ("/slow", "/stream"):
         gate.origin.go.clear()
         tasks = [asyncio.create_task(ann.request(method, path)) for method in (FAST, SLOW)]
-        await eventually(lambda: under_way(gate) == 2)
+        await eventually(lambda: in_flight(gate) == 2)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await eventually(lambda: under_way(gate) == 0)
+        await eventually(lambda: in_flight(gate) == 0)
         for method in (FAST, SLOW):
             assert (await ann.request(method, "/")).status == 200
         gate.origin.go.set()
@@ -163,14 +163,14 @@ async def test_end_of_the_client_is_noticed_before_the_response(
         client = socket.create_connection(("127.0.0.1", int(gate.url.rpartition(":")[2])))
         clients.append(client)
         client.sendall(head.encode())
-        await eventually(lambda: under_way(gate) == 1)
+        await eventually(lambda: in_flight(gate) == 1)
         assert len(gate.worker.site.lookup._known) == known + (method == FAST)
         if is_reset:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
         else:
             client.shutdown(socket.SHUT_WR)
-        await eventually(lambda: under_way(gate) == 0)
+        await eventually(lambda: in_flight(gate) == 0)
         assert half_closed(gate) == (0 if is_reset else number + 1)
     status = (await ann.request("GET", "/")).status
     assert status == (200 if is_reset else 429), "as many again, and no more"
@@ -190,7 +190,7 @@ async def test_failing_origin_frees_its_requests(start_gate: GateStarter) -> Non
     await gate.origin.stop()
     for method in (FAST, SLOW) * (LIMIT + 1):
         assert (await ann.request(method, "/")).status == 502
-    assert under_way(gate) == 0
+    assert in_flight(gate) == 0
 
 
 async def test_without_concurrent_nothing_is_counted(start_gate: GateStarter) -> None:

@@ -26,7 +26,7 @@ def use(uses: PassUses, who: VisitorId, *, requests: int = 1, address: str = "19
 
 
 def listed(uses: PassUses, *, revoked: frozenset[VisitorId] = NOBODY) -> list[VisitorId]:
-    return [each.visitor for each in uses.look(revoked)]
+    return [each.visitor for each in uses.sweep(revoked)]
 
 
 def test_limit_is_per_visitor_whatever_the_address() -> None:
@@ -87,11 +87,11 @@ def test_request_ends_as_what_it_was_at_last() -> None:
         if closes:
             use_.close_half()
             assert counted.is_free()
-            assert uses.look(frozenset({ANN})) == []
+            assert uses.sweep(frozenset({ANN})) == []
             assert len(uses) == 1, "kept as long as a request will end"
         use_.end()
         assert counted.is_free()
-    uses.look(frozenset({ANN}))
+    uses.sweep(frozenset({ANN}))
     assert len(uses) == 0
 
 
@@ -103,7 +103,7 @@ def test_figures_of_a_pass() -> None:
     one.begin()
     one.begin()
     one.turn_away()
-    [figures] = uses.look(NOBODY)
+    [figures] = uses.sweep(NOBODY)
     assert (figures.room, figures.visitor) == (ROOM, ANN)
     assert (figures.requests, figures.most, figures.turned_away) == (6, 2, 1)
     assert len(figures.addresses) == 2
@@ -114,7 +114,7 @@ def test_addresses_of_a_pass_are_networks_and_bounded() -> None:
     for number in range(50):
         use(uses, ANN, address=f"2001:db8:1:1::{number:x}")
         use(uses, BOB, address=f"192.0.2.{number}")
-    counts = {each.visitor: len(each.addresses) for each in uses.look(NOBODY)}
+    counts = {each.visitor: len(each.addresses) for each in uses.sweep(NOBODY)}
     assert counts == {ANN: 1, BOB: MAX_ADDRESSES}
 
 
@@ -132,13 +132,13 @@ def test_list_has_the_most_requests_and_the_most_addresses() -> None:
 
 def test_table_of_passes_is_bounded_and_keeps_the_busiest() -> None:
     uses = PassUses(ROOM, limit=1000, most=100)
-    under_way = [uses.counted(visitor(number), "192.0.2.1").begin() for number in range(30)]
+    in_flight = [uses.counted(visitor(number), "192.0.2.1").begin() for number in range(30)]
     for number in range(1000, 4000):
         use(uses, visitor(number))
         use(uses, ANN, requests=2)
         assert len(uses) <= 2 * (100 // 2 + 30)
     assert listed(uses)[0] == ANN
-    for counted in under_way:
+    for counted in in_flight:
         counted.end()  # none was forgotten
     assert not uses.use_of(visitor(0)).is_busy
 
@@ -181,7 +181,7 @@ def test_pass_under_way_is_not_forgotten_by_its_end() -> None:
 def test_figures_hold_no_address(address: str) -> None:
     uses = PassUses(ROOM, limit=2)
     use(uses, ANN, address=address)
-    [figures] = uses.look(NOBODY)
+    [figures] = uses.sweep(NOBODY)
     assert isinstance(figures, PassFigures)
     [hashed] = figures.addresses
     assert hashed < 2**32
