@@ -32,13 +32,13 @@ window.fetch = (address, ...rest) => {
 """
 
 
-async def set_stage(page: Page) -> None:
-    """Stop the page's clock at `NOW`; call it before the first navigation."""
+async def set_stage(page: Page, *, now: datetime = NOW) -> None:
+    """Stop the page's clock; call it before the first navigation."""
     await page.add_init_script("window.realTimeout = window.setTimeout.bind(window);")
     await page.clock.install(
-        time=NOW - timedelta(minutes=1)
+        time=now - timedelta(minutes=1)
     )  # a clock can only be stopped at a later time
-    await page.clock.pause_at(NOW)
+    await page.clock.pause_at(now)
     await page.add_init_script(
         "Object.defineProperty(document, 'hidden', { get: () => window.isHidden === true });"
         + POLLING
@@ -65,6 +65,11 @@ async def poll(page: Page, *, within_s: float = MAX_DELAY_S) -> None:
     """Let time pass until the page has polled once more and handled the response."""
     async with page.expect_response("**/.gatekeeper/status?*"):
         await pass_time(page, within_s)
+    await is_handled(page)
+
+
+async def is_handled(page: Page) -> None:
+    """The page has handled the response of each poll."""
     await expect(page.locator("html[data-polling]")).to_have_count(0)
 
 

@@ -15,7 +15,7 @@ from gatekeeper.pages.renderer import Pages
 from tests.browser.app_site import AppSite
 from tests.browser.axe import complaints
 from tests.browser.conftest import NewPage
-from tests.browser.stage import pass_time, set_stage
+from tests.browser.stage import is_handled, pass_time, set_stage
 from tests.gates import Gate, running_gate
 from tests.servers import eventually
 
@@ -292,10 +292,10 @@ async def in_session(page: Page, app: AppSite, *, lang: str = "en", at: str = "/
     """The app's page with a stopped clock, eight minutes before the session ends."""
     script = Script(page, lang=lang)
     await script.start()
-    await page.clock.install(time=NOW)
+    await set_stage(page, now=NOW)
     async with page.expect_response("**/.gatekeeper/status?*"):
         await page.goto(app.url + at)
-    await page.wait_for_function("performance.now() > 0")
+    await is_handled(page)
     return script
 
 

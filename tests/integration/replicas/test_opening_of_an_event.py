@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pytest
@@ -29,7 +29,7 @@ from tests.integration.replicas.replica_group import (
 )
 from tests.servers import StoreServer, eventually
 
-PREQUEUE_S = 3.0  # the crowd arrives in it
+OPENS_IN_S = 1.5  # once the crowd is there
 PATIENCE_S = 30.0
 CROWD = 24
 ERRORS_S = (0.0, 7 * 60.0, -9 * 60.0)
@@ -40,12 +40,21 @@ class Sale:
     """Replicas of a room whose event opens soon, and what its visitors saw."""
 
     replicas: list[Replica]
-    start_s: float
     store: StoreServer
     file: FileEvents
+    start_s: float = 0.0
     visitors: list[RoomVisitor] = field(default_factory=list)
     admitted: list[list[RoomVisitor]] = field(default_factory=lambda: [[]])
     first_admission_s: float = 0.0
+
+    async def open_soon(self) -> None:
+        """Move the start, as an operator does."""
+        queue = self.replicas[0].room.queue
+        state = await queue.read_state()
+        [event] = state.schedule.events
+        moved = replace(event, start_us=state.now_us + round(OPENS_IN_S * 1_000_000))
+        await queue.change_events(state.schedule, state.schedule.with_event(moved))
+        self.start_s = moved.start_us / 1_000_000
 
     async def poll_until(self, end_s: float) -> None:
         """Every visitor polls ten times a second. `admitted` has those of each round, and those of
@@ -88,14 +97,14 @@ class Sale:
 
 @asynccontextmanager
 async def sale(store: StoreServer, name: RoomName, **keys: object) -> AsyncIterator[Sale]:
+    """Its crowd arrives in the prequeue, before `open_soon`."""
     now_s = time.time()
-    start_s = now_s + PREQUEUE_S
     event = EventConfig.model_validate(
         {
             "name": "sale",
             "room": name,
             "prequeue": spell_time(round((now_s - 1) * 1_000_000)),
-            "start": spell_time(round(start_s * 1_000_000)),
+            "start": spell_time(round((now_s + 3600) * 1_000_000)),
             "before": "closed",
         }
     )
@@ -114,7 +123,7 @@ async def sale(store: StoreServer, name: RoomName, **keys: object) -> AsyncItera
             )
             for error_s in ERRORS_S
         ]
-        yield Sale(replicas, start_s, store, file)
+        yield Sale(replicas, store, file)
 
 
 async def nothing(_sale: Sale) -> None: ...
@@ -151,6 +160,7 @@ async def test_no_visitor_is_early_and_none_loses_the_turn(
     async with sale(private_store, room_name) as opening:
         opening.visitors = [RoomVisitor() for _ in range(CROWD)]
         await request_all(opening.visitors, *opening.replicas)
+        await opening.open_soon()
         async with asyncio.TaskGroup() as group:
             group.create_task(_await(trouble(opening)))
             group.create_task(opening.poll_until(opening.start_s + PATIENCE_S))
@@ -175,7 +185,9 @@ async def test_replica_that_starts_in_mid_event_draws_the_same_order(
         opening.visitors = [RoomVisitor() for _ in range(CROWD)]
         for _ in range(2):
             await request_all(opening.visitors, *opening.replicas)
+        await opening.open_soon()
         await opening.poll_until(opening.start_s + 0.3)
+        await eventually(lambda: opening.replicas[0].state.schedule.events[0].drawn)
         room = room_config(room_name, rate="600/min", burst=1, confirm_timeout="1s")
         async with running_replica(
             room, store_url=private_store.url, openings=partial(Openings, file=opening.file)
