@@ -189,8 +189,9 @@ async def test_newcomers_in_outage_queue_by_their_arrival(
     assert admitted_indexes(newcomers) == []
     await wait_until_recovered(first, second)
     # None of the held visitors has polled since: their replicas reported them. The first two
-    # never returned their tickets.
-    assert (await operator.status()).queue_length == 50
+    # never returned their tickets. On a slow machine some are released by now.
+    state = await operator.status()
+    assert state.queue_length + state.released_total == 50
     entered: list[int] = []
     async with asyncio.timeout(40):
         while len(entered) < 50:
