@@ -2,9 +2,9 @@
 
 Rules of this module. Pure. The first rule that holds decides; a rule holds when all its conditions
 do. The strict reading wins: a rule that loosens (`bypass`) holds only if every reading of the
-request satisfies it, a rule that tightens (`queue`, `block`) if any reading does. A condition that
-fails ends the look at its rule; the facts read up to then are reported, so that a cache knows what
-its key has to hold.
+request satisfies it, a rule that tightens (`queue`, `block`) if any reading does. A failed
+condition ends the evaluation of its rule; the facts read so far are reported, so that a cache knows
+what its key has to contain.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ _Quantifier = Callable[[Iterable[object]], bool]
 
 
 class Condition(Protocol):
-    """One condition of a rule: `key` and `value` as configured, and what facts `holds` reads."""
+    """One condition of a rule: `key` and `value` as configured, and the facts that `holds`
+    reads."""
 
     @property
     def reads(self) -> FactSet: ...
@@ -66,7 +67,7 @@ class AccessRule:
     _prefixes: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """A bypass needs the path as it came to match, so most requests fail by its beginning."""
+        """A bypass needs the original path to match, so most requests fail by its prefix."""
         prefixes: tuple[str, ...] = ()
         if self.action == "bypass":
             paths = [each for each in self.conditions if isinstance(each, PathCondition)]
@@ -89,8 +90,8 @@ class AccessRule:
 
     @property
     def deciding_prefixes(self) -> tuple[str, ...]:
-        """The beginnings of all targets where the request line of a GET or HEAD can decide whether
-        this rule holds: none, some, or "/"."""
+        """The prefixes of all targets for which the request line of a GET or HEAD can decide
+        whether this rule holds: none, some, or "/"."""
         if not self.reads & (Fact.METHOD | Fact.TARGET):
             return ()
         for condition in self.conditions:
@@ -99,7 +100,7 @@ class AccessRule:
         return self._prefixes or ("/",)
 
     def evaluate(self, request: RequestReadings) -> tuple[bool, FactSet]:
-        """Whether all conditions hold, and the facts that were read to find out."""
+        """Whether all conditions hold, and the facts that were read for it."""
         if self._prefixes and not request.target.startswith(self._prefixes):
             return False, Fact.TARGET
         every, reads = self.action == "bypass", 0
@@ -112,8 +113,8 @@ class AccessRule:
 
 @dataclass(frozen=True, slots=True)
 class HostCondition:
-    """The Host is one of these; `*` is one label. With the root's dot at its end, which browsers
-    send as it is, an origin may serve another site, so that no bypass holds."""
+    """The Host is one of these; `*` is one label. With a trailing dot, which browsers send
+    unchanged, an origin may serve another site, so that no bypass holds."""
 
     hosts: tuple[str, ...]
     reads: ClassVar[FactSet] = Fact.HOST
@@ -136,7 +137,7 @@ class HostCondition:
 
 @dataclass(frozen=True, slots=True)
 class ClientCondition:
-    """The client's address lies in one of these networks."""
+    """The client's address is in one of these networks."""
 
     networks: NetworkSet
     reads: ClassVar[FactSet] = Fact.CLIENT
@@ -176,7 +177,7 @@ class PathCondition:
         patterns = self._patterns
         if not every:
             return any(starmap(patterns.match_loosely, request.loose_paths.items()))
-        # Also as it came: a bypass does not rest on what `//` means to an origin.
+        # The original path has to match too: a bypass must not depend on how an origin treats `//`.
         if not patterns.match_as_configured(path_of(request.target)):
             return False
         return not request.readings.is_ambiguous and all(map(patterns.match, request.paths))
@@ -304,7 +305,7 @@ def _conditions(rule: RuleConfig) -> Iterable[Condition | None]:
     yield PathCondition(regexes=[rule.path_regex]) if rule.path_regex else None
     yield QueryCondition(tuple(map(NamedValue.of, rule.query))) if rule.query else None
     yield ClientCondition(NetworkSet(rule.networks)) if rule.client else None
-    # It reads fields too: a route that no such rule looked at so far is shared by visitors.
+    # Last, since it reads fields: a route that depends on no fields is shared by visitors.
     yield MethodCondition(methods, or_override=True) if methods and not is_strict else None
     yield FieldCondition(_named(rule.header)) if rule.header else None
     agents = (NamedValue("User-Agent", rule.user_agent),)

@@ -8,8 +8,8 @@ from gatekeeper.config.schema import Config
 
 
 def address_warnings(config: Config) -> Iterator[str]:
-    """A limit by address where the gate perhaps sees the address of a proxy alone: without TLS of
-    its own it is usually behind one."""
+    """A limit by address if the gate may only see the address of a proxy: without its own TLS it is
+    usually behind one."""
     server = config.server
     rooms = [room.name for room in config.rooms if room.newcomers_per_address]
     sees_visitors = server.tls or config.edge.is_on

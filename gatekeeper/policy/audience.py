@@ -1,9 +1,9 @@
-"""Whom an invitation is for: its claim `aud` (RFC 7519 section 4.1.3).
+"""The audience of an invitation: its claim `aud` (RFC 7519 section 4.1.3).
 
-Rules. Pure. An invitation without the claim is for this gate. One with it has to name the gate, by
-`gatekeeper`, or by a host that the configuration names: of its room, or of the edge. A host stands
-alone or as the origin of a URL; letter case and port do not count. The Host of a request says
-nothing here: its sender chooses it.
+Rules. Pure. An invitation without the claim is for this gate. With the claim, it has to name the
+gate by `gatekeeper`, or by a configured host of its room or of the edge. A host is given alone or
+as the origin of a URL; letter case and port are ignored. The Host of the request is not used: its
+sender chooses it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Audience:
 
     @classmethod
     def of_hosts(cls, hosts: Iterable[str]) -> Audience:
-        """`hosts` as the configuration has them."""
+        """The audience for the configured `hosts`."""
         return cls(tuple(host_labels(host) for host in hosts))
 
     def is_named(self, names: Iterable[str]) -> bool:

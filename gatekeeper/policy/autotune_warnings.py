@@ -10,7 +10,7 @@ from gatekeeper.config.types import parse_rate_per_minute
 
 
 def autotune_warnings(config: Config) -> Iterator[str]:
-    """Rates of the file that autotune leaves alone, or changes at once."""
+    """Warnings for rates of the file that autotune never raises, or changes at once."""
     for room in config.rooms:
         yield from _warnings(room, room.rate, f"rate of room {room.name}")
         for event in config.schedule:

@@ -1,10 +1,10 @@
-"""A public randomness beacon as drand's HTTP API shows it: addresses, rounds and their times.
+"""A public randomness beacon with drand's HTTP API: addresses, rounds and their times.
 
-Rules. Pure. Responses are parsed strictly; what breaks the API is a BeaconError. Round 1 is at the
-genesis time, and a round follows with every period (drand, `common/time.go`). The randomness of a
-round is SHA-256 of its signature (`crypto.RandomnessFromSignature`); version 2 of the API leaves it
-out. The signature itself, a BLS threshold signature of the beacon's operators, is not verified
-here: the beacon is believed as far as the TLS certificate of its address.
+Rules. Pure. Responses are parsed strictly; a response that violates the API is a BeaconError. Round
+1 is at the genesis time, and a round follows with every period (drand, `common/time.go`). The
+randomness of a round is SHA-256 of its signature (`crypto.RandomnessFromSignature`); version 2 of
+the API leaves it out. The signature itself, a BLS threshold signature of the beacon's operators, is
+not verified here: the beacon is trusted by the TLS certificate of its address.
 
     version 1   {base}/info, {base}/public/{round}   {base} may end with a chain's hash
     version 2   {base}/info, {base}/rounds/{round}   {base} ends with /v2/chains/… or /v2/beacons/…
@@ -23,7 +23,7 @@ import orjson
 from gatekeeper.errors import GatekeeperError
 from gatekeeper.policy.numbers import is_exact_int
 
-MAX_RESPONSE_BYTES: Final = 16 * 1024  # the longest of drand has about 700
+MAX_RESPONSE_BYTES: Final = 16 * 1024  # drand's longest response has about 700
 _MAX_PERIOD_S: Final = 86_400
 _HASH: Final = re.compile(r"[0-9a-fA-F]{64}")
 _SIGNATURE: Final = re.compile(r"(?:[0-9a-fA-F]{2}){1,512}")  # drand's have 48 or 96 bytes
@@ -32,12 +32,12 @@ _VERSION_2: Final = re.compile(r"/v2/(?:chains|beacons)/[^/?#]+$")
 
 
 class BeaconError(GatekeeperError):
-    """The beacon sent what drand's API does not."""
+    """The beacon's response violates drand's API."""
 
 
 @dataclass(frozen=True, slots=True)
 class BeaconAddress:
-    """Where a beacon's chain is described, and where its rounds are."""
+    """The URLs of a beacon: the description of its chain, and its rounds."""
 
     base: str
 
@@ -52,7 +52,7 @@ class BeaconAddress:
 
 @dataclass(frozen=True, slots=True)
 class BeaconChain:
-    """When a chain's rounds are."""
+    """The times of a chain's rounds."""
 
     genesis_s: int  # seconds since the epoch, of round 1
     period_s: int
@@ -82,7 +82,7 @@ def address_of(url: str) -> BeaconAddress:
 
 
 def parse_chain(body: bytes) -> BeaconChain:
-    """The chain that a response of `info` describes. Raises BeaconError for any other body."""
+    """Parse a response of `info`. Raises BeaconError for an invalid body."""
     fields = _object(body, "the chain's description")
     period_s, genesis_s = fields.get("period"), fields.get("genesis_time")
     if not is_exact_int(period_s) or not 1 <= period_s <= _MAX_PERIOD_S:
@@ -93,7 +93,7 @@ def parse_chain(body: bytes) -> BeaconChain:
 
 
 def parse_round(body: bytes, *, expected: int) -> BeaconRound:
-    """The round that a response holds. Raises BeaconError unless it is the `expected` one and its
+    """Parse a round. Raises BeaconError unless it is the `expected` one and its
     randomness is SHA-256 of its signature."""
     fields = _object(body, "the round")
     number = fields.get("round")

@@ -1,14 +1,14 @@
-"""Which tickets are worth nothing yet, because the room's challenge has to be solved first.
+"""Tickets that are unconfirmed because the room's challenge has to be solved first.
 
 Rules. Pure. A newcomer of a room with a challenge gets a ticket that is not confirmed. It keeps the
-turn, costs no store call, and is never renewed: so nobody can keep a second ticket of a place alive
-that was used up meanwhile. Solved, it is the same ticket, confirmed, with the same issue and
-expiry; the store decides on everything else, as for every other ticket. Tickets that are confirmed
+turn, costs no store call, and is never renewed: so a second ticket of a place that was spent
+meanwhile cannot be kept alive. Once solved, it is the same ticket, confirmed, with the same issue
+and expiry; the store decides everything else, as for every other ticket. Tickets that are confirmed
 are never challenged, so visitors in line keep their places when an operator switches it on.
 
-Without script nobody can solve it. With `challenge_noscript = "wait"` a ticket that is returned
-`NOSCRIPT_WAIT_S` after its issue counts as confirmed. Any client may wait that long instead of
-solving it: the gate cannot know which of them have script.
+Without script the challenge cannot be solved. With `challenge_noscript = "wait"` a ticket that is
+returned `NOSCRIPT_WAIT_S` after its issue counts as confirmed. Any client may wait that long
+instead of solving it: the gate cannot know whether it has script.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class WaitForChallenge:
 
 
 def is_unsolved(ticket: Ticket, *, rules: Rules, now_s: float) -> bool:
-    """Whether the holder of the ticket has yet to solve the room's challenge."""
+    """Whether the holder of the ticket has not solved the room's challenge yet."""
     if ticket.confirmed or rules.challenge == "off":
         return False
     return rules.challenge_noscript == "refuse" or now_s < ticket.issued_at_s + NOSCRIPT_WAIT_S

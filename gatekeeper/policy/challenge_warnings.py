@@ -8,7 +8,7 @@ from gatekeeper.config.schema import Config
 
 
 def challenge_warnings(config: Config) -> Iterator[str]:
-    """A widget in a room without hosts: where it stood is then the provider's to check alone."""
+    """A widget in a room without hosts: then only the provider checks its host."""
     for room in config.rooms:
         if room.challenge in ("turnstile", "hcaptcha") and not room.host:
             yield (

@@ -12,7 +12,7 @@ from gatekeeper.policy.spellings import path_warnings
 
 
 def check_warnings(config: Config) -> Iterator[str]:
-    """Sentences for operators, by subject."""
+    """All warnings for operators, grouped by subject."""
     yield from path_warnings(config)
     yield from address_warnings(config)
     yield from challenge_warnings(config)

@@ -2,10 +2,9 @@
 store's clock.
 
 Rules. `decide` returns one of a closed set of values. The caller makes the store call that the
-value asks for, and `conclude` (`policy.next_token`) turns the store's reply into the token that the
-visitor goes on with.
-An unreachable store is a field of `RoomView`, not an exception. Every case without a row of its own
-is denied.
+value asks for, and `conclude` (`policy.next_token`) turns the store's reply into the visitor's next
+token. An unreachable store is a field of `RoomView`, not an exception. Every case without a row of
+its own is denied.
 
     token         store        decision
     pass          any          Forward, unless revoked
@@ -58,27 +57,30 @@ from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
 
 @dataclass(frozen=True, slots=True)
 class RoomView:
-    """What this replica knows of the room when it decides."""
+    """The room as this replica knows it: an input of the decision."""
 
     phase: Phase
     watermark_us: int
     revoked: Container[VisitorId]
     store_up: bool
-    born_s: float = 0.0  # when a store that lost everything was born; it knows no older pass
+    # When a store that lost everything was created; it knows no older pass.
+    store_created_s: float = 0.0
     ordering: Ordering = ARRIVAL_ORDER
-    # A newcomer may go straight through. It changes often, and with it no decision on a token does.
+    # Whether a newcomer may go straight through. It changes often, and does not affect decisions on
+    # tokens.
     has_room: bool = field(default=False, compare=False)
     queue_length: int = field(default=0, compare=False)  # in line, as last known
-    knows_clock: bool = True  # the store's, by the store itself or by another replica
-    places_from_us: int = 0  # places of earlier arrivals have ended: the room was closed since
-    # Visitors up to this turn, who had returned to it before so many releases, were released again.
+    knows_clock: bool = True  # the store's clock, from the store or another replica
+    places_from_us: int = 0  # places of earlier arrivals are void: the room was closed since
+    # Visitors up to this turn, who returned to it before `again_at` releases, were released again.
     again_through_us: int = 0
     again_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Forward the request, and `renew` the pass with it; or with a later one, if it `may_wait`."""
+    """Forward the request. `renew`: renew the pass with it, or with a later one if it
+    `may_wait`."""
 
     pass_: Pass
     renew: bool
@@ -91,7 +93,7 @@ class Arrive:
 
 
 class Poll(NamedTuple):
-    """Ask the store where this visitor stands: confirmation, heartbeat, return, or claim."""
+    """Poll the store for this visitor: confirmation, heartbeat, return, or claim."""
 
     visitor: VisitorId
     turn_us: int
@@ -99,7 +101,7 @@ class Poll(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EnterWithoutStore:
-    """Released, or the room is open: a pass without asking the store."""
+    """Released, or the room is open: issue a pass without a store call."""
 
     ticket: Ticket | None
 
@@ -107,14 +109,14 @@ class EnterWithoutStore:
 @dataclass(frozen=True, slots=True)
 class EnterByShare:
     """Admit a newcomer if this replica's own share of the rate allows it, else stamp them. The
-    holder of an expired pass goes on with it, or waits."""
+    holder of an expired pass continues with it, or waits."""
 
     expired: Pass | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StampWithoutStore:
-    """Stamp a newcomer with the store's clock as last estimated; they are queued later."""
+    """Stamp a newcomer with the estimated clock of the store; they are queued later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +128,15 @@ class WaitWithoutStore:
 
 @dataclass(frozen=True, slots=True)
 class TakeAdmission:
-    """Ask the store for one admission, and forward the request alone, without a token."""
+    """Take one admission from the store, and forward this request only, without a token."""
 
 
 @dataclass(frozen=True, slots=True)
 class ForwardOnce:
-    """Forward the request alone, without a token and without asking the store."""
+    """Forward this request only, without a token and without a store call."""
 
 
-# Waiting changes nothing for these visitors.
+# Reasons for which visitors are denied and must not wait.
 DeniedReason = Literal[
     "invitation",  # the room is by invitation only
     "invitation_invalid",
@@ -145,17 +147,17 @@ DeniedReason = Literal[
     "other_device",
 ]
 WaitingReason = Literal["busy", "before", "queue_full", "address_limit"]
-UnknownReason = Literal["reconnecting"]  # only the store knows of the pass, or of the time
+UnknownReason = Literal["reconnecting"]  # only the store knows the slot, or the time
 NoPlaceReason = WaitingReason | UnknownReason | DeniedReason
 
 
 @dataclass(frozen=True, slots=True)
 class WaitWithoutPlace:
-    """No place, no token, and no store trip. `busy`: there is no room for a request that creates no
-    place; `before`: the room is closed until an event; `queue_full`: the line takes nobody else;
-    `address_limit`: too many newcomers from this address, and the next one has a place in
-    `free_in_s`; `reconnecting`: the request carries a pass of which only the store knows, or
-    comes before this replica has received a state of the room."""
+    """No place, no token, and no store call. `busy`: there is no room for a request that creates no
+    place; `before`: the room is closed until an event; `queue_full`: the line is full;
+    `address_limit`: too many newcomers from this address; the next one gets a place in `free_in_s`;
+    `reconnecting`: the request carries a pass of which only the store knows, or comes before this
+    replica has received a state of the room."""
 
     reason: NoPlaceReason = "busy"
     free_in_s: float = 0.0
@@ -163,7 +165,7 @@ class WaitWithoutPlace:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """A case without a row of its own."""
+    """An unknown case, which is denied."""
 
     reason: str
 
@@ -195,7 +197,7 @@ def decide(
 ) -> Decision:
     """What to do with a request that carries `token`, as `Tokens.read` returned it.
 
-    `creates_place`: whether the request may make its client a visitor. It only matters without a
+    `creates_place`: whether the request may make its client a visitor; only relevant without a
     token. `is_invited`: whether it carries an invitation.
     """
     if token is not None and token.visitor in view.revoked:
@@ -225,7 +227,7 @@ def is_forwarded_unchanged(pass_: Pass, view: RoomView, *, rules: Rules, now_s: 
         pass_.confirmed
         and now_s < pass_.expires_at_s
         and now_s - pass_.issued_at_s < rules.pass_renewal_s
-        and pass_.issued_at_s >= view.born_s
+        and pass_.issued_at_s >= view.store_created_s
         and pass_.visitor not in view.revoked
     )
 
@@ -240,7 +242,7 @@ def _decide_pass(pass_: Pass, view: RoomView, *, rules: Rules, now_s: float) -> 
     age_s = now_s - pass_.issued_at_s
     if not pass_.confirmed:
         return Forward(pass_, renew=True)
-    is_unknown = pass_.issued_at_s < view.born_s
+    is_unknown = pass_.issued_at_s < view.store_created_s
     renew = is_unknown or age_s >= rules.pass_renewal_s
     return Forward(pass_, renew, may_wait=renew and age_s < rules.pass_renewal_deadline_s)
 
@@ -273,7 +275,7 @@ def _decide_ticket(ticket: Ticket, view: RoomView, *, rules: Rules, now_s: float
 
 
 def takes_from_newcomers(decision: Decision) -> bool:
-    """Whether the request becomes a newcomer, or takes the admission of one."""
+    """Whether the decision makes a newcomer, or takes the admission of one."""
     match decision:
         case Arrive() | StampWithoutStore() | TakeAdmission():
             return True
@@ -287,8 +289,8 @@ def session_end_without_store_s(ticket: Ticket, *, rules: Rules) -> float:
     """The absolute end of a session that this ticket begins while the store is unreachable.
 
     A ticket is issued while its visitor waits, so before the first claim: a session counted from
-    there ends no later than the one that this ticket may have begun already, and two claims end at
-    the same instant.
+    there ends no later than one that this ticket may already have begun, and two claims end at the
+    same instant.
     """
     return ticket.issued_at_s + rules.session_absolute_timeout_s
 
@@ -308,7 +310,7 @@ def _decide_newcomer(view: RoomView, *, rules: Rules) -> Decision:
         return WaitWithoutPlace("queue_full")
     if view.store_up:
         return Arrive()
-    if not view.knows_clock:  # a stamp by another clock could be ahead of a line, or of a draw
+    if not view.knows_clock:  # a stamp by another clock could be before the line, or before a draw
         return WaitWithoutPlace("reconnecting")
     if view.phase is Phase.OPEN:
         return EnterWithoutStore(None)
@@ -328,10 +330,10 @@ def _decide_newcomer(view: RoomView, *, rules: Rules) -> Decision:
 
 class QueuePosition(NamedTuple):
     """In the queue at `turn_us` with `ahead` visitors before them. `confirmed` is false for a
-    newcomer: the store puts them there when they return the ticket. `is_moved`: the store has moved
-    them from the token's turn to this one. `arrival_us`: of a newcomer whose turn is another.
-    `returned_at`: the turn had passed them when so many visitors had been released in all; they
-    wait for the next admission."""
+    newcomer: the store queues them when they return the ticket. `is_moved`: the store has moved
+    them from the token's turn to this one. `arrival_us`: of a newcomer whose turn differs from it.
+    `returned_at`: the total of releases when they returned to a passed turn; they wait for the next
+    admission."""
 
     turn_us: int
     ahead: int
@@ -344,7 +346,7 @@ class QueuePosition(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class SlotGrant:
     """Holds a slot; `confirmed` when they have returned a token. `ends_at_us`: the end of their
-    session; None: it begins now, and the store knows no end."""
+    session; None: the session begins now."""
 
     turn_us: int
     confirmed: bool
@@ -363,12 +365,12 @@ class VoidToken:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """Another device of the same visitor holds the place; this ticket is worth nothing now."""
+    """Another device of the same visitor holds the place; this ticket is void."""
 
 
 @dataclass(frozen=True, slots=True)
 class UsedInvitation:
-    """The invitation led to a session before, or its visitor was revoked."""
+    """The invitation was used for an earlier session, or its visitor was revoked."""
 
 
 Standing = QueuePosition | SlotGrant | VoidToken | Elsewhere

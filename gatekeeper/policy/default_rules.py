@@ -1,7 +1,8 @@
-"""The default rules: what crawlers, browsers and certificate authorities fetch by themselves.
+"""The default rules: requests that crawlers, browsers and certificate authorities make by
+themselves.
 
-Rules. They come after the operator's, and can be left out (`server.default_rules`). One on a path
-yields to the parameter of a room, since an origin may run the same program at any path.
+Rules. They follow the operator's rules, and can be switched off (`server.default_rules`). A rule on
+a path yields to the parameter of a room, since an origin may run the same program at any path.
 """
 
 from __future__ import annotations

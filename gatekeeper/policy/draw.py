@@ -1,20 +1,20 @@
 """The arithmetic of a draw: from a signing secret to the turn of every visitor.
 
 Rules. Pure, and the same on every replica at any time. Bytes go in; bytes or whole microseconds
-come out. Anyone can repeat every step with SHA-256 (FIPS 180-4) and HMAC (RFC 2104):
+come out. Every step can be repeated with SHA-256 (FIPS 180-4) and HMAC (RFC 2104):
 
-    secret      HMAC-SHA-256(signing secret, "room|event|announced_us"); hidden until the start
+    secret      HMAC-SHA-256(signing secret, "room|event|announced_us"); secret until the start
     commitment  SHA-256(secret); public from the announcement on
     seed        SHA-256(secret || randomness of the beacon's round); without a beacon the secret
     id hash     SHA-256(visitor id); names a participant in public
     turn        start_us - span_us + HMAC-SHA-256(seed, id hash) mod span_us
     lane turn   first_us + HMAC-SHA-256(seed, id hash) mod span_us, of the lane's span
 
-Without a beacon the seed is not SHA-256(secret): that is the commitment, and everyone could compute
-every turn from the announcement on.
+Without a beacon the seed is not SHA-256(secret): that is the commitment, so that every turn could
+be computed from the announcement on.
 
-The names of rooms and events hold no `|`, so that one message stands for one event. The remainder
-favours no turn noticeably: 2^256 numbers fall on fewer than 2^53 turns, so the chances of two turns
+The names of rooms and events contain no `|`, so that a message identifies one event. The modulo
+bias is negligible: 2^256 numbers map to fewer than 2^53 turns, so the probabilities of two turns
 differ by less than one part in 2^200.
 """
 
@@ -40,21 +40,21 @@ def draw_secret(signing_secret: bytes, *, room: str, event: str, announced_us: i
 
 
 def draw_key_id(signing_secret: bytes) -> str:
-    """Which signing secret made a draw's secret: 16 hex digits that reveal neither of the two."""
+    """The id of the signing secret of a draw: 16 hex digits that reveal neither secret."""
     digest = hashlib.sha256(_KEY_ID_PREFIX + signing_secret).digest()
     return digest[:_KEY_ID_BYTES].hex()
 
 
 def commitment_of(secret: bytes) -> str:
-    """What is published of a secret before the start: 64 hex digits."""
+    """The commitment to a secret, published before the start: 64 hex digits."""
     return hashlib.sha256(secret).hexdigest()
 
 
 def seed_of(secret: bytes, randomness: bytes = b"") -> bytes:
     """The seed of every turn, 32 bytes; `randomness` is that of the beacon's round, if any.
 
-    Nothing that is public before the start determines it: without randomness it is the secret, as
-    the hash of the secret alone is the published commitment.
+    Nothing that is public before the start determines it: without randomness it is the secret
+    itself, since the hash of the secret is the published commitment.
     """
     return hashlib.sha256(secret + randomness).digest() if randomness else secret
 
@@ -88,7 +88,7 @@ def _number(seed: bytes, hashed: bytes) -> int:
 
 
 class LaneSpan(NamedTuple):
-    """The turns among which the visitors of one lane are drawn, before everyone else's."""
+    """The range of turns for the draw of one lane's visitors, before all other turns."""
 
     lane: str
     first_us: int
@@ -107,10 +107,10 @@ class LaneSpan(NamedTuple):
 def lane_spans(
     head_starts_us: Mapping[str, int], *, prequeue_us: int, released_us: int
 ) -> tuple[LaneSpan, ...]:
-    """The spans of a room's lanes, the longest head start first. They end where the prequeue begins
-    and each begins its head start before that, in proportion where the longest does not fit behind
-    `released_us`, the highest turn of which a visitor was released. Lanes of one head start share a
-    span."""
+    """The spans of a room's lanes, the longest head start first. They end where the prequeue
+    begins, and each begins its head start before that; if the longest does not fit after
+    `released_us`, the highest turn of which a visitor was released, all shrink in proportion. Lanes
+    with the same head start share a span."""
     steps_us = sorted({us for us in head_starts_us.values() if us > 0}, reverse=True)
     if not steps_us:
         return ()
@@ -118,7 +118,7 @@ def lane_spans(
     count = len(steps_us)
     room_us = max(min(longest_us, prequeue_us - released_us - count), count)
     offsets_us = [max(us * room_us // longest_us, 1) for us in steps_us]
-    for at in range(count - 2, -1, -1):  # apart, however little room there is
+    for at in range(count - 2, -1, -1):  # distinct, even if there is little room
         offsets_us[at] = max(offsets_us[at], offsets_us[at + 1] + 1)
     spans = {}
     for us, offset_us, next_us in zip(steps_us, offsets_us, [*offsets_us[1:], 0], strict=True):

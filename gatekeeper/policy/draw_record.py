@@ -1,17 +1,17 @@
-"""The public record of a draw: its JSON, and how anyone verifies it.
+"""The public record of a draw, and its JSON.
 
-Rules. Pure. A record that others wrote is parsed strictly: every problem at once, each in one line
+Rules. Pure. A record is parsed strictly, and all problems are reported at once, each in one line
 with its field, problem and expectation. A record has one of two states:
 
     state      secret  beacon                          participants
     committed  null    null, or its URL without round  null
     drawn      hex     null, or URL with round         their number
 
-`note` says why a drawn record has no round although the event has a beacon, or that its list was
-lost, and is left out otherwise. `lanes` is there only where the draw had lanes: the turns of each.
-Participants are listed beside the record: SHA-256(visitor id) in lower-case hex, ascending, one a
-line, each once; in a lane a space and the lane follow. The list may be long: it is verified line by
-line, in constant memory.
+`note` is the reason why a drawn record of an event with a beacon has no round, or that its list was
+lost; it is optional. `lanes` has the turns of each lane, only for a draw with lanes. Participants
+are listed separately: SHA-256(visitor id) in lower-case hex, ascending, one a line, each once; in a
+lane a space and the lane follow. The list may be long: it is verified line by line, in constant
+memory.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from gatekeeper.policy.schedule import Event
 
 State = Literal["committed", "drawn"]
 
-MAX_RECORD_BYTES: Final = 64 * 1024  # of its JSON; a real one has about 600
+MAX_RECORD_BYTES: Final = 64 * 1024  # of its JSON, which usually has about 600
 HASH: Final = re.compile(r"[0-9a-f]{64}")
 _MAX_TEXT: Final = 2048
 
@@ -57,7 +57,7 @@ class RecordBeacon:
 
 @dataclass(frozen=True, slots=True)
 class DrawRecord:
-    """What is public of one draw."""
+    """The public data of one draw."""
 
     event: str
     room: str
@@ -126,7 +126,7 @@ def record_of(
 
 
 def parse_record(value: object) -> DrawRecord:
-    """The record that parsed JSON holds; raises DrawRecordError with every problem."""
+    """Validate parsed JSON; raises DrawRecordError with every problem."""
     if not isinstance(value, Mapping):
         raise DrawRecordError(["the record is not a JSON object"])
     fields = _Fields(value)
@@ -191,7 +191,7 @@ def _lanes_of(value: object, fields: _Fields) -> tuple[LaneSpan, ...]:
 
 
 def _lane_problems(record: DrawRecord) -> list[str]:
-    """Lanes stand before everyone else and apart from each other, unless they share a span."""
+    """Lanes have to precede all other turns, and not overlap unless they share a span."""
     problems, before = [], record.start_us - record.span_us
     names = [span.lane for span in record.lanes]
     problems += [
@@ -209,7 +209,7 @@ def _lane_problems(record: DrawRecord) -> list[str]:
 
 
 class _Fields:
-    """The fields of an object; every problem is collected, and a stand-in is returned for it."""
+    """The fields of an object; problems are collected, and a placeholder is returned for each."""
 
     def __init__(
         self,

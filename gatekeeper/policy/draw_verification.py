@@ -1,7 +1,7 @@
 """Verifies the record of a draw with the list of its participants.
 
-Rules. Pure. Nothing of the record is believed: every turn is computed again. The list is verified
-line by line, in constant memory; the problems that are reported are bounded.
+Rules. Pure. The record is not trusted: every turn is recomputed. The list is verified line by line,
+in constant memory; the number of reported problems is bounded.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from gatekeeper.policy.draw_record import HASH, DrawRecord
 from gatekeeper.policy.tokens import is_visitor_id
 
 _LINE: Final = re.compile(r"([0-9a-f]{64})(?: ([a-z0-9_-]+))?")
-_LINES_SHOWN: Final = 5  # problems of single lines that are reported; the rest is counted
+_LINES_SHOWN: Final = 5  # maximum number of reported bad lines; further ones are counted
 
 
 @dataclass(frozen=True, slots=True)
 class VisitorPlace:
-    """Where one participant stands in the drawn order."""
+    """The place of one participant in the drawn order."""
 
     id_hash: str
     turn_us: int
     lane: str  # "": none
-    place: int | None  # 1 is the first; equal turns have the same place; None: there is no list
+    place: int | None  # from 1; equal turns have the same place; None: there is no list
 
 
 class DrawVerification:
@@ -55,8 +55,7 @@ class DrawVerification:
         self._count = 0
         self._before = ""
         self._spans: dict[str, LaneSpan] = {each.lane: each for each in record.lanes}
-        # The visitor's turn in each lane that it may be of, as its line in the list says, and
-        # how many participants have an earlier turn.
+        # The visitor's turn in each possible lane, and how many participants have an earlier turn.
         lanes = ("", *self._spans) if self._visitor else ()
         self._own_us = {lane: self._turn_of(self._visitor, lane) for lane in lanes}
         self._ahead = dict.fromkeys(self._own_us, 0)
@@ -93,7 +92,7 @@ class DrawVerification:
         return self._count
 
     def problems(self) -> list[str]:
-        """Everything that is wrong, one line each; empty: the draw is verified."""
+        """All problems, one line each; empty: the draw is verified."""
         record = self._record
         if record.state != "drawn" or record.secret is None:
             return ["state: the draw has not taken place yet; only the commitment is public"]
@@ -113,7 +112,7 @@ class DrawVerification:
         return found + self._visitor_problems()
 
     def place(self) -> VisitorPlace | None:
-        """Where the visitor stands; None: no visitor was named, or it is no participant."""
+        """The visitor's place; None: no visitor was given, or it is not a participant."""
         if not self._visitor or (self.has_list and self._lane is None):
             return None
         lane = self._own_lane()
@@ -121,8 +120,8 @@ class DrawVerification:
         return VisitorPlace(self._visitor, self._own_us[lane], lane, place)
 
     def _own_lane(self) -> str:
-        """As listed; without a list, the lane to which the turn that the visitor was shown belongs,
-        if any."""
+        """The visitor's lane in the list; without a list, the lane of the turn that the visitor was
+        shown, if any."""
         if self._lane is not None:
             return self._lane
         return next((lane for lane, us in self._own_us.items() if us == self._turn_us), "")

@@ -1,9 +1,9 @@
-"""What operators do to the events of a room: add one, move its start, cancel it, set its keys.
+"""Operators' changes of the events of a room: add one, move its start, cancel it, set its keys.
 
 Rules. Pure: `now_us` is the store's clock, and every function returns another schedule or raises.
-A value that makes no sense by itself is a ConfigError; one that the state of the room forbids is a
-Conflict. A move keeps the beginning of the prequeue, the start as first announced and the
-commitment, so that it draws by the same secret.
+An invalid value is a ConfigError; a change that the state of the room does not allow is a Conflict.
+A move keeps the beginning of the prequeue, the start as first announced and the commitment, so that
+it draws by the same secret.
 
     stage       begins                        what operators may do
     planned     when it is made               move its start, open it now, cancel it
@@ -33,7 +33,7 @@ Stage = Literal["planned", "prequeue", "running", "ended", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class NewStart:
-    """Another start of an event: at `at_us`, or later by `by_us`; without both, now."""
+    """A new start of an event: at `at_us`, or later by `by_us`; without both, now."""
 
     at_us: int | None = None
     by_us: int | None = None
@@ -44,7 +44,7 @@ class NewStart:
 
 
 def stage_of(event: Event, now_us: int) -> Stage:
-    """Where an event is in its life."""
+    """The stage of an event."""
     if event.cancelled:
         return "cancelled"
     if event.last_us <= now_us:
@@ -55,8 +55,8 @@ def stage_of(event: Event, now_us: int) -> Stage:
 
 
 def with_added(schedule: Schedule, event: Event, *, now_us: int) -> Schedule:
-    """With a new event. A prequeue that would have begun begins now. Raises Conflict where an event
-    has this name or overlaps, or the events are too many, ConfigError for times that do not fit."""
+    """The schedule with a new event. A prequeue in the past begins now. Raises Conflict for a
+    duplicate name, an overlap or too many events, ConfigError for inconsistent times."""
     known = schedule.find(event.name)
     if known is not None:
         raise Conflict(
@@ -75,8 +75,9 @@ def with_added(schedule: Schedule, event: Event, *, now_us: int) -> Schedule:
 
 
 def with_start(schedule: Schedule, name: str, start: NewStart, *, now_us: int) -> Schedule:
-    """With another start of an event that has not started. Raises NotFound, Conflict for an event
-    that has started or is about to, or would overlap, ConfigError for a start that does not fit."""
+    """The schedule with another start of an event that has not started. Raises NotFound, Conflict
+    for an event that has started, is about to start, or would overlap, ConfigError for an
+    inconsistent start."""
     event = _known(schedule, name)
     stage = stage_of(event, now_us)
     if stage not in {"planned", "prequeue"}:
@@ -103,8 +104,8 @@ def with_start(schedule: Schedule, name: str, start: NewStart, *, now_us: int) -
 
 
 def with_cancelled(schedule: Schedule, name: str, *, now_us: int) -> Schedule:
-    """Without an event (`called_off`). One of the file stays as cancelled, so that a restart does
-    not bring it back. Raises NotFound, and Conflict for an event that is over."""
+    """The schedule without an event (`called_off`). An event of the file stays as cancelled, so
+    that a restart does not restore it. Raises NotFound, and Conflict for an event that is over."""
     event = _known(schedule, name)
     if stage_of(event, now_us) in {"ended", "cancelled"}:
         raise Conflict(f'"{name}" {_described(event, now_us)}; expected an event that is not over')
@@ -117,21 +118,21 @@ def with_cancelled(schedule: Schedule, name: str, *, now_us: int) -> Schedule:
 
 
 def with_settings(schedule: Schedule, name: str, settings: Mapping[str, Spelled]) -> Schedule:
-    """With other settings of an event. Raises NotFound, and Conflict where the texts of all events
-    are too long."""
+    """The schedule with other settings of an event. Raises NotFound, and Conflict if the texts of
+    all events are too long."""
     event = replace(_known(schedule, name), settings=dict(settings))
     return _bounded(schedule.with_event(event))
 
 
 def _opened(event: Event, now_us: int) -> Event:
-    """Started now. Without a prequeue that has begun there is nobody to draw."""
+    """The event, started now. Without a prequeue that has begun there are no visitors to draw."""
     if event.prequeue_us is not None and event.prequeue_us < now_us:
         return replace(event, start_us=now_us)
     return replace(event, start_us=now_us, prequeue_us=None, key="", commitment="", beacon="")
 
 
 def _checked(schedule: Schedule, event: Event, *, now_us: int) -> Schedule:
-    """The schedule with `event`; raises Conflict if it overlaps with others or is too much."""
+    """The schedule with `event`; raises Conflict if it overlaps with others or exceeds a limit."""
     after = forgetting(schedule, now_us=now_us).with_event(event)
     coming = [each for each in after.events if not each.cancelled and each.last_us > now_us]
     for other in coming:

@@ -2,8 +2,8 @@
 
 Rules. Pure. Arrivals in the prequeue of a draw have the turn that they drew, or a provisional one
 until then; every other arrival is its own turn. A turn must be above every turn that was released
-before its visitor came: another one than the arrival is only for arrivals in a prequeue, since no
-visitor is released in it.
+before its visitor arrived: so only arrivals in a prequeue, in which no visitor is released, can
+have a turn other than the arrival.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class EventOrder:
             return arrival_us
         if event is self.gathering or (lane and event.drawn is None):
             return PROVISIONAL_US + arrival_us
-        # Not returned before the opening: behind all that are drawn. A lane's visitor, of whom
-        # there is one for each invitation, stands behind those of the lane.
+        # Not returned before the opening: after all drawn turns. A lane's visitor, of which there
+        # is one per invitation, comes after the drawn turns of the lane.
         span = event.drawn.span_of(lane) if event.drawn else None
         return event.start_us if span is None else span.last_us
 

@@ -24,7 +24,7 @@ from gatekeeper.policy.request_readings import RequestReadings
 from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Rejected, Route, Router, Ungated
 
 _ENDPOINTS = "/.gatekeeper/"
-# Those that a rule may block: the ones in a room. `web.endpoints` has the same, as a test checks.
+# The endpoints of a room, which a rule may block. A test compares them with `web.endpoints`.
 OF_ROOMS = frozenset(
     {"status", "confirm", "enqueue", "challenge", "leave", "wait", "move", "continue", "invitation"}
 )
@@ -106,7 +106,7 @@ def explain_request(
 
 
 def _explain_check(router: Router, facts: RequestFacts) -> Iterator[str]:
-    """The same for a check of forward auth: the original request, as its proxy is trusted."""
+    """`explain` for a check of forward auth: the original request, if its proxy is trusted."""
     scheme = "".join(facts.fields("X-Forwarded-Proto")) or facts.client.scheme
     host = "".join(facts.fields("X-Forwarded-Host"))
     client = replace(facts.client, scheme=scheme, forwarded_host=host)
@@ -125,7 +125,7 @@ def _explain_check(router: Router, facts: RequestFacts) -> Iterator[str]:
 
 
 def explain(router: Router, facts: RequestFacts) -> Iterator[str]:
-    """Lines for a person: the readings of the path, the rules looked at, and the route."""
+    """The explanation in lines: the readings of the path, the evaluated rules, and the route."""
     if facts.method.upper() == "CONNECT":
         yield f"400: {facts.method} is not supported"
         return
@@ -154,7 +154,7 @@ def explain(router: Router, facts: RequestFacts) -> Iterator[str]:
 
 
 def _explain_endpoint(router: Router, facts: RequestFacts) -> Iterator[str]:
-    """The same for a request to the gate itself, which never reaches the origin."""
+    """`explain` for a request to the gate itself, which never reaches the origin."""
     name, _, query = facts.target.removeprefix(_ENDPOINTS).partition("?")
     path = first_value(query, "for") or "/"
     room = first_value(query, "room") or router.room_of(facts.client.host, path)

@@ -1,16 +1,16 @@
 """Which requests create a place in line, by method and Fetch Metadata.
 
 Rules. Pure. A person's request creates a place: a navigation, a fetch of an app, or a GET of a
-client that sends no Fetch Metadata. What a browser sends by itself creates none: subresources,
-preflights, prefetches, and an `EventSource`, which connects again whenever its stream ends. A
-WebSocket creates none, since its script cannot read a waiting response; Chromium sends it without
-any Sec-Fetch-*, and every handshake has `Upgrade` (RFC 6455 section 4.1). Browsers send no metadata
-to a plain-text site (Fetch Metadata section 2), and Safari before 16.4 to none: there `Accept`
-marks pictures and style sheets, whose values every browser sends (Fetch standard section 4.1), and
-`Service-Worker` the script of one, which browsers also look at by themselves (Service Workers
-section 6).
-Neither does a request that changes something, since a waiting page cannot keep its body. Every case
-without a row is one that creates no place, also a field that came with two different values.
+client that sends no Fetch Metadata. Requests that a browser makes by itself create none:
+subresources, preflights, prefetches, and an `EventSource`, which reconnects whenever its stream
+ends. A WebSocket creates none, since its script cannot read a waiting response; Chromium sends it
+without any Sec-Fetch-*, and every handshake has `Upgrade` (RFC 6455 section 4.1). Browsers send no
+metadata to a site over plain HTTP (Fetch Metadata section 2), and Safari before 16.4 sends none at
+all: then pictures and style sheets are recognised by `Accept`, whose values every browser sends
+(Fetch standard section 4.1), and the script of a service worker by `Service-Worker`, which browsers
+also check by themselves (Service Workers section 6). Nor does a request that changes something,
+since a waiting page cannot keep its body. An unknown case creates no place; so does a field with
+two different values.
 
     method  Sec-Purpose   Sec-Fetch-Mode       Sec-Fetch-Dest                 creates a place
     GET     none          navigate             document, iframe …, empty, none     yes
@@ -72,8 +72,8 @@ def creates_place(facts: RequestFacts) -> bool:
 
 
 def _is_file(facts: RequestFacts) -> bool:
-    """Whether this is for a file of a page: `Service-Worker` is there, or `Accept` is that of a
-    picture or a style sheet. Browsers name these types for a navigation only beside pages."""
+    """Whether this requests a file of a page: it has `Service-Worker`, or `Accept` of a picture or
+    a style sheet. For a navigation, browsers send these types only together with HTML."""
     if facts.fields("Service-Worker"):
         return True
     types = _values([facts.accept, *facts.fields("Accept")])
@@ -88,20 +88,20 @@ def _is_speculative(fields: FieldLookup) -> bool:
 
 
 def _is_websocket(fields: FieldLookup) -> bool:
-    """Whether `Upgrade` names a WebSocket, of any version and beside any other protocol."""
+    """Whether `Upgrade` contains `websocket`, of any version, possibly with other protocols."""
     lines = fields("Upgrade")
     return any(name.partition("/")[0] == "websocket" for name in _members(lines))
 
 
 def outlasts_admission(facts: RequestFacts) -> bool:
-    """Whether the exchange lasts for as long as its client likes: without a session it would be
-    outside of all limits."""
+    """Whether the client determines the duration of the exchange: without a session it would be
+    unlimited."""
     return is_event_stream(facts) or _is_websocket(facts.fields)
 
 
 def is_event_stream(facts: RequestFacts) -> bool:
-    """Whether this is an `EventSource` (HTML standard, section 9.2), of a page that is shown
-    already. It stops at any status other than 200, and at any other type."""
+    """Whether this is an `EventSource` (HTML standard, section 9.2), of a page that is already
+    shown. It stops at any other status than 200, and at any other type."""
     return _EVENT_STREAM in _values([facts.accept, *facts.fields("Accept")])
 
 

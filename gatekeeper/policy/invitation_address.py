@@ -1,9 +1,9 @@
 """The invitation in the address of a request, and the address without it.
 
-Rules. Pure. An address loses every parameter that some origin could read as `gk_invitation`: in any
-letter case, percent-encoded up to twice, with the separators `;` and `?` too, as a list or as PHP
-spells names (`gk.invitation`). The rest stays byte for byte. `may_hold_invitation` is the cheap
-question before that; it is asked of every request with a query, and never misses one.
+Rules. Pure. Every parameter that some origin could read as `gk_invitation` is removed from an
+address: in any letter case, percent-encoded up to twice, also with the separators `;` and `?`, as a
+list or in PHP's form (`gk.invitation`). The rest stays byte for byte. `may_hold_invitation` is a
+cheap pre-check for every request with a query, without false negatives.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _DECODE_ROUNDS: Final = 2
 
 
 def _letters(word: str) -> str:
-    """Matches the letters of `word`, each as it is or percent-encoded, also twice."""
+    """A pattern of the letters of `word`, each plain or percent-encoded, up to twice."""
     return "".join(f"(?:{each}|%(?:25)*(?:{ord(each):x}|{ord(each.upper()):x}))" for each in word)
 
 
 _ESCAPE: Final = "%(?:25)*[0-9A-Fa-f]{2}"
-# Blanks, as they are or encoded, may stand before the name; what looks like one costs a look. And
-# origins read some other characters as the `_`.
+# Blanks, plain or encoded, may precede the name; false positives only cost a full parse. Origins
+# read some other characters as `_`.
 _NAME: Final = (
     "[?&;][+%0-9A-Fa-f]*?" + _letters("gk") + rf"(?:[_. +\[]|{_ESCAPE})" + _letters("invitation")
 )
@@ -34,28 +34,28 @@ _IN_BYTES: Final = re.compile(_NAME.encode(), re.IGNORECASE)
 
 
 class FoundInvitation(NamedTuple):
-    """The target without the parameter, and the different values that it had."""
+    """The target without the parameter, and its distinct values."""
 
     target: str
     values: tuple[str, ...]
 
 
 def may_hold_invitation(target: str) -> bool:
-    """Whether the query of a request target may name the parameter."""
+    """Whether the query of a request target may contain the parameter."""
     return "?" in target and _IN_TEXT.search(target) is not None
 
 
 def line_may_hold_invitation(line: bytes) -> bool:
-    """The same for the first line of a request."""
+    """Like `may_hold_invitation`, for a request line."""
     return b"?" in line and _IN_BYTES.search(line) is not None
 
 
 def find_invitation(target: str) -> FoundInvitation | None:
-    """The invitation in a request target; None: it has none."""
+    """Find the invitation in a request target; None: there is none."""
     if not may_hold_invitation(target):
         return None
     path, _, query = target.partition("?")
-    # Only these parts can have the name: a query of many others takes no long look at each.
+    # Only parts that can have the name are parsed, so that a long query stays cheap.
     starts = {match.start() for match in _IN_TEXT.finditer(target, len(path))}
     at, kept, values = len(path), list[str](), dict[str, None]()
     for part in _SEPARATED.findall(f"?{query}"):

@@ -1,21 +1,21 @@
-"""Invitations: what a shop signs about a person, so that this person has one place in a room.
+"""Invitations: JWTs that a shop signs for a person, so that this person has one place in a room.
 
-Rules. Pure: callers pass `now_s`. An invitation is a JWT (RFC 7519). The key chooses the algorithm,
-never the header of the token, and a header that demands more than that (`crit`) is refused. Nothing
-in a header leads to another key: `jwk`, `jku` and `x5u` are not read. PyJWT verifies the signature;
-the claims are checked here, with exact types, by the store's clock.
+Rules. Pure: callers pass `now_s`. An invitation is a JWT (RFC 7519). The key determines the
+algorithm, never the header of the token, and a header with `crit` is refused. No header selects
+another key: `jwk`, `jku` and `x5u` are ignored. PyJWT verifies the signature; the claims are
+checked here, with exact types, by the store's clock.
 
     sub    the account; one place for each in a room     exp   when it ends, seconds
     room   or                                            nbf   when it begins, seconds (optional)
     event  where it is valid; both may be given          lane  a lane of the room (optional)
-    aud    whom it is for (optional): `policy.audience`
+    aud its audience (optional): `policy.audience`
 
 The visitor id is an HMAC of room and account, so that each device of a person finds the same place
-without a table, and nobody outside can compute it. Accounts are compared as the shop signed them,
-character by character: nothing is trimmed, folded or normalised. A token has one spelling, without
-padding, blanks or spare bits (RFC 4648 section 3). Verification is bounded: by the size of a token,
-by the number of keys, and repeated tokens are found in caches, of which the one of refused tokens
-cannot evict the other.
+without a table, and others cannot compute it. Accounts are compared as the shop signed them,
+character by character: nothing is trimmed, folded or normalised. A token has one canonical
+encoding, without padding, blanks or spare bits (RFC 4648 section 3). Verification is bounded by the
+size of a token and the number of keys; repeated tokens are cached, and refused tokens cannot evict
+verified ones.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ InvitationProblem = Literal[
 
 
 class Invitation(NamedTuple):
-    """A verified invitation: whose place it is, in which lane, and when it ends."""
+    """A verified invitation: its visitor, lane and end."""
 
     visitor: VisitorId
     lane: str | None
@@ -59,7 +59,7 @@ class Invitation(NamedTuple):
 
 
 class _Claims(NamedTuple):
-    """The claims of a token whose signature is right, with exact types."""
+    """The claims of a token with a valid signature, with checked types."""
 
     sub: str
     expires_at_s: float
@@ -71,14 +71,15 @@ class _Claims(NamedTuple):
 
 
 class InvitationScope(NamedTuple):
-    """What an invitation may name: the lanes of the room, and its events as they are now."""
+    """The lanes and the current events of a room, which an invitation may name."""
 
     lanes: Collection[str] = ()
     events: Collection[str] = ()
 
 
 def visitor_key(oldest_secret: bytes) -> bytes:
-    """The key of visitor ids, of the oldest signing secret: a new first one changes no place."""
+    """The key of visitor ids, derived from the oldest signing secret: a new first secret changes no
+    place."""
     return hmac.digest(oldest_secret, _VISITOR_KEY, _DIGEST)
 
 
@@ -90,8 +91,8 @@ def visitor_of(sub: str, room: RoomName, *, key: bytes) -> VisitorId:
 
 @dataclass(slots=True)
 class Invitations:
-    """Reads the invitations of one room; `key` makes the visitor ids. `audience`: what the gate is
-    called there."""
+    """Reads the invitations of one room; `key` makes the visitor ids. `audience`: the names of the
+    gate there."""
 
     room: RoomName
     keys: Sequence[InvitationKey]
@@ -103,7 +104,7 @@ class Invitations:
     def read(
         self, raw: str, *, now_s: float, scope: InvitationScope
     ) -> Invitation | InvitationProblem:
-        """The invitation in `raw`, or what is wrong with it."""
+        """Verify an invitation; returns it or the problem."""
         claims = self._claims(raw)
         if claims is None:
             return "invitation_invalid"
@@ -149,11 +150,11 @@ _JWS: Final = PyJWS()
 
 
 def _verified_payload(raw: str, keys: Sequence[InvitationKey]) -> bytes | None:
-    """The payload of a token that one of the keys has signed."""
+    """The payload of a token that is signed by one of the keys."""
     try:
         header = jwt.get_unverified_header(raw)
         kid = header.get("kid")
-        # `crit` demands an extension, and none is understood here (RFC 7515 section 4.1.11).
+        # `crit` requires an extension, and none is supported (RFC 7515 section 4.1.11).
         if "crit" in header or "b64" in header:
             return None
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
@@ -200,7 +201,7 @@ def _claims_in(payload: bytes) -> _Claims | None:
 
 
 def _text(claims: dict[str, Any], name: str) -> str | None:
-    """An optional claim; "": it is there and no text."""
+    """An optional claim; "": it is present but not a text."""
     value = claims.get(name)
     if name not in claims:
         return None
@@ -217,7 +218,7 @@ def signed_invitation(
     event: str | None = None,
     lane: str | None = None,
 ) -> str:
-    """An invitation by a secret of the gate's own, for tests and small lists."""
+    """Sign an invitation with a secret of the room, for tests and small lists."""
     assert isinstance(key.key, bytes)
     claims: dict[str, object] = {"sub": sub, "iat": int(now_s), "exp": int(now_s + valid_s)}
     named = {"room": room, "event": event, "lane": lane}

@@ -2,17 +2,16 @@
 
 Rules. Pure; times are microseconds of the store's clock. The turn of a lane's visitor is the
 arrival less the head start, and later than every turn of which a visitor was released. `arrive.lua`
-gives it; `turn_ahead_us` is the same for a replica without the store.
+computes it; `turn_ahead_us` is the same for a replica without the store.
 
-A draw orders the visitors of its prequeue, and takes the place of the head start: each lane has a
-span of turns of its own before the prequeue, in which its visitors are drawn. A longer head start
-has the earlier span (`draw.lane_spans`):
+In a draw, lanes replace head starts: each lane has its own span of turns before the prequeue, in
+which its visitors are drawn. A longer head start has the earlier span (`draw.lane_spans`):
 
     lanes, members 30 min, friends 10 min     everyone else
     |--- members ---|-- friends --|           |------ drawn ------|
     P - 30 min      P - 10 min    P = prequeue                    start
 
-The visitors who waited before the prequeue stand between them by their arrivals. If one of them was
+Visitors who waited before the prequeue are between them, by their arrivals. If one of them was
 released within the longest head start before it, the spans shrink in proportion, so that none
 begins before that turn.
 """

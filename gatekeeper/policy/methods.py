@@ -1,9 +1,9 @@
 """Conditions on the method of a request, as an origin could read it.
 
 Rules. Pure. Methods are case-sensitive (RFC 9110 section 9.1), but some origins read them in any
-letter case. Some also take another method in place of the request's own: that of a field, or of the
-parameter `_method` (WordPress and its shops do so for a GET as well). A rule that tightens applies
-to both methods, and one that loosens only if it names both. What a body names stays unread.
+letter case. Some also accept a method override: from a field, or from the parameter `_method`
+(WordPress and its shops also for a GET). A rule that tightens applies to both methods, and a rule
+that loosens only if it names both. An override in the body is not read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _READS: Final = Fact.FIELDS | Fact.TARGET
 
 @dataclass(frozen=True, slots=True)
 class MethodCondition:
-    """The method is one of these; `or_override`: or another that an origin may take for it."""
+    """The method is one of these; `or_override`: or the override is."""
 
     methods: frozenset[str]
     or_override: bool = False
@@ -48,7 +48,7 @@ class MethodCondition:
 
 @dataclass(frozen=True, slots=True)
 class NoOtherMethodCondition:
-    """No origin takes a method for the request's that is none of these."""
+    """The request has no override to a method other than these."""
 
     methods: frozenset[str]
     reads: ClassVar[FactSet] = _READS
@@ -60,12 +60,12 @@ class NoOtherMethodCondition:
 
 
 def has_override_field(facts: RequestFacts) -> bool:
-    """Whether a field stands for another method."""
+    """Whether a field overrides the method."""
     return any(facts.fields(name) or facts.underscored(name) for name in _FIELDS)
 
 
 def _other_methods(request: RequestReadings) -> set[str]:
-    """The methods that an origin may take in place of the request's own. Raises TooManyValues."""
+    """The overrides of the method. Raises TooManyValues."""
     facts = request.facts
     values = [*request.values(_PARAMETER, every=False)]
     for name in _FIELDS:

@@ -1,13 +1,13 @@
-"""Codes that move a place in line to another device, signed as tickets are.
+"""Codes that move a place in line to another device, signed like tickets.
 
-Rules. Pure. A code is a token of a kind of its own: it is never accepted as a ticket, and no ticket
-or pass as a code. It holds the place of the ticket that it was made with, and the device of that
-ticket. `CODE_LIFE_S` after it was made, or when that ticket expires, it is worth nothing. The store
-makes it single use: a place that has moved since is no longer of the device that the code names,
-and a store that lost data accepts no code from before.
+Rules. Pure. A code is a token with its own kind: it is never accepted as a ticket, and no ticket or
+pass as a code. It contains the place and the device of the ticket that it was made with. It expires
+`CODE_LIFE_S` after it was made, or with that ticket. The store makes it single-use: after a move
+the place no longer belongs to the device of the code, and a store that lost data accepts no earlier
+code.
 
 The new device is derived from the code and a random number of the browser that uses it, so that
-this browser alone can send the same request again when the response was lost.
+only this browser can repeat the request when the response was lost.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from gatekeeper.policy.tokens import (
     is_visitor_id,
 )
 
-# Why a browser does not get the place: the code is worth nothing, or it has an earlier place.
+# Why a browser does not get the place: the code is invalid, or the browser has an earlier place.
 MoveRefusal = Literal["link_invalid", "earlier_place"]
 
 CODE_LIFE_S: Final = 300.0
@@ -39,7 +39,7 @@ _NONCE: Final = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
 class MoveCode(NamedTuple):
-    """The place of a ticket, to be used on another device. `made_on`: the ticket's device."""
+    """The place of a ticket, for another device. `made_on`: the ticket's device."""
 
     visitor: VisitorId
     arrival_us: int
@@ -74,7 +74,7 @@ class MoveCode(NamedTuple):
             rules=rules,
             now_s=now_s,
         )
-        # The invitation ends when it ended before: it is not worth more on another device.
+        # The end of the invitation is the same on another device.
         return on_device(moved, device, invited_until_s=self.invited_until_s, moved_us=moved_us)
 
 
@@ -129,11 +129,11 @@ class MoveCodes:
 
 
 def is_nonce(value: str) -> bool:
-    """Whether `value` is spelled as the random number of a browser."""
+    """Whether `value` has the format of a browser's nonce."""
     return _NONCE.fullmatch(value) is not None
 
 
 def device_of(raw: str, nonce: str) -> str:
-    """The device that the code `raw` makes of the browser with that random number."""
+    """The device id of the browser with that nonce, for the code `raw`."""
     digest = hashlib.sha256(f"{raw} {nonce}".encode()).digest()
     return base64.urlsafe_b64encode(digest[:6]).decode()

@@ -1,7 +1,7 @@
-"""The tokens that the gate issues, and the one that a visitor goes on with after the store's reply.
+"""The tokens that the gate issues, and a visitor's next token after the store's reply.
 
 Rules. Pure: callers pass `now_s`, seconds of the store's clock. `conclude` turns the store's reply
-into a token; the functions before it make each kind. Without the store a ticket is kept, and only
+into a token; the functions before it create each kind. Without the store a ticket is kept, and only
 its expiry moves.
 """
 
@@ -25,8 +25,8 @@ def ticket_of(
     lane: str = "",
     is_new: bool = False,
 ) -> Ticket:
-    """A ticket as issued at `now_s`; without `turn_us` the turn is the arrival. That of a visitor
-    who `is_new` is not confirmed where the room has a challenge."""
+    """A ticket as issued at `now_s`; without `turn_us` the turn is the arrival. `is_new`: of a
+    newcomer; it is unconfirmed if the room has a challenge."""
     own_turn_us = _own_turn_us(turn_us, arrival_us=arrival_us)
     expires_at_s = now_s + rules.ticket_life_s
     confirmed = not is_new or rules.challenge == "off"
@@ -36,14 +36,14 @@ def ticket_of(
 
 
 def in_lane(ticket: Ticket, lane: str) -> Ticket:
-    """The first ticket of a lane's visitor, who has yet to return it."""
+    """The first ticket of a lane's visitor, who has not returned it yet."""
     return ticket._replace(lane=lane, confirmed=False) if lane else ticket
 
 
 def on_device(
     ticket: Ticket, device: str, *, invited_until_s: float | None = None, moved_us: int = 0
 ) -> Ticket:
-    """The ticket as that of one device; `invited_until_s`: of an invited visitor; `moved_us`: when
+    """The ticket bound to one device; `invited_until_s`: of an invited visitor; `moved_us`: when
     the place was moved to the device."""
     return ticket._replace(device=device, invited_until_s=invited_until_s, moved_us=moved_us)
 
@@ -51,9 +51,9 @@ def on_device(
 def kept_without_store(
     ticket: Ticket, *, rules: Rules, now_s: float, turn_us: int | None = None
 ) -> Ticket:
-    """The ticket of a visitor who waits at `turn_us` while the store is unreachable. Once in a
-    while it gets a later expiry and no later issue, for nothing is known of the visitor since then.
-    In the prequeue of a draw it says from now on that it was returned in time."""
+    """The ticket of a visitor who waits at `turn_us` while the store is unreachable. It is renewed
+    with a later expiry but not a later issue, since the store has not seen the visitor. In the
+    prequeue of a draw it now records that it was returned in time."""
     if turn_us is not None and turn_us >= PROVISIONAL_US and ticket.own_turn_us is None:
         return ticket._replace(own_turn_us=turn_us)
     if ticket.expires_at_s - now_s > rules.ticket_life_s - rules.ticket_renewal_s:
@@ -94,7 +94,7 @@ def _own_turn_us(turn_us: int | None, *, arrival_us: int) -> int | None:
 
 
 def renewed(pass_: Pass, *, rules: Rules, now_s: float) -> Pass:
-    """The pass after one more use: its expiry slides, its absolute end stays."""
+    """The pass after one more use: its expiry slides, its absolute end does not."""
     return pass_._replace(
         issued_at_s=now_s,
         expires_at_s=min(now_s + rules.pass_life_s, pass_.ends_at_s),
@@ -105,10 +105,9 @@ def renewed(pass_: Pass, *, rules: Rules, now_s: float) -> Pass:
 def conclude(
     visitor: VisitorId, standing: Standing, held: Token | None, *, rules: Rules, now_s: float
 ) -> Token | None:
-    """The token that the visitor goes on with after the store's reply; None: start again.
-
-    `held` is the token they came with. A session that is claimed again (by a second tab, or late)
-    keeps its end: asking twice never makes it longer than `session_absolute_timeout`.
+    """The visitor's next token after the store's reply; None: start again as a newcomer. `held` is
+    the token of the request. A session that is claimed again (by a second tab, or late) keeps its
+    end, so that it never exceeds `session_absolute_timeout`.
     """
     if isinstance(standing, QueuePosition) and isinstance(held, Ticket):  # first: every poll
         is_fresh = held.confirmed and now_s - held.issued_at_s < rules.ticket_renewal_s
@@ -119,7 +118,7 @@ def conclude(
     match standing:
         case QueuePosition(turn_us=turn_us, is_moved=is_moved):
             arrival_us = (standing.arrival_us or turn_us) if held is None else held.arrival_us
-            # In the prequeue of a draw the ticket says from now on that it was returned in time.
+            # In the prequeue of a draw the ticket now records that it was returned in time.
             is_own = is_moved or held is None or turn_us >= PROVISIONAL_US
             own_turn_us = turn_us if is_own or held is None else held.own_turn_us
             own_turn_us = _own_turn_us(own_turn_us, arrival_us=arrival_us)
@@ -165,7 +164,7 @@ def conclude(
                     rules=rules,
                     now_s=now_s,
                 )
-            return pass_ if now_s < pass_.ends_at_s else None  # it ended while the store was asked
+            return pass_ if now_s < pass_.ends_at_s else None  # it ended during the store call
         case VoidToken() | Elsewhere():
             return None
         case _:

@@ -1,7 +1,7 @@
 """The numbers that tokens, states and events carry.
 
-Rules. Not negative and below 2^53, so that JSON, a double and Lua hold each exactly. A bool is no
-number, although Python's `int` includes it.
+Rules. Not negative and below 2^53, so that JSON, a double and Lua represent each exactly. A bool is
+not a number here, although it is a subclass of `int`.
 """
 
 from __future__ import annotations

@@ -1,23 +1,23 @@
-"""What the queue is ordered by.
+"""The order of the queue.
 
 Rules. A ticket has an arrival (when the visitor came) and a turn (their number in the queue). Both
 are microseconds of the store's clock, below 2^53. "In line since", waits, the jitter of polls and
 the age of a first ticket use the arrival. The queue, the watermark, returns, spent tickets and
-recovery use the turn. First come, first served means that the two are equal; the ticket then leaves
-the turn out.
+recovery use the turn. First come, first served means that the two are equal; then the ticket does
+not contain the turn.
 
 A strategy is an `Ordering`: a pure function from a visitor and their arrival to a turn, the same on
 every replica and at any time, so that a store that lost everything gets the queue back from the
-tickets. `policy.event_order` is one more: for arrivals in the prequeue of a draw
-`turn = f(seed, visitor id)`, and for others the arrival.
+tickets. `policy.event_order` is another one: for arrivals in the prequeue of a draw `turn = f(seed,
+visitor id)`, and for others the arrival.
 
 Before a draw a confirmed visitor's ticket names a provisional turn, PROVISIONAL_US plus the
-arrival: such a ticket is worth the drawn turn from then on. One that was not returned before the
-opening names none, and stands behind all that are drawn: else the best of many could be chosen
-afterwards.
+arrival: from the draw on such a ticket has the drawn turn. One that was not returned before the
+opening names none, and comes after all drawn turns: otherwise a client could collect many tickets
+and choose the best.
 
-Two turns may be equal; then the visitor id orders them (the store's ZSET does so by its bytes). A
-watermark covers every visitor of a turn or none of them: see `is_released` and `advance.lua`.
+Equal turns are ordered by visitor id (by its bytes, as in the store's ZSET). A watermark covers
+every visitor of a turn or none of them: see `is_released` and `advance.lua`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from typing import Final, Protocol
 
 from gatekeeper.policy.tokens import Ticket, Token, VisitorId
 
-# In the prequeue of a draw a visitor is in the queue at this plus the arrival: above every real
-# turn, below 2^53. `_room.lua` has the same number.
+# In the prequeue of a draw the turn of a visitor is this plus the arrival: above every real turn,
+# below 2^53. `_room.lua` has the same constant.
 PROVISIONAL_US: Final = 4_000_000_000_000_000
 
 
@@ -62,11 +62,11 @@ ARRIVAL_ORDER: Final = ArrivalOrder()
 
 
 def turn_of(token: Token, ordering: Ordering) -> int:
-    """The turn of the token's holder: the one that the token names, else that of the order."""
+    """The turn of the token's holder: the one in the token, else the one by the ordering."""
     own_us = token.own_turn_us
     if own_us is None and ordering is ARRIVAL_ORDER:  # nearly every poll
         return token.arrival_us
-    # The holder of a pass has no turn to wait for.
+    # The holder of a pass does not wait for a turn.
     lane = token.lane if isinstance(token, Ticket) else ""
     if own_us is None:
         return ordering.turn_us(token.visitor, token.arrival_us, lane)
@@ -78,8 +78,8 @@ def turn_of(token: Token, ordering: Ordering) -> int:
 def is_released(turn_us: int, watermark_us: int) -> bool:
     """Whether every visitor of this turn who was in the queue has been released.
 
-    A release may take only some of several visitors with one turn. The watermark then stays one
-    microsecond short of that turn until the last of them is released: the turn is not released for
-    any of them, and the released ones learn it from the store.
+    A release may take only some of several visitors with equal turns. The watermark then stays one
+    microsecond short of that turn until the last of them is released: until then the released ones
+    can only learn it from the store.
     """
     return turn_us <= watermark_us

@@ -8,11 +8,10 @@ visitor's request. The original request is read from
     auth               X-Forwarded-Method X-Forwarded-Host  X-Forwarded-Uri  most
     auth               X-Original-Method  X-Original-URL    X-Original-URL   ingress-nginx
 
-and its scheme from X-Forwarded-Proto, else from X-Original-URL. A method or host that no field
-names is that of the check. A proxy also passes on what the client sent. So
-a field that came with two values, and two forms that contradict each other, are refused: one of
-them is the client's. An address that no field names is refused too, and so is what inline no
-parser accepts.
+and its scheme from X-Forwarded-Proto, else from X-Original-URL. Without a field, method and host
+are those of the check. A proxy also passes on the client's fields. So a field with two values, and
+two forms that contradict each other, are refused: one of them is the client's. A missing address is
+refused too, and so is a request that would be malformed inline.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ _URL: Final = re.compile(rf"(https?)://({HOST.pattern})(/.*)", re.DOTALL)
 
 
 def is_check(name: str) -> bool:
-    """Whether a path under the gate's prefix, perhaps with a query, is a check."""
+    """Whether a path under the gate's prefix, with or without a query, is a check."""
     return name.startswith(_CHECK) and name[len(_CHECK) :][:1] in {"", "?", "/"}
 
 
 def original_request(check: RequestFacts) -> RequestFacts:
-    """The facts of the original request. Raises BadRequest; only for a check that a trusted proxy
-    has sent. `has_body` remains that of the check."""
+    """The facts of the original request. Raises BadRequest; only call it for a check of a trusted
+    proxy. `has_body` remains that of the check."""
     rest = check.target.removeprefix(_PREFIX + _CHECK)
     if rest.startswith("/"):
         client = _at(check.client, check.client.host)
@@ -78,14 +77,14 @@ def _described(check: RequestFacts, client: Client, method: str, uri: str) -> Re
     target = origin_form(uri)
     if (target != "*" and TARGET.fullmatch(target) is None) or not uri.startswith(target[0]):
         raise BadRequest("the address of the original request is not a path with a query")
-    if target == "*" and method != "OPTIONS":  # RFC 9112 section 3.2.4; no room has it
+    if target == "*" and method != "OPTIONS":  # RFC 9112 section 3.2.4; in no room
         raise BadRequest("the address * of the original request is for OPTIONS alone")
     if method.upper() == "CONNECT":  # an origin may ignore the letter case
         raise BadRequest("CONNECT is not supported")
 
     def fields(name: str) -> Sequence[str]:
         values = check.fields(name)
-        # Proxies remove Upgrade, which is for one connection, but every handshake has the other
+        # Proxies remove the hop-by-hop field Upgrade, but every WebSocket handshake has this field
         # (RFC 6455 section 4.1, RFC 8441 section 5).
         if not values and name == "Upgrade" and check.fields("Sec-WebSocket-Version"):
             return ["websocket"]
@@ -95,7 +94,7 @@ def _described(check: RequestFacts, client: Client, method: str, uri: str) -> Re
 
 
 def _distinct(check: RequestFacts, *names: str) -> list[str]:
-    """The one value of these fields, or none."""
+    """The distinct values of these fields: one, or none."""
     values = sorted({value for name in names for value in check.fields(name)})
     if len(values) > 1:
         raise BadRequest(f"{' and '.join(names)} came with different values")

@@ -34,19 +34,19 @@ def poll_interval_s(
 ) -> int:
     """The poll interval, whole seconds: short near the front, long far back.
 
-    The smaller of two. Two fifths of the expected wait: the visitor learns of the release in time
-    at any rate, also when the queue moves twice as fast as expected. And half a second for each
-    visitor ahead: at a low rate a few departures can be the whole wait. So the first four visitors,
-    and all within five seconds of their turn, poll every second.
+    The smaller of two values. Two fifths of the expected wait: the visitor learns of the release in
+    time, even if the queue moves twice as fast as expected. Half a second for each visitor ahead:
+    at a low rate a few departures can make up the whole wait. So the first four visitors, and all
+    within five seconds of their turn, poll every second.
 
-    Farther back it is up to a tenth shorter, by the microsecond of arrival, so that visitors who
-    polled together do not poll together again. A newcomer polls after a second: the first poll
-    confirms them, and only confirmed visitors are in the queue. `ahead` is None when it is unknown.
-    The rate of a held queue is the one at which it will move.
+    Farther back a jitter of up to a tenth is subtracted, by the microsecond of arrival, so that
+    visitors who polled together do not poll together again. A newcomer polls after a second: the
+    first poll confirms them, and only confirmed visitors are in the queue. `ahead` is None when it
+    is unknown. The rate of a held queue is the one at which it will move.
     """
     if newcomer:
         return 1
-    # Without `min` and `max`: each takes as long as all the rest, and every poll asks.
+    # Without `min` and `max`, since each takes as long as all the rest, on every poll.
     wanted_s, ceiling_s = _UNKNOWN_S, rules.longest_poll_interval_s
     if ahead is not None:
         wanted_s = ahead * _PER_VISITOR_AHEAD_S
@@ -64,17 +64,17 @@ def poll_interval_s(
 def poll_interval_before_draw_s(
     *, until_start_s: float, waiting: int, rate_per_minute: float, rules: Rules, arrival_us: int
 ) -> int:
-    """The poll interval in the prequeue of a draw, whole seconds: alike for all of `waiting`, since
-    nobody has a place yet.
+    """The poll interval in the prequeue of a draw, whole seconds: the same for all of `waiting`,
+    since no visitor has a place yet.
 
     The first poll after the start is spread over one interval, by the microsecond of arrival, so
-    that the opening costs no more requests per second than the line that follows it.
+    that the opening causes no more requests per second than the line after it.
     """
     interval_s = poll_interval_s(waiting, rate_per_minute=rate_per_minute, rules=rules)
     share = arrival_us % _SPREAD_STEPS / _SPREAD_STEPS
     if until_start_s > interval_s:
         return max(1, interval_s - int(interval_s * _SPREAD * share))
-    if until_start_s <= 0:  # a draw that takes long: nobody asks every second until it is made
+    if until_start_s <= 0:  # for a late draw: no page polls every second until it is made
         again = arrival_us // _SPREAD_STEPS % _SPREAD_STEPS / _SPREAD_STEPS
         return max(1, int(interval_s * again))
     return max(1, math.ceil(until_start_s) + int(interval_s * share))
@@ -96,7 +96,7 @@ def tick_interval_s(*, rate_per_minute: float, burst: int, waiting: int) -> floa
 def return_s(
     waiting: int, *, rate_per_minute: float, rules: Rules, is_opening: bool = False
 ) -> float:
-    """By when a line of that length has polled again, seconds.
+    """Within how many seconds every visitor in a line of that length polls again.
 
     A quarter longer than the longest poll interval of any of them. That may be two intervals when
     they learned before a draw when to poll after it (`is_opening`).
@@ -117,11 +117,11 @@ def recovery_s(
 
 
 class LocalBucket:
-    """A token bucket of one replica's own, for `store_failure_mode = "open"`.
+    """The local token bucket of one replica, for `store_failure_mode = "open"`.
 
     Its rate and burst are the room's divided by the replicas last counted, so that all of them
-    together stay within what the room allows. It starts empty: the shared bucket may have been
-    spent the moment before.
+    together stay within what the room allows. It starts empty, since the shared bucket may just
+    have been spent.
     """
 
     def __init__(self, rules: Rules) -> None:
@@ -130,7 +130,7 @@ class LocalBucket:
         self._filled_at_s: float | None = None
 
     def take(self, *, now_s: float, rate_per_minute: float, replicas: int) -> bool:
-        """Take one admission if one is there."""
+        """Take one admission; False: none is left."""
         share = max(replicas, 1)
         if self._filled_at_s is None:
             self._filled_at_s = now_s

@@ -1,9 +1,9 @@
 """The parameters of a query, and cookies, as an origin could read their names and values.
 
-Rules. Pure. The strict reading counts here as it does for paths: a name is looked for in every form
-that some origin takes for it, and its value is read in several ways. The work is linear: one search
-finds the places where the name can begin, and only what stands there is read in full. It is
-bounded: a name with more values than that is refused.
+Rules. Pure. The strict reading applies as for paths: a name is searched in every form that some
+origin accepts, and its value is read in several ways. The work is linear: one search finds the
+possible positions of the name, and only these are parsed. It is bounded: a name with more than
+`_MAX_VALUES` values is refused.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from string import ascii_lowercase, ascii_uppercase
 
 from gatekeeper.policy.readings import TooManyReadings, percent_decoded
 
-# Values of one name, in all readings. A form has a few; this many take about a ms.
+# Values of one name, in all readings. A form has a few; this many take about 1 ms.
 _MAX_VALUES = 400
 
-# What `trim` of PHP and of other languages cuts from the ends of a value; and a byte order mark.
+# The characters that `trim` of PHP and of other languages removes, and the byte order mark.
 _BLANKS = "\0\ufeff" + "".join(each for each in map(chr, range(0x3001)) if each.isspace())
-_ONE_NAME = re.compile(r"[A-Za-z0-9_-]*")  # read alike everywhere
+_ONE_NAME = re.compile(r"[A-Za-z0-9_-]*")  # parsed in the same way everywhere
 _TAG = re.compile(r"<[^>]*>?")
 _ESCAPED_BYTE = re.compile(r"%[0-9A-Fa-f]{2}")
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
@@ -37,7 +37,7 @@ class TooManyValues(TooManyReadings):
 
 
 def form_decoded(text: str) -> str:
-    """The name or value of a parameter without its encoding as a form (`+` is a blank)."""
+    """Decode the name or value of a form parameter (`+` is a blank)."""
     if "%" not in text:
         return text.replace("+", " ")
     data, _ = percent_decoded(text.replace("+", " ").encode("utf-8", "surrogateescape"))
@@ -45,7 +45,7 @@ def form_decoded(text: str) -> str:
 
 
 def own_values(query: str, wanted: str) -> Iterator[str]:
-    """The values of a parameter, as the gate reads its own."""
+    """The values of one of the gate's own parameters."""
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
         if pair and (name == wanted or form_decoded(name) == wanted):
@@ -53,7 +53,7 @@ def own_values(query: str, wanted: str) -> Iterator[str]:
 
 
 def first_value(query: str, wanted: str) -> str | None:
-    """The first of them that is not empty."""
+    """The first non-empty value of one of the gate's own parameters."""
     return next(filter(None, own_values(query, wanted)), None)
 
 
@@ -110,8 +110,8 @@ def _lowered(name: str) -> str:
 
 @lru_cache(maxsize=1024)  # of names in the configuration
 def _parameters_named(wanted: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Find what can be a parameter that is read as `wanted`, and miss none: where `&` separates
-    them, and where `;` does as well (HTML 4.01, section B.2.2)."""
+    """A finder of every parameter that may be read as `wanted`, with the separator `&`, and with
+    `;` as well (HTML 4.01, section B.2.2)."""
     blanks = rf"(?:{_BLANK}|\+|{_ANY_ESCAPE})*"
     between = rf"(?:[_. \[+]|{_ANY_ESCAPE})"
     name = "".join(between if each in "_. [" else _letter(each) for each in loose_name(wanted))
@@ -122,14 +122,14 @@ def _parameters_named(wanted: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
 
 @lru_cache(maxsize=1024)
 def _crumbs_named(wanted: str) -> re.Pattern[str]:
-    """Finds what can be a cookie that is read as `wanted`, and misses none."""
+    """A finder of every cookie that may be read as `wanted`."""
     letters = loose_name(wanted)
     name = "".join(r"[_. \[]" if each in "_. [" else re.escape(each) for each in letters)
     return re.compile(f";({_BLANK}*{name}{_NO_LONGER_NAME}[^;]*)", re.IGNORECASE)
 
 
 def _letter(letter: str) -> str:
-    """Matches a character in either case as it is, or percent-encoded, also twice."""
+    """A pattern of a character in either case, plain or percent-encoded, up to twice."""
     forms = {re.escape(letter)}
     for each in {letter, letter.lower(), letter.upper()}:
         data = each.encode("utf-8", "surrogatepass")
@@ -138,8 +138,8 @@ def _letter(letter: str) -> str:
 
 
 def value_readings(value: str) -> tuple[str, ...]:
-    """A value as it came, decoded once more, cleaned as WordPress does it (without tags, then
-    without escapes), and each of these cut at NUL, and without blanks and NULs at its ends."""
+    """A value unchanged, decoded once more, cleaned as by WordPress (without tags, then without
+    escapes), and each of these also cut at NUL, and trimmed of blanks and NULs."""
     if _ONE_NAME.fullmatch(value):
         return (value,)
     found: dict[str, None] = {}
@@ -152,7 +152,7 @@ def value_readings(value: str) -> tuple[str, ...]:
 
 
 def _unescaped(value: str) -> str:
-    """Without escapes, and without those that appear when others are gone."""
+    """Without escapes, including those that appear when others are removed."""
     if "%" not in value:
         return value
     once = _ESCAPED_BYTE.sub("", value)
@@ -169,7 +169,7 @@ def _unescaped(value: str) -> str:
 
 
 def underscored_values(fields: Iterable[tuple[str, str]], name: str) -> list[str]:
-    """The values of fields that CGI takes for those of `name`: with `_` for `-` (RFC 3875 section
+    """The values of fields that CGI treats as `name`: with `_` for `-` (RFC 3875 section
     4.1.18)."""
     wanted = name.lower()
     dashed = wanted.replace("_", "-")
@@ -189,6 +189,6 @@ def _loose_names(name: str) -> tuple[str, ...]:
 
 
 def loose_name(name: str) -> str:
-    """The name of a parameter as PHP reads it: without blanks at its beginning, cut at NUL, and
-    with `_` for blanks and dots."""
+    """The name of a parameter as PHP reads it: without leading blanks, cut at NUL, and with `_` for
+    blanks and dots."""
     return name.lstrip(" \t\r\n\v\f").partition("\0")[0].replace(" ", "_").replace(".", "_")

@@ -1,9 +1,9 @@
 """The patterns of a rule on a path: globs (`*` within a segment, `**` across segments) and regular
-expressions, matched strictly where the rule loosens, and loosely where it tightens.
+expressions, matched strictly if the rule loosens, and loosely if it tightens.
 
-Rules. Pure. A glob also matches a path without percent-encoding, as its readings have it: `/a%20b`
-is `/a b` there. What loosens needs a path to match exactly, and as it came to match as configured.
-What tightens matches in any letter case.
+Rules. Pure. A glob also matches the decoded readings of a path: `/a%20b` also matches `/a b`. A
+rule that loosens needs every reading to match exactly, and the original path to match as
+configured. A rule that tightens matches in any letter case.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class PathPatterns:
         self._as_configured = [*_matchers(globs), *exact]
         self._decoded = _matchers(encoded, decoded_path)
         self._any_case = [*_matchers(globs, str.lower), *_matchers(encoded, _decoded_and_lowered)]
-        # Both: `[^a]` matches "A", and without regard to case it does not.
+        # Both variants: `[^a]` matches "A" with case, and does not without.
         in_any_case = [regex_matcher(each, ignore_case=True) for each in regexes]
         self._regexes_in_any_case = [*exact, *in_any_case]
-        # What every path that matches begins with; empty where that is unknown.
+        # The common prefixes of all matching paths; empty if unknown.
         literals = tuple(glob.partition("*")[0] for glob in globs)
         self.prefixes = () if regexes or not all(literals) else literals
 
@@ -42,7 +42,7 @@ class PathPatterns:
 
     def match_loosely(self, path: str, lowered: str) -> bool:
         """Whether a path, also given in lower case, matches in any letter case."""
-        for matches in self._any_case:  # for each rule in turn, and faster than `any`
+        for matches in self._any_case:  # runs for each rule, and is faster than `any`
             if matches(lowered):
                 return True
         regexes = self._regexes_in_any_case

@@ -1,4 +1,4 @@
-"""What a room does now, at which rate its queue moves, and why its visitors wait.
+"""The phase of a room, the rate of its queue, and the reason why its visitors wait.
 
 Rules. Pure. The operator's mode comes first; `auto` leaves the room to its schedule
 (`policy.schedule`). Without an event the schedule is `RUNNING` at all times, so that only
@@ -32,7 +32,7 @@ class Mode(StrEnum):
     """The operator's setting."""
 
     AUTO = "auto"  # by schedule, rate, burst and slots
-    HOLD = "hold"  # no visitor is released, whatever was granted
+    HOLD = "hold"  # no visitor is released, also not by grants
     OPEN = "open"  # every visitor is admitted
     ENDED = "ended"  # no visitor is released, as in HOLD, and pages say that the sale is over
 
@@ -57,8 +57,8 @@ Reason = Literal[
 
 
 def phase_of(mode: Mode, *, scheduled: Phase = Phase.RUNNING) -> Phase:
-    """The phase by the operator's mode, and by the schedule where the mode leaves it to that."""
-    # By identity: hashing an enum member takes longer than all of these, and every poll asks.
+    """The phase by the operator's mode; in mode `auto`, by the schedule."""
+    # Compared by identity: hashing an enum member takes longer than all of these, on every poll.
     if mode is Mode.AUTO:
         return scheduled
     if mode is Mode.HOLD:
@@ -76,25 +76,25 @@ def is_moving(phase: Phase) -> bool:
 
 
 def effective_rate(phase: Phase, rate_per_minute: float) -> float:
-    """The rate that the queue can expect, per minute: 0 while no visitor is released."""
+    """The rate of the queue, per minute: 0 while no visitor is released."""
     return rate_per_minute if is_moving(phase) else 0.0
 
 
 def expected_rate(phase: Phase, rate_per_minute: float) -> float:
     """The rate for which polls are paced, per minute.
 
-    A held queue may move at its rate at any moment; a queue that has ended will not move.
+    A held queue may continue at its rate at any time; a queue that has ended will not.
     """
     return 0.0 if phase is Phase.ENDED else rate_per_minute
 
 
 def is_full(phase: Phase, *, active: int, max_active: int) -> bool:
-    """Whether slots hold the queue up: each is held, and this phase counts them. 0: no limit."""
+    """Whether the queue waits for slots: all are held, and the phase limits them. 0: no limit."""
     return phase is Phase.RUNNING and 0 < max_active <= active
 
 
 def reason_of(phase: Phase, *, rate_per_minute: float, active: int, max_active: int) -> Reason:
-    """Why visitors with a place wait, by what holds the queue up longest."""
+    """The reason why visitors with a place wait; of several, the one that lasts longest."""
     if phase is Phase.ENDED:
         return "ended"
     if phase is Phase.PREQUEUE:

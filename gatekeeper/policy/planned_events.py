@@ -1,12 +1,12 @@
-"""The events of the configuration and those that operators make live, as one schedule.
+"""Merges the events of the file with those that operators add live into one schedule.
 
-Rules. Pure. An event of the file is known by the digest of its entry: while that is the same, what
-operators changed of it stays (a delay, a cancellation); a changed entry replaces it, except for
-what has begun, and for times that the file has as before. The start as first announced is kept
-either way, because the secret of a draw depends on it. While an event runs, a changed entry changes
-its end and its settings: its draw is in visitors' tickets. A change that the event's state forbids
-is left out; a reload is refused before (`refusals`). Only a reload removes an event: an entry that
-is gone cancels it as an operator would.
+Rules. Pure. An event of the file is identified by the digest of its entry: while that is the same,
+operators' changes are kept (a delay, a cancellation); a changed entry replaces it, except for
+stages that have begun, and for times that are unchanged in the file. The start as first announced
+is kept either way, because the secret of a draw depends on it. While an event runs, a changed entry
+changes its end and its settings: its draw is in visitors' tickets. A change that the event's stage
+does not allow is left out; a reload with one is refused earlier (`refusals`). Only a reload removes
+an event: a removed entry cancels it like an operator.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from gatekeeper.config.event_schema import EventConfig, spell_time
 from gatekeeper.policy import draw
 from gatekeeper.policy.schedule import Event, Schedule
 
-# Between the moment at which a change is computed and the one at which the store has it, no visitor
-# may be placed by a prequeue that is to begin, and no event may start that is to be moved.
+# A change must have reached the store before it takes effect: until then no prequeue may begin, and
+# no event that is to be moved may start.
 MARGIN_US = 2_000_000
 _DAY_US = 86_400 * 1_000_000
-_KEPT_AFTER_END_US = 7 * _DAY_US  # its record of the draw
+_KEPT_AFTER_END_US = 7 * _DAY_US  # for the record of its draw
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKeys:
-    """The signing secrets of a gate: the first makes the secrets of draws, all can repeat them."""
+    """The signing secrets of a gate: the first derives the secrets of draws, all can derive
+    existing ones again."""
 
     secrets: Sequence[bytes]
 
@@ -44,7 +45,7 @@ class SigningKeys:
         return None
 
     def committed(self, event: Event, *, room: str) -> Event:
-        """The event with its commitment, by the first secret. One that has it keeps it."""
+        """The event with its commitment, by the first secret. An existing commitment is kept."""
         if not event.has_draw or event.commitment:
             return event
         event = replace(event, key=draw.draw_key_id(self.secrets[0]))
@@ -54,7 +55,7 @@ class SigningKeys:
 
 
 def digest_of(config: EventConfig) -> str:
-    """Names an entry of the file."""
+    """The digest that identifies an entry of the file."""
     text = json.dumps(config.model_dump(), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -86,7 +87,7 @@ def merged(
     reloads: bool = False,
     previous: Sequence[EventConfig] = (),
 ) -> Schedule:
-    """The schedule with the events of the file as they are now.
+    """The schedule with the current events of the file.
 
     `now_us`: the room exists, so that visitors may be in line whom a prequeue in the past does not
     cover; it begins now. `reloads`: an operator asked for it, and `previous` are the entries of the
@@ -125,8 +126,8 @@ def _lasts(event: Event, now_us: int) -> bool:
 
 
 def _renamed(events: Mapping[str, Event], names: Set[str], *, now_us: int) -> list[Event]:
-    """Planned events that the file has under another name now: theirs is gone, and a new one has
-    their time."""
+    """Planned events that the file has renamed: their name is gone, and a new one has their
+    time."""
     own = [events[name] for name in names]
     return [
         event
@@ -145,7 +146,7 @@ def refusals(
     now_us: int,
     previous: Sequence[EventConfig] = (),
 ) -> list[str]:
-    """The problem of each entry whose change the state of its event forbids."""
+    """The problem of each entry whose change the stage of its event does not allow."""
     problems = []
     for config in configs:
         digest, before = digest_of(config), known.find(config.name)
@@ -159,7 +160,7 @@ def refusals(
 
 
 def new_overlaps(known: Schedule, after: Schedule, *, now_us: int) -> list[str]:
-    """A problem for each pair of events that overlap in `after`, and in `known` did not."""
+    """A problem for each pair of events that overlap in `after`, but not in `known`."""
 
     def pairs(schedule: Schedule) -> dict[tuple[str, str], tuple[Event, Event]]:
         coming = [each for each in schedule.events if not _is_over(each, now_us)]
@@ -178,7 +179,7 @@ def new_overlaps(known: Schedule, after: Schedule, *, now_us: int) -> list[str]:
 
 
 def span_of(event: Event) -> str:
-    """When an event lasts, for a message."""
+    """The period of an event, for a message."""
     end = "no end" if event.end_us is None else f"to {spell_time(event.end_us)}"
     return f"from {spell_time(event.first_us)} {end}"
 
@@ -194,7 +195,7 @@ def _is_over(event: Event, now_us: int) -> bool:
 def _refusal(
     before: Event, asked: Event, event: Event, *, previous: EventConfig | None, now_us: int
 ) -> str:
-    """Why `before` cannot become `event`, as the file asks for with `asked`; "": it can."""
+    """Why `before` cannot become `event`, the event of the entry `asked`; "": it can."""
     if before.start_us <= now_us:
         is_moved = previous is None or previous.start != asked.start_us
         if is_moved and asked.start_us > now_us:
@@ -237,8 +238,8 @@ def _changed(before: Event, event: Event, *, previous: EventConfig | None, now_u
 
 
 def _gathering_from(event: Event, now_us: int) -> Event:
-    """With a prequeue that begins no earlier than the store can know of it: places of before are
-    not drawn."""
+    """The event with a prequeue that begins no earlier than the store knows of it: places of
+    earlier visitors are not drawn."""
     if event.prequeue_us is None:
         return event
     first_us = min(max(event.prequeue_us, now_us + MARGIN_US), event.start_us)
@@ -246,7 +247,7 @@ def _gathering_from(event: Event, now_us: int) -> Event:
 
 
 def _running_on(before: Event, event: Event) -> Event:
-    """The event of a changed entry, with what decided the draw that `before` made."""
+    """The event of a changed entry, with the draw of `before`."""
     return replace(
         event,
         start_us=before.start_us,
@@ -262,9 +263,9 @@ def _running_on(before: Event, event: Event) -> Event:
 
 
 def called_off(event: Event, *, now_us: int) -> Event | None:
-    """What is left of an event that is to take place no longer; None: nothing. One that is running
-    ends now, and leaves the room as before: its visitors keep the turns that they drew. One whose
-    visitors may stand at provisional turns stays as cancelled, so that they are moved."""
+    """The rest of an event that is cancelled; None: nothing. A running event ends now, and leaves
+    the room as before: its visitors keep their drawn turns. One whose visitors may have provisional
+    turns stays as cancelled, so that they are moved."""
     if event.last_us <= now_us and not event.cancelled:
         return event
     if event.start_us <= now_us and not event.cancelled:
@@ -275,9 +276,9 @@ def called_off(event: Event, *, now_us: int) -> Event | None:
 
 
 def forgetting(schedule: Schedule, *, now_us: int) -> Schedule:
-    """Without events made live that ended long ago, or that were cancelled and would have started a
-    day ago. Not before the start as first announced: another event of that name and start would
-    have the same secret, which may be public."""
+    """Without live events that ended long ago, or that were cancelled and would have started a day
+    ago. Not before the start as first announced: another event of that name and start would have
+    the same secret, which may be public."""
     kept = [each for each in schedule.events if each.file or _kept_until_us(each) > now_us]
     return schedule if len(kept) == len(schedule.events) else Schedule.of(kept)
 

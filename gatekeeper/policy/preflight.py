@@ -1,6 +1,6 @@
-"""What a CORS preflight never has: a browser sends it without a body, and for no other method.
-
-An origin that reads such a field takes an `OPTIONS` request for a `POST`, so it is no preflight.
+"""The condition of a CORS preflight: a browser sends it without a body and without a method
+override. An origin that reads an override treats the `OPTIONS` request as a `POST`, so it is not a
+preflight.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gatekeeper.policy.request_readings import RequestReadings
 
 @dataclass(frozen=True, slots=True)
 class PreflightCondition:
-    """Without a body, and without a field that stands for another method."""
+    """The request has no body, and no field that overrides the method."""
 
     reads: ClassVar[FactSet] = Fact.FIELDS
     key: ClassVar[str] = "request"

@@ -1,16 +1,16 @@
 """Proof of work on the ALTCHA protocol: challenges for places in line, and their solutions.
 
 Rules. Nothing is stored. The key of a challenge is derived from the signing secrets, the room, the
-visitor and the place, so a solution is worth this one place on every replica, however often it is
-sent. The challenge expires with the ticket that it is for: nobody has to hurry.
+visitor and the place, so a solution confirms only this place, on every replica, and is idempotent.
+The challenge expires with its ticket, so that slow clients have time.
 
 A challenge is SHA-256(salt + number) and its signature, for a random number up to `maxnumber`. The
 client tries the numbers from 0, so on average it computes half of them: `challenge_difficulty`
 hashes. The salt with its longest number fits in one block of SHA-256.
 
-`altcha` makes and verifies challenges; its first protocol, which its widgets and solvers of every
-language understand. The payload is parsed here, strictly: the library takes any JSON, and the
-operating system's clock where the store's counts.
+`altcha` creates and verifies challenges, in version 1 of its protocol, which its widgets and
+solvers of every language support. The payload is parsed here, strictly: the library accepts any
+JSON, and uses the operating system's clock instead of the store's.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _HASH: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def phone_seconds(difficulty: int) -> float:
-    """How long the waiting page computes on a phone, on average."""
+    """The average computing time of the waiting page on a phone, seconds."""
     return difficulty / PHONE_HASHES_PER_S
 
 
@@ -52,7 +52,7 @@ class WorkChallenges:
         self._keyring = keyring
 
     def challenge(self, ticket: Ticket, *, difficulty: int) -> dict[str, object]:
-        """A challenge for the place of this ticket, in the form of ALTCHA."""
+        """A challenge for the place of this ticket, in ALTCHA's format."""
         made = create_challenge(
             ChallengeOptions(
                 algorithm=ALGORITHM,
@@ -86,7 +86,7 @@ class WorkChallenges:
 
 
 def _parsed(payload: str, *, now_s: float) -> PayloadType | None:
-    """The solution, if it has the one form that a solution of our challenges can have."""
+    """The solution, if it has exactly the format of solutions of our challenges; else None."""
     if len(payload) > MAX_PAYLOAD_CHARACTERS:
         return None
     try:

@@ -1,17 +1,17 @@
 """The ways in which an origin could read the path of a request target.
 
-Rules. Pure. What is forwarded stays byte for byte; this is about what is matched. Every step that
-some common origin, or a proxy before it, takes is a reading of its own, alone and together with the
+Rules. Pure. What is forwarded stays byte for byte; this is about what is matched. Every step of
+some common origin, or of a proxy in front of it, is a separate reading, alone and combined with the
 others: it may decode the path up to two times, strictly or leniently (`%u002e`, overlong UTF-8,
 full-width forms), take `\\` for `/`, drop the parameters of segments or a session of ASP.NET, drop
 dots and blanks at the end of segments, drop control characters or end the path there, and resolve
 dot segments.
 
-That `//` is `/` is no reading of its own: sloppy links have it, and origins treat them alike. But
-it counts where dots are resolved: `/a//../b` is `/a/b` (RFC 3986 section 5.2.4) or `/b`.
+`//` as `/` is not a separate reading: sloppy links contain it, and origins treat both as equal. But
+it matters when dots are resolved: `/a//../b` is `/a/b` (RFC 3986 section 5.2.4) or `/b`.
 
-Where origins do things that no list covers, the path is ambiguous: readings still tighten, and no
-reading loosens. The work is bounded: a path with more readings than that is refused.
+If origins may do more than is listed here, the path is ambiguous: readings still tighten, and none
+loosens. The work is bounded: a path with too many readings is refused.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from collections.abc import Container, Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-# Of a path that has one reading only, except for dots: no escapes, parameters or backslashes.
+# The bytes of a path with a single reading, except for dots: no escapes, parameters or backslashes.
 _PLAIN_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_~@+,=!$&'()*-/."
 _CONTROL_BYTES = bytes([*range(0x20), 0x7F])
 _DECODE_ROUNDS = 2  # an origin behind another proxy may decode twice
-# What is looked at of one path: about a ms of work. One of escapes in plain UTF-8 has fewer than 10
-# variants, and any mixture of known ways around a room has fewer than 200.
+# Limits per path: about 1 ms of work. A path of escapes in plain UTF-8 has fewer than 10 variants,
+# and any mixture of known ways around a room fewer than 200.
 _MAX_VARIANTS, _MAX_CHARACTERS = 200, 32_000
 
 _ESCAPE = re.compile(r"%(?:[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_ENDS = "\0?#"  # where an origin that has decoded the path may end it
+_ENDS = "\0?#"  # characters at which an origin may end the decoded path
 _UTF_16 = re.compile(r"%u([0-9A-Fa-f]{4})")  # as ASP and IIS decode it
-# UTF-8 of ASCII in more bytes than it takes (RFC 3629 section 3); old decoders do not look at the
-# first bits of what follows.
+# Overlong UTF-8 of ASCII (RFC 3629 section 3); old decoders ignore the first bits of continuation
+# bytes.
 _OVERLONG = re.compile(
     rb"([\xc0\xc1](?s:.)|\xe0[\x80\x81][\x80-\xbf]|\xf0\x80[\x80\x81][\x80-\xbf])"
 )
 _BEYOND_ASCII = re.compile(r"([^\x00-\x7f])")
-# Without a width: file systems of macOS ignore them in names.
+# Zero-width characters: file systems of macOS ignore them in names.
 _IGNORED = re.compile(r"[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
-# Mapped by code pages of Windows, not by NFKC.
+# Characters that code pages of Windows map to ASCII, and NFKC does not.
 _LOOKALIKES = dict(zip("∕⁄⧸╱∖⧵╲¥￥₩￦。｡ı", "////\\\\\\\\\\\\\\..i", strict=True))
 # A segment of dots and blanks alone, other than "." and "..".
 _ODD_DOTS = re.compile(r"/(?!\.{1,2}(?:/|$))[. ]+(?=/|$)")
@@ -57,23 +57,23 @@ _STREAM = "::$"  # of NTFS
 
 
 class TooManyReadings(ValueError):
-    """A path that is made to be read in hundreds of ways."""
+    """A path that could be read in hundreds of ways."""
 
 
 class PathReadings(NamedTuple):
-    """The readings of a path, each once, as it came first."""
+    """The distinct readings of a path, the original first."""
 
     paths: tuple[str, ...]
     is_ambiguous: bool  # other readings are possible, so no reading may loosen
 
 
 def path_of(target: str) -> str:
-    """The path as it came, without query and fragment."""
+    """The original path, without query and fragment."""
     return target.partition("?")[0].partition("#")[0]
 
 
 def decoded_path(path: str) -> str:
-    """A path of the configuration without percent-encoding, in the form of its decoded reading."""
+    """A configured path without percent-encoding, in the form of a decoded reading."""
     if "%" not in path:
         return path
     data, _ = percent_decoded(_bytes_of(path))
@@ -112,13 +112,13 @@ def path_readings(target: str) -> PathReadings:
         is_last = decoded_times == _DECODE_ROUNDS
         if is_last and is_ambiguous:
             break
-        # Each of these has a variant at least, so more than are left need no look.
+        # Each has at least one variant, so more than the limit need not be evaluated.
         texts = _decoded_once(undecoded, seen, most=0 if is_last else left)
     return PathReadings(tuple(found), is_ambiguous or bool(texts))
 
 
 def _decoded_once(undecoded: Iterable[str], seen: Container[str], *, most: int) -> list[str]:
-    """What these decode to that was not seen: all of it, or one more than `most`."""
+    """The new decodings of these: all, or at most one more than `most`."""
     found: dict[str, None] = {}
     for text in undecoded:
         for decoded in _decodings(text):
@@ -130,8 +130,8 @@ def _decoded_once(undecoded: Iterable[str], seen: Container[str], *, most: int) 
 
 
 def queries_in_path(target: str) -> list[str]:
-    """The queries that an origin finds which decodes the path before it looks for `?`, or a proxy
-    before it that writes a decoded path into its own request."""
+    """The queries for an origin that decodes the path before it searches for `?`, or behind a proxy
+    that writes a decoded path into its own request."""
     path = path_of(target)
     found: list[str] = []
     for _ in range(_DECODE_ROUNDS):
@@ -145,15 +145,15 @@ def queries_in_path(target: str) -> list[str]:
 
 
 def beyond_authority(target: str) -> str | None:
-    """The path as a library reads it that takes `//host/path` for a URL without its scheme; None:
-    it does not begin so."""
+    """The path for a library that treats `//host/path` as a URL without scheme; None: it has no
+    such prefix."""
     if target[:1] == "/" and target[1:2] in {"/", "\\"}:
         return "/" + path_of(target)[2:].replace("\\", "/").partition("/")[2]
     return None
 
 
 def _is_plain(path: str) -> bool:
-    """Whether a path can be read in one way only."""
+    """Whether a path has a single reading."""
     return (
         path.isascii()
         and not path.encode("ascii").translate(None, _PLAIN_BYTES)
@@ -164,7 +164,8 @@ def _is_plain(path: str) -> bool:
 
 
 def _plainly_decoded(path: str) -> str | None:
-    """The path of escapes of plain text, which are common: two readings. None: there is more."""
+    """The decoded path if it only has escapes of plain text, which is common: two readings. None:
+    there may be more."""
     if not (path.isascii() and path.isprintable()) or _has_odd_text(path):
         return None
     data, is_valid = percent_decoded(path.encode("ascii"))
@@ -188,7 +189,7 @@ def _has_blank_ends(text: str) -> bool:
 
 
 def _is_ambiguous(text: str) -> bool:
-    """Whether origins may read this text in ways that are in no list."""
+    """Whether origins may read this text in unknown ways."""
     if _STREAM in text or ("%u" in text and _UTF_16.search(text)):
         return True
     if not text.isprintable() and _CONTROL.search(text):
@@ -200,7 +201,7 @@ def _is_ambiguous(text: str) -> bool:
 
 
 def _variants(text: str) -> Iterator[str]:
-    """The text as an origin could read it that has decoded it this far."""
+    """The readings of a text that an origin has decoded this far."""
     bases = dict.fromkeys((text, _ended(text)))
     bases |= dict.fromkeys(_without_controls(_folded(each)) for each in tuple(bases))
     for base in bases:
@@ -235,15 +236,14 @@ def _decodings(text: str) -> Iterator[str]:
 
 
 def percent_decoded(data: bytes) -> tuple[bytes, bool]:
-    """The bytes without percent-encoding, and whether all of it is valid; what is not stays.
-
-    By the decoder of quoted-printable (RFC 2045 section 6.7), which reads `=` where a URI has `%`:
-    a hundred times as fast as `urllib.parse`, and so the work for a path that is made of escapes.
+    """The bytes without percent-encoding, and whether all of it was valid; invalid escapes are
+    kept. Uses the decoder of quoted-printable (RFC 2045 section 6.7), with `=` instead of `%`: a
+    hundred times as fast as `urllib.parse` for a path that consists of escapes.
     """
     escapes = data.count(b"%")
     if not escapes:
         return data, True
-    if b"\n" not in data and b"\r" not in data:  # `=` at the end of a line is another thing
+    if b"\n" not in data and b"\r" not in data:  # `=` at the end of a line has another meaning
         decoded = _by_quoted_printable(data)
         if len(decoded) == len(data) - 2 * escapes:
             return decoded, True
@@ -256,11 +256,11 @@ def _by_quoted_printable(data: bytes) -> bytes:
 
 
 def _folded(text: str) -> str:
-    """With full-width and similar forms as the ASCII characters that they stand for."""
+    """Replace full-width and similar forms by their ASCII characters."""
     return text if text.isascii() else _folded_beyond_ascii(text)
 
 
-@lru_cache(maxsize=16)  # asked several times in a row about one text
+@lru_cache(maxsize=16)  # cached: called several times in a row with one text
 def _folded_beyond_ascii(text: str) -> str:
     parts = _BEYOND_ASCII.split(text)
     parts[1::2] = map(_ascii_form, parts[1::2])
@@ -304,7 +304,7 @@ def _utf_16_character(digits: str) -> str:
 
 
 def _bytes_of(text: str) -> bytes:
-    """Raw bytes of a target, and of what was decoded, are kept as surrogates."""
+    """Encode a text whose raw bytes are represented as surrogates."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -332,12 +332,12 @@ def _without_controls(text: str) -> str:
 
 
 def _without_parameters(path: str) -> str:
-    """RFC 3986 section 3.3: some servers drop the parameters of a segment before they match."""
+    """RFC 3986 section 3.3: some servers remove the parameters of a segment before matching."""
     return _PARAMETERS.sub("", path) if ";" in path else path
 
 
 def _without_blank_ends(path: str) -> str:
-    """Without the dots and blanks that Windows drops from the end of a segment."""
+    """Without the trailing dots and blanks of segments, which Windows removes."""
     if not _has_blank_ends(path):
         return path
     segments = path.split("/")
@@ -353,7 +353,8 @@ def _without_blank_end(segment: str) -> str:
 
 
 def _resolved(path: str) -> str:
-    """Without dot segments, as RFC 3986 section 5.2.4 removes them; an empty segment is one."""
+    """Without dot segments, as RFC 3986 section 5.2.4 removes them; an empty segment counts as a
+    segment."""
     kept: list[str] = []
     segment = ""
     for segment in path.split("/")[1:]:
@@ -366,12 +367,12 @@ def _resolved(path: str) -> str:
 
 
 def host_labels(host: str) -> tuple[str, ...]:
-    """The labels of a Host, lower-case, without its port and the root's dot."""
+    """The labels of a Host, lower-case, without port and trailing dot."""
     return tuple(_host_name(host).lower().rstrip(".").split("."))
 
 
 def ends_with_dot(host: str) -> bool:
-    """Whether a Host has the root's dot."""
+    """Whether a Host has a trailing dot."""
     return _host_name(host).endswith(".")
 
 
@@ -380,7 +381,7 @@ def _host_name(host: str) -> str:
 
 
 def labels_match(pattern: tuple[str, ...], labels: tuple[str, ...]) -> bool:
-    """Whether a pattern of labels covers these; `*` is one label."""
+    """Whether a pattern of labels matches; `*` is one label."""
     return len(pattern) == len(labels) and all(
         want in ("*", have) for want, have in zip(pattern, labels, strict=True)
     )

@@ -1,4 +1,4 @@
-"""The reference of a visitor: eight characters that a person can read to the support, `4Q7K-92ZD`.
+"""The reference of a visitor: eight characters that a person can read out to support, `4Q7K-92ZD`.
 
 Rules. Pure. It is derived from the visitor id, so every replica computes the same one and none is
 stored. It is no secret and gives no place: neither a visitor id nor a token can be computed from
@@ -13,7 +13,7 @@ from hashlib import sha256
 
 from gatekeeper.policy.tokens import VisitorId
 
-_PREFIXED = sha256(b"reference|")  # a copy of it costs less than a new hash
+_PREFIXED = sha256(b"reference|")  # copied, which is faster than a new hash
 # Crockford's base 32: no I, L, O or U, which are read as other characters.
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
@@ -21,7 +21,7 @@ _READ_AS = str.maketrans({"O": "0", "I": "1", "L": "1", "-": None, " ": None})
 _REFERENCE = re.compile(f"[{_ALPHABET}]{{8}}")
 
 
-@lru_cache(maxsize=65_536)  # as many as tokens are cached; 300 bytes each
+@lru_cache(maxsize=65_536)  # as many as cached tokens; 300 bytes each
 def reference_of(visitor: VisitorId) -> str:
     """The first 40 bits of SHA-256("reference|" + visitor id). Every poll needs one."""
     hashed = _PREFIXED.copy()
@@ -33,7 +33,7 @@ def reference_of(visitor: VisitorId) -> str:
 
 
 def parse_reference(text: str) -> str | None:
-    """The reference that a person spelled, in any letter case, with or without the hyphen, with O
-    for 0 and I or L for 1; None: it is none."""
+    """Parse a typed reference, in any letter case, with or without the hyphen, with O for 0 and I
+    or L for 1; None: it is not a reference."""
     plain = text.upper().translate(_READ_AS) if len(text) <= 32 else ""
     return f"{plain[:4]}-{plain[4:]}" if _REFERENCE.fullmatch(plain) else None

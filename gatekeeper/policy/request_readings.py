@@ -1,6 +1,6 @@
-"""A request as rules and rooms look at it: its facts, and the readings of its path and query.
+"""A request as rules and rooms match it: its facts, and the readings of its path and query.
 
-Rules. Pure. What one rule worked out serves those after it.
+Rules. Pure. Results are cached for the next rules.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from gatekeeper.policy.readings import (
 
 
 class RequestReadings:
-    """A request, with the readings of its path worked out once, when they are first needed.
+    """A request, with the readings of its path computed lazily and once.
 
-    Its request line may be another than that of the facts: all other facts are those of a
-    connection's earlier request.
+    Its request line may differ from that of the facts, which are of an earlier request on the same
+    connection.
     """
 
     __slots__ = (
@@ -48,7 +48,7 @@ class RequestReadings:
         self._labels: tuple[str, ...] | None = None
         self._loose_paths: dict[str, str] | None = None
         self._found_queries: tuple[str, ...] | None = None
-        self.rooms: set[RoomName | None] | None = None  # of the router, once it has looked
+        self.rooms: set[RoomName | None] | None = None  # set by the router
         self._values: dict[tuple[str, bool], tuple[str, ...]] = {}
 
     @property
@@ -60,12 +60,12 @@ class RequestReadings:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The readings of the path, each once."""
+        """The distinct readings of the path."""
         return self.readings.paths
 
     @property
     def paths_beyond_authority(self) -> tuple[str, ...]:
-        """The readings of what follows a name after `//`; they tighten where no other does."""
+        """The readings of the path after `//host`; they tighten if no other reading does."""
         if self._beyond is None:
             path = beyond_authority(self.target)
             self._beyond = () if path is None else path_readings(path).paths
@@ -73,8 +73,8 @@ class RequestReadings:
 
     @property
     def loose_paths(self) -> dict[str, str]:
-        """What tightening rules match: all these readings, with and without the slash at the end,
-        as Express and other origins read paths; each with itself in lower case."""
+        """The readings for tightening rules: all readings, with and without the trailing slash,
+        which Express and other origins ignore; each as a pair with its lower-case form."""
         if self._loose_paths is None:
             found: dict[str, str] = {}
             for path in (*self.paths, *self.paths_beyond_authority):
@@ -109,7 +109,7 @@ class RequestReadings:
 
     @property
     def _queries(self) -> tuple[str, ...]:
-        """The query as it came, then those that an origin may find in the path."""
+        """The original query, then those that an origin may find in the path."""
         if self._found_queries is None:
             query = self.target.partition("?")[2].partition("#")[0]
             self._found_queries = (query, *queries_in_path(self.target))

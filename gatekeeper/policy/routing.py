@@ -1,13 +1,13 @@
-"""Which way a request takes: past the gate, into a room, or to an error.
+"""The route of a request: past the gate, into a room, or to an error.
 
 Rules. Pure: `Router.route(facts)` reads nothing else. Rules come first, in order, then rooms: by
-host, then by a parameter of the query, then by the longest path prefix. A path is matched as it
-came *and* as an origin could understand it (percent-decoded, dot segments resolved), so that no
-other spelling leads around a room. A path that could be read into two rooms is rejected: the laxer
-room must not open the stricter one.
+host, then by a parameter of the query, then by the longest path prefix. The original path is
+matched *and* all its readings by origins (percent-decoded, dot segments resolved), so that no other
+spelling bypasses a room. A path whose readings are in two rooms is rejected: the laxer room must
+not open the stricter one.
 
 Every route declares the facts that it depended on (`reads`). A route is the same for all requests
-that agree in these facts, so a cache may keep it only under a key that holds all of them.
+that agree in these facts, so a cache may store it only under a key that contains all of them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ UNKNOWN_HOST = N_("This host is not served here.")
 
 @dataclass(frozen=True, slots=True)
 class Bypassed:
-    """To the origin by this rule: uncounted, without a token and without a store call."""
+    """Forwarded to the origin by this rule: uncounted, without a token and without a store call."""
 
     rule: str
     reads: FactSet = field(default=Fact.NONE, compare=False)
@@ -58,14 +58,14 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Ungated:
-    """In no room: the operator named the rooms, and everything else is forwarded."""
+    """In no room: requests outside of the configured rooms are forwarded."""
 
     reads: FactSet = field(default=Fact.NONE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class InRoom:
-    """In this room, which decides; `rule` is the `queue` rule that said so, if any."""
+    """In this room, which decides; `rule` is the `queue` rule of the route, if any."""
 
     room: RoomName
     reads: FactSet = field(default=Fact.NONE, compare=False)
@@ -108,15 +108,15 @@ class _Place:
         return (bool(labels), literals, self.parameter is not None, len(self.prefix))
 
     def may_cover(self, request: RequestReadings) -> bool:
-        """Whether host and parameter of the request match; the path is not looked at."""
+        """Whether host and parameter of the request match, regardless of the path."""
         if self.labels is not None and not labels_match(self.labels, request.labels):
             return False
         return self.parameter is None or self.parameter.is_parameter_of(request)
 
     def has_path(self, path: str, lowered: str) -> bool:
-        """Whether this reading of the path, also given in lower case, is here."""
+        """Whether this place contains a reading of the path, also given in lower case."""
         path = lowered if self.ignore_case else path
-        # "/checkout/" also covers "/checkout", which origins redirect or serve the same page at.
+        # "/checkout/" also covers "/checkout": origins redirect it, or serve the same page.
         prefix = self.prefix
         return path.startswith(prefix) or (len(path) + 1 == len(prefix) and prefix == path + "/")
 
@@ -128,7 +128,7 @@ class Router:
         places = [place for room in rooms for place in _places(room)]
         self._places = sorted(places, key=lambda place: place.specificity, reverse=True)
         self.rules = tuple(rules)
-        # The common case, one room for everything, needs no look at host or path.
+        # In the common case, one room for everything, host and path need not be read.
         self.only_room: RoomName | None = None
         if len(places) == 1 and not any(places[0].specificity[:3]) and places[0].prefix == "/":
             self.only_room = places[0].room
@@ -145,8 +145,8 @@ class Router:
 
     @property
     def deciding_prefixes(self) -> tuple[str, ...]:
-        """The beginnings of all targets where the request line of a GET or HEAD can decide its
-        route. At all other targets its other facts alone do."""
+        """The prefixes of all targets for which the request line of a GET or HEAD can decide the
+        route. For all other targets, only the other facts decide."""
         if self._room_reads & Fact.TARGET:
             return ("/",)
         return tuple(prefix for rule in self.rules for prefix in rule.deciding_prefixes)
@@ -186,11 +186,11 @@ class Router:
         return Ungated(reads) if room is None else InRoom(room, reads, queued_by)
 
     def route_of_endpoint(self, facts: RequestFacts, room: RoomName) -> InRoom | Blocked | Rejected:
-        """The route of a request to one of the gate's own endpoints, which names this room. A host
-        that no room has is refused as on the site. `block` applies to it as to the site. Conditions
-        on path and query are about the site: a block with them does not apply here, and an
-        exception from a later block with them does, for its visitors poll there. `bypass` is an
-        exception only if no such condition narrows it."""
+        """The route of a request to one of the gate's own endpoints, which names this room. An
+        unknown host is refused as on the site. `block` rules apply as on the site. Conditions on
+        path and query are about the site: a block with them does not apply here, but an exception
+        from a later block with them does, since its visitors poll here. A `bypass` is an exception
+        only without such conditions."""
         reads: FactSet = Fact.NONE
         request = RequestReadings(facts)
         if self._names_every_host and not self._knows_host(request.labels):
@@ -208,9 +208,9 @@ class Router:
         return InRoom(room, reads)
 
     def is_from_shared_address(self, facts: RequestFacts, room: RoomName) -> bool:
-        """Whether a `queue` rule with `client` holds: the operator knows this address, and many
-        people have it. Conditions on method, path and query are about the site and do not count, so
-        that it is the same at each endpoint; neither does the order of rules."""
+        """Whether a `queue` rule with `client` holds, by which operators declare an address that
+        many people share. Conditions on method, path and query are about the site and are ignored,
+        so that the result is the same at each endpoint; so is the order of rules."""
         request = RequestReadings(facts)
         try:
             return any(
@@ -230,8 +230,8 @@ class Router:
         return rooms.pop() if len(rooms) == 1 else None
 
     def evaluate(self, rule: AccessRule, request: RequestReadings) -> tuple[bool, FactSet]:
-        """Whether a rule holds, and the facts that were read to find out. Some rules
-        yield to the parameter of a room."""
+        """Whether a rule holds, and the facts that were read for it. Some rules yield to the
+        parameter of a room."""
         if rule.room is None:
             holds, reads = rule.evaluate(request)
             if holds and rule.yields_to_parameters and self._has_parameter(request):
@@ -247,7 +247,7 @@ class Router:
         return any(parameter.is_parameter_of(request) for parameter in self._parameters)
 
     def rooms_of(self, request: RequestReadings) -> set[RoomName | None]:
-        """The rooms that the readings of a path fall in; None for a reading in no room."""
+        """The rooms of the readings of a path; None for a reading in no room."""
         if self.only_room is not None:
             return {self.only_room}
         if request.rooms is None:
@@ -257,13 +257,13 @@ class Router:
         return request.rooms
 
     def _is_certain(self, request: RequestReadings) -> bool:
-        """Whether all readings of a path fall in one room, and no other is possible."""
+        """Whether all readings of a path are in one room, and the path is not ambiguous."""
         if self.only_room is not None:
             return True
         return len(self.rooms_of(request)) == 1 and not request.readings.is_ambiguous
 
     def _rooms_at(self, request: RequestReadings, paths: Iterable[str]) -> set[RoomName | None]:
-        """The rooms of these readings of a path, each in the first place that covers it."""
+        """The rooms of these readings of a path, each by the first place that covers it."""
         places = [place for place in self._places if place.may_cover(request)]
         return {
             next((place.room for place in places if place.has_path(path, lowered)), None)
@@ -280,8 +280,8 @@ def _rejected(error: TooManyReadings, reads: FactSet) -> Rejected:
 
 
 def _rules_of_endpoints(rules: Sequence[AccessRule]) -> Iterable[AccessRule]:
-    """The rules for requests to the gate's own endpoints, up to the last block, which are none
-    without one."""
+    """The rules for requests to the gate's own endpoints: those up to the last block; none without
+    a block."""
     kept: list[AccessRule] = []
     for rule in rules:
         conditions = tuple(each for each in rule.conditions if not _is_of_site(each))
@@ -294,8 +294,8 @@ def _rules_of_endpoints(rules: Sequence[AccessRule]) -> Iterable[AccessRule]:
 
 
 def _rules_of_shared_addresses(rules: Sequence[AccessRule]) -> Iterable[AccessRule]:
-    """The `queue` rules with a client. What they exempt is a loosening, so that every reading of
-    their conditions has to match, as for a bypass."""
+    """The `queue` rules with a client. An exemption loosens, so every reading of their conditions
+    has to match, as for a bypass."""
     for rule in rules:
         if rule.action == "queue" and any(isinstance(e, ClientCondition) for e in rule.conditions):
             conditions = tuple(
@@ -307,13 +307,13 @@ def _rules_of_shared_addresses(rules: Sequence[AccessRule]) -> Iterable[AccessRu
 
 
 def _is_of_site(condition: Condition) -> bool:
-    """Whether a condition is about the path or query, of which an endpoint has its own."""
+    """Whether a condition is about the path or query, which differ at an endpoint."""
     return condition.reads == Fact.TARGET
 
 
 def _places(room: RoomConfig) -> Iterable[_Place]:
-    """The places of a room. A path with percent-encoding has two: the readings of a request's path
-    are with and without it."""
+    """The places of a room. A path with percent-encoding has two, since the readings of a request's
+    path are encoded and decoded."""
     paths = dict.fromkeys(each for path in room.path for each in (path, decoded_path(path)))
     for host in room.host or (None,):
         for path in paths:

@@ -1,7 +1,7 @@
-"""A room's limits and time spans as numbers, derived once from its configuration.
+"""A room's limits and durations as numbers, derived once from its configuration.
 
-No I/O and no clock. The spans that only exist to absorb granularity (how rarely a token is
-renewed) are derived here and nowhere else, so that store, tokens and pages agree on them.
+Rules. No I/O and no clock. Derived durations (such as the renewal interval of tokens) are computed
+here and nowhere else, so that store, tokens and pages agree on them.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class Rules:
     lanes: tuple[Lane, ...] = ()
     access: Literal["public", "invited"] = "public"
     autotune: Targets | None = None  # None: the origin does not steer the rate
-    # The longest lives of tokens that were issued under earlier rules.
+    # The longest lifetimes of tokens that were issued under earlier rules.
     earlier_ticket_life_s: float = 0.0
     earlier_session_s: float = 0.0
     # A token is renewed by its first use after this long, not by every use.
     pass_renewal_s: float = field(init=False)
-    # A renewal that is due waits until then for a response that no shared cache stores.
+    # A renewal that is due waits at most until then for a response that no shared cache stores.
     pass_renewal_deadline_s: float = field(init=False)
     ticket_renewal_s: float = field(init=False)
     # The longest poll interval of a waiting visitor: two polls fit in `heartbeat_timeout` with
@@ -61,7 +61,7 @@ class Rules:
     longest_poll_interval_s: float = field(init=False)
 
     def __post_init__(self) -> None:
-        """Spans that every request or poll reads, and so are no properties."""
+        """Durations that every request or poll reads, and are therefore no properties."""
         within_s = min(self.heartbeat_timeout_s, self.claim_timeout_s) * _SHARE_OF_TIMEOUT
         for name, value_s in (
             ("pass_renewal_s", min(_PASS_RENEWAL_CEILING_S, self.session_idle_timeout_s / 10)),
@@ -84,7 +84,7 @@ class Rules:
 
     @classmethod
     def of(cls, room: RoomConfig, *, after: Rules | None = None) -> Rules:
-        """The rules of a configuration; `after` are those in force until now."""
+        """The rules of a configuration; `after` are the previous ones."""
         return cls(
             room=room.name,
             rate_per_minute=room.rate,
@@ -135,8 +135,8 @@ class Rules:
 
     @property
     def unconfirmed_pass_s(self) -> float:
-        """From issue to expiry of the pass of a newcomer who went straight through. Used before
-        that, it is renewed as a confirmed one."""
+        """From issue to expiry of the pass of a newcomer who went straight through. If it is used
+        before that, it is renewed as a confirmed one."""
         return min(self.confirm_timeout_s, self.pass_life_s)
 
     @property
@@ -146,7 +146,7 @@ class Rules:
 
     @property
     def revoked_for_s(self) -> float:
-        """After this time every token of a revoked visitor has expired."""
+        """After this duration every token of a revoked visitor has expired."""
         return max(self.longest_session_s, self.longest_ticket_life_s)
 
     @property
@@ -157,10 +157,10 @@ class Rules:
 
     @property
     def longest_ticket_life_s(self) -> float:
-        """The life of a ticket under these rules, or under earlier ones."""
+        """The lifetime of a ticket, also under earlier rules."""
         return max(self.ticket_life_s, self.earlier_ticket_life_s)
 
     @property
     def longest_session_s(self) -> float:
-        """The absolute end of a session under these rules, or under earlier ones."""
+        """The absolute timeout of a session, also under earlier rules."""
         return max(self.session_absolute_timeout_s, self.earlier_session_s)

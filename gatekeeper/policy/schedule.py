@@ -1,8 +1,8 @@
-"""The events of a room: which phase they put it in at which time, and how replicas keep them.
+"""The schedule of a room: its events, their phases over time, and the format in the room's state.
 
 Rules. Pure: times are microseconds of the store's clock, and the caller passes `now_us`. A schedule
-is one text in the room's state (`encode`, `parse`), which every replica reads alike; the scripts
-gate admissions by its windows (`windows_text`), so that only the store's clock decides.
+is one text in the room's state (`encode`, `parse`), the same for every replica; the scripts gate
+admissions by its windows (`windows_text`), so that only the store's clock decides.
 
     before     before = "closed": from the end of the last event on; no place is given out
     prequeue   places, and no visitor is admitted
@@ -10,7 +10,7 @@ gate admissions by its windows (`windows_text`), so that only the store's clock 
     running    by rate, grants and slots
     ended      after = "ended": until the next event begins
 
-Outside of these the schedule leaves the room as it is without events: `running`.
+At other times the phase is the one without events: `running`.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.tokens import VisitorId
 
-# As the store has it. The events of a file, of at most 40,000 characters, join those made live,
-# which `event_changes` keeps below half of this.
+# As the store has it. It includes the events of the file, of at most 40,000 characters, and live
+# ones, which `event_changes` limits to half of this.
 MAX_CHARACTERS = 262_144
 
 
-@lru_cache(maxsize=256)  # one for each draw; every poll after it asks
+@lru_cache(maxsize=256)  # cached per draw; every poll after the draw needs it
 def _seed_of(secret: str, randomness: str) -> bytes:
     return draw.seed_of(bytes.fromhex(secret), bytes.fromhex(randomness))
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What decided a draw, and is public from then on. Bytes in hex."""
+    """The inputs of a draw, which are public after it. Bytes in hex."""
 
     secret: str
     round: int | None = None  # of the beacon
     randomness: str = ""
     note: str = ""  # why the draw was made without the beacon
-    made_us: int = field(default=0, compare=False)  # when; 0: a release that did not keep it
+    made_us: int = field(default=0, compare=False)  # when; 0: unknown, from an earlier release
     lanes: tuple[draw.LaneSpan, ...] = ()
 
     def span_of(self, lane: str) -> draw.LaneSpan | None:
-        """The turns of a lane; None: its visitors are drawn with everyone else."""
+        """The turns of a lane; None: its visitors are drawn with all others."""
         return next((each for each in self.lanes if each.lane == lane), None) if lane else None
 
     @property
@@ -61,8 +61,8 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event of a room. `announced_us` is the start as first announced, `key` names the signing
-    secret of its draw, `file` is the digest of its entry in the file ("": made live)."""
+    """One event of a room. `announced_us` is the start as first announced, `key` is the id of the
+    signing secret of its draw, `file` is the digest of its entry in the file ("": a live event)."""
 
     name: str
     start_us: int
@@ -92,21 +92,21 @@ class Event:
 
     @property
     def span_us(self) -> int:
-        """The length of the prequeue, in which the turns of a draw lie."""
+        """The length of the prequeue, the range of the drawn turns."""
         return self.start_us - self.first_us
 
     @property
     def has_draw(self) -> bool:
-        """Whether the visitors of its prequeue are drawn."""
+        """Whether the visitors of its prequeue are ordered by a draw."""
         return self.order == "draw" and self.span_us > 0
 
     @property
     def draw_id(self) -> str:
-        """Names its draw: an event of the same name that is announced later has another one."""
+        """The id of its draw; it differs for a later event of the same name."""
         return f"{self.name}:{self.announced_us}"
 
     def covers(self, arrival_us: int) -> bool:
-        """Whether a visitor that arrived then takes part in the draw."""
+        """Whether a visitor with this arrival takes part in the draw."""
         return self.has_draw and self.first_us <= arrival_us < self.start_us
 
     def turn_us(self, visitor: VisitorId, arrival_us: int, lane: str = "") -> int:
@@ -122,13 +122,13 @@ class Event:
 
     @property
     def rate_per_minute(self) -> float | None:
-        """The rate that it sets."""
+        """The rate that the event sets, if any."""
         rate = self.settings.get("rate")
         return None if rate is None else parse_rate_per_minute(rate)
 
 
 class Window(NamedTuple):
-    """What the schedule says of a span of time. Without an event it leaves the room as it is."""
+    """The phase and the event of a span of time; without an event, the phase `running`."""
 
     phase: Phase
     event: Event | None
@@ -137,13 +137,13 @@ class Window(NamedTuple):
 
     @property
     def settings(self) -> Mapping[str, Spelled]:
-        """The keys of the room that the event sets now: from its first moment to its end."""
+        """The room's keys that the event sets, from its begin to its end."""
         is_during = self.event is not None and self.phase in {Phase.PREQUEUE, Phase.RUNNING}
         return self.event.settings if self.event is not None and is_during else NO_SETTINGS
 
     @property
     def places_from_us(self) -> int:
-        """Arrivals before have no place: the event closes the room until it begins."""
+        """Earlier arrivals have no place: the event closes the room until it begins."""
         is_closing = self.event is not None and self.event.before == "closed"
         return self.event.first_us if is_closing and self.event is not None else 0
 
@@ -169,7 +169,7 @@ class Schedule:
         free_us, then, last = 0, Phase.RUNNING, None
 
         def add(phase: Phase, event: Event | None, from_us: int, until_us: int) -> None:
-            if found:  # an event made live may overlap with one that the file has since
+            if found:  # a live event may overlap with a newer one of the file
                 from_us = max(from_us, found[-1].until_us)
             if from_us < until_us:
                 found.append(Window(phase, event, from_us, until_us))
@@ -197,7 +197,7 @@ class Schedule:
         return self.windows[-1]
 
     def next_start(self, now_us: int) -> Event | None:
-        """The event that opens the room next; None: it is open, or nothing is planned."""
+        """The next event that opens the room; None: the room is open, or no event is planned."""
         planned = [each for each in self.events if not each.cancelled and each.start_us > now_us]
         return min(planned, key=lambda each: each.start_us, default=None)
 
@@ -218,7 +218,7 @@ class Schedule:
         return None
 
     def is_opening(self, now_us: int, *, spread_us: int) -> bool:
-        """Whether visitors may wait for the first poll after a draw: from its prequeue on, until
+        """Whether visitors may wait for the first poll after a draw: from its prequeue until
         `spread_us` after the start."""
         return any(
             each.has_draw and each.first_us <= now_us < each.start_us + spread_us
@@ -227,7 +227,7 @@ class Schedule:
         )
 
     def undecided(self, now_us: int) -> Event | None:
-        """The event that has started and whose draw is to be made."""
+        """The event that has started and whose draw is not made yet."""
         for event in self.events:
             is_due = event.has_draw and event.drawn is None and event.start_us <= now_us
             if is_due and not event.cancelled:
@@ -276,9 +276,9 @@ class Schedule:
 NO_EVENTS = Schedule()
 
 
-@lru_cache(maxsize=256)  # rooms, each with some versions
+@lru_cache(maxsize=256)  # cached: several rooms, each with some versions
 def parse_schedule(text: str) -> Schedule:
-    """The schedule that `text` spells. Raises ValueError for any other text."""
+    """Parse a schedule. Raises ValueError."""
     if not text:
         return NO_EVENTS
     if len(text) > MAX_CHARACTERS:
@@ -318,7 +318,7 @@ def _to_json(event: Event) -> dict[str, Any]:
     values = {name: getattr(event, name) for name in _NAMES}
     if event.drawn is not None:
         values["drawn"] = {each.name: getattr(event.drawn, each.name) for each in fields(Drawn)}
-        if not event.drawn.lanes:  # as releases without lanes spell it
+        if not event.drawn.lanes:  # the format of releases without lanes
             del values["drawn"]["lanes"]
     return {
         name: value

@@ -1,12 +1,12 @@
-"""Whether a request comes from another site, by what browsers say of its sender.
+"""Whether a request comes from another site, by the fields in which browsers report its sender.
 
-Rules. Pure. `Sec-Fetch-Site: same-origin` decides alone: a page with `Referrer-Policy: no-referrer`
-sends `Origin: null` to itself. `none` is a person's own doing, unless an `Origin` contradicts it.
-Without it `Origin` decides, then `Referer`. A client that sends none of them is an app. Of several
-values each has to be the site's own.
+Rules. Pure. `Sec-Fetch-Site: same-origin` is sufficient: a page with `Referrer-Policy: no-referrer`
+sends `Origin: null` to itself. `none` means the visitor's own action, unless an `Origin`
+contradicts it. Without it `Origin` decides, then `Referer`. A client that sends none of them is an
+app. If there are several values, all have to be the site's own.
 
 The scheme is part of an origin (RFC 6454 section 4): over TLS `http://` of the same host is
-another. Without TLS both are own, since a proxy that ends TLS may not say so.
+another. Without TLS both count as own, since a proxy that terminates TLS may not report it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DEFAULT_PORT: Final = {"http": ":80", "https": ":443"}
 
 
 def is_from_another_site(facts: RequestFacts) -> bool:
-    """Whether the fields name another origin as sender, or none that can be read."""
+    """Whether the fields name another origin as sender, or a malformed one."""
     sites = set(facts.fields("Sec-Fetch-Site"))
     if not sites <= {"same-origin", "none"}:
         return True

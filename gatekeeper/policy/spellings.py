@@ -1,8 +1,8 @@
 """Other spellings under which an origin may serve a path that a room or a rule names.
 
-Rules. Pure. Each spelling is routed as a request is, so a warning names only what is not covered.
-Rooms and the rules that tighten (`queue`, `block`) are checked: a spelling that a `bypass` does not
-cover stays in the queue, which is safe.
+Rules. Pure. Each spelling is routed like a request, so a warning lists only spellings that are not
+covered. Rooms and the rules that tighten (`queue`, `block`) are checked: a spelling that a `bypass`
+does not cover stays in the queue, which is safe.
 """
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ def path_warnings(config: Config) -> list[str]:
 
 
 def spellings(path: str) -> Iterator[str]:
-    """How an origin may be asked for `path` as well, which may be a glob: in another letter case,
-    by its index file, with or without the slash at the end, with two slashes, with an encoded
-    letter."""
+    """Other spellings of `path`, which may be a glob: in another letter case, with its index file,
+    with or without the trailing slash, with two slashes, with an encoded letter."""
     letter = _LETTER.search(path)
     if letter:
         yield path.swapcase()

@@ -1,12 +1,12 @@
-"""Tickets and passes: what a visitor holds, signed with HS256 (RFC 7515, RFC 7519).
+"""Tickets and passes: the visitors' tokens, signed with HS256 (RFC 7515, RFC 7519).
 
-Rules. No I/O and no clock: callers pass `now_s`, seconds of the store's clock. A token is read or
-it is `None`: forged, expired, truncated, of another room or with another algorithm all give `None`,
-and none of them raises. Only a pass that expired before its absolute end is still read: the store
-may hold its slot. The `typ` header names the kind (explicit typing, RFC 8725 section 3.11),
-so that a ticket is never accepted as a pass. Only verified tokens are cached, keyed by their bytes,
-and a token has one spelling, so neither a flood of forged tokens nor one of respelled signatures
-can evict valid ones.
+Rules. No I/O and no clock: callers pass `now_s`, seconds of the store's clock. An invalid token is
+read as `None`, without an exception: forged, expired, truncated, of another room, or with another
+algorithm. Only a pass that expired before its absolute end is still read: the store may hold its
+slot. The `typ` header names the kind (explicit typing, RFC 8725 section 3.11), so that a ticket is
+never accepted as a pass. Only verified tokens are cached, keyed by their bytes, and a token has one
+canonical encoding, so neither a flood of forged tokens nor of re-encoded signatures can evict valid
+ones.
 
     sub  visitor id            iat  issued, seconds       new  true: not confirmed
     aud  room                  exp  expires, seconds      end  absolute end, seconds (passes)
@@ -15,12 +15,12 @@ can evict valid ones.
     dev  device of an invited visitor, or of a place that was moved (tickets)
     inv  expiry of the invitation, seconds (tickets of invited visitors)
     mov  when the place was moved to this device, microseconds (tickets)
-    ret  how many had been released on the return to a turn that had passed (tickets)
+    ret total of releases at the return to a passed turn (tickets)
 
-PyJWT's `HMACAlgorithm` signs and verifies, with a key prepared once. Its reading of a whole token
-takes several times as long as that, and every poll of a waiting visitor brings a token. So the few
-lines of RFC 7515 around the signature are here, and a test compares them with PyJWT's. They accept
-one algorithm and only the headers that they write: no header is parsed, and nothing in one can be
+PyJWT's `HMACAlgorithm` signs and verifies, with a key prepared once. PyJWT's decoding of a whole
+token takes several times as long, and every poll of a waiting visitor has a token. So the few lines
+of RFC 7515 around the signature are here, and a test compares them with PyJWT's. They accept one
+algorithm and only the headers that this gate writes: no header is parsed, and nothing can be
 negotiated.
 """
 
@@ -58,16 +58,16 @@ _FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
 class Ticket(NamedTuple):
     """This visitor arrived at that microsecond and waits at that turn; renewed by polling.
 
-    `confirmed` is false while the visitor has yet to solve the room's challenge. Such a ticket is
-    never renewed (`policy.challenge`). In a lane it is false until the ticket was returned once: no
-    watermark has released it before that.
+    `confirmed` is false until the visitor has solved the room's challenge. Such a ticket is
+    never renewed (`policy.challenge`). In a lane it is also false until the ticket was returned
+    once: before that, no watermark releases it.
 
-    Invited visitors, and those whose place was moved, may have several devices, each with a ticket
-    of its own; the store knows the one that holds the place.
+    Invited visitors, and those whose place was moved, may have several devices, each with its own
+    ticket; the store knows which one holds the place.
 
-    `returned_at`: the turn was released while the visitor was absent or did not claim. They came
-    back when so many visitors had been released in all, and wait for the next admission: a
-    watermark above the turn does not admit them.
+    `returned_at`: the turn was released while the visitor was absent or did not claim. They
+    returned at that total of releases, and wait for the next admission: a watermark above the turn
+    does not admit them.
     """
 
     room: RoomName
@@ -85,7 +85,7 @@ class Ticket(NamedTuple):
 
     @property
     def read_until_s(self) -> float:
-        """From then on the token is none."""
+        """From then on the token is invalid."""
         return self.expires_at_s
 
 
@@ -108,7 +108,7 @@ class Pass(NamedTuple):
 
     @property
     def read_until_s(self) -> float:
-        """From then on the token is none."""
+        """From then on the token is invalid."""
         return self.ends_at_s
 
 
@@ -121,7 +121,7 @@ def new_visitor_id() -> VisitorId:
 
 
 def is_visitor_id(value: object) -> TypeGuard[VisitorId]:
-    """Whether `value` is spelled as a visitor id. The only check of that in the program."""
+    """Whether `value` is spelled as a visitor id. The only check of this format in the program."""
     return isinstance(value, str) and _VISITOR.fullmatch(value) is not None
 
 
@@ -136,7 +136,7 @@ def is_device_or_none(value: object) -> TypeGuard[str | None]:
 
 
 def key_id(secret: bytes) -> str:
-    """A public name for `secret`: 48 bits of an HMAC, which do not reveal the key."""
+    """The public id of `secret`: 48 bits of an HMAC, which do not reveal the key."""
     return _base64url(hmac.digest(secret, b"gatekeeper key id", _DIGEST)[:6]).decode()
 
 
@@ -157,7 +157,7 @@ class Keyring:
         self._signing_headers = {kind: _header(secrets_[0], kind) for kind in _KINDS}
 
     def accept(self, secrets_: Sequence[bytes]) -> None:
-        """Verify tokens of these secrets too, while another worker may sign with them already."""
+        """Also verify tokens of these secrets, since another worker may sign with them already."""
         self._headers = _headers(secrets_) | self._own_headers
         self._secrets = tuple(dict.fromkeys((*self._own_secrets, *secrets_)))
 
@@ -170,8 +170,7 @@ class Keyring:
         return (signed + b"." + _signature(signed, self._signing_key)).decode("ascii")
 
     def verify(self, raw: str, *, audience: str) -> tuple[str, dict[str, Any]] | None:
-        """The kind and claims of `raw`, or None when any part of it is not as this gate signs
-        it."""
+        """The kind and claims of `raw`; None unless this gate signed exactly this text."""
         try:
             signed, _, signature = raw.encode("ascii").rpartition(b".")
         except UnicodeEncodeError:
@@ -181,13 +180,13 @@ class Keyring:
         if known is None:
             return None
         key, kind = known
-        # The signature is compared as it is spelled: a lenient base64 decoder would accept padding
-        # and spare bits (RFC 4648 section 12), and a token has one spelling.
+        # The encoded signature is compared: a lenient base64 decoder would accept padding and spare
+        # bits (RFC 4648 section 12), and a token has one canonical encoding.
         if not hmac.compare_digest(_signature(signed, key), signature):
             return None
         try:
             claims = orjson.loads(_decoded(payload))
-        except ValueError:  # signed with the right key, but not JSON in base64url
+        except ValueError:  # validly signed, but not JSON in base64url
             return None
         if not isinstance(claims, dict) or claims.get("aud") != audience:
             return None

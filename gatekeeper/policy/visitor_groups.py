@@ -1,9 +1,9 @@
-"""Groups of visitors, by which the law of autotune knows one visitor from many. Pure.
+"""Groups of visitors, by which the law of autotune distinguishes one visitor from many. Pure.
 
-Rules. A visitor is in one group, on every replica. A figure of one group counts no further than
-three times the median group and a small number. An origin that is slow is slow for all groups. One
-visitor who requests slow pages without pause, or a script that requests quick ones, is in one
-group, and counts little more than any other visitor.
+Rules. A visitor is in one group, on every replica. A figure of one group is capped at three times
+the median of the groups plus a small number. A slow origin is slow for all groups. One visitor who
+requests slow pages without pause, or a script that requests quick ones, is in one group, and counts
+little more than any other visitor.
 """
 
 from __future__ import annotations
@@ -22,6 +22,6 @@ def group_of(visitor: str) -> int:
 
 
 def limited(figures: Sequence[float], *, least: float) -> list[float]:
-    """The figure of each group, no higher than three times their median and `least`."""
+    """The figure of each group, capped at three times their median plus `least`."""
     highest = _TIMES * sorted(figures)[_MEDIAN] + least
     return [min(figure, highest) for figure in figures]

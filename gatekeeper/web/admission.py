@@ -344,7 +344,7 @@ class Admission:
         """Extend the slot, unless just done: a renewal may wait over many requests."""
         now_s = fresh.issued_at_s
         touched_at_s = self._touched.of(fresh.visitor)
-        is_unknown = touched_at_s < self.room.view.decisive.born_s
+        is_unknown = touched_at_s < self.room.view.decisive.store_created_s
         if is_unknown or now_s - touched_at_s >= self.rules.pass_renewal_s:
             self._touched.note(fresh.visitor, now_s)
             self.room.touch_soon(fresh)

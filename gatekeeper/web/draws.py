@@ -62,13 +62,13 @@ class _Draw(NamedTuple):
         return self.event.drawn is not None and not is_placing
 
 
-def note_of(event: Event, *, born_us: int) -> str:
-    """The remark of a draw's record. `born_us`: when the store with its list was created (the
-    state's epoch)."""
+def note_of(event: Event, *, store_created_us: int) -> str:
+    """The remark of a draw's record. `store_created_us`: when the store with its list was created
+    (the state's epoch)."""
     drawn = event.drawn
     if drawn is None:
         return ""
-    is_lost = born_us > max(drawn.made_us, event.start_us)
+    is_lost = store_created_us > max(drawn.made_us, event.start_us)
     return " ".join(filter(None, [drawn.note, _LOST if is_lost else ""]))
 
 
@@ -113,7 +113,7 @@ class Draws:
             room=draw.room.rules.room,
             is_complete=is_complete,
             participants=await self._count(draw) if is_complete else None,
-            note=note_of(draw.event, born_us=draw.state.epoch),
+            note=note_of(draw.event, store_created_us=draw.state.epoch),
         ).json
 
     def _is_public(self, draw: _Draw) -> bool:

@@ -75,14 +75,14 @@ TABLE: list[tuple[str, Token | None, RoomView, Rules, Decision]] = [
     (
         "a pass from before the store's loss is renewed, to be counted",
         FRESH,
-        replace(UP, born_s=FRESH.issued_at_s + 0.001),
+        replace(UP, store_created_s=FRESH.issued_at_s + 0.001),
         RULES,
         Forward(FRESH, renew=True, may_wait=True),
     ),
     (
         "a pass from after the store's loss is forwarded",
         FRESH,
-        replace(UP, born_s=FRESH.issued_at_s),
+        replace(UP, store_created_s=FRESH.issued_at_s),
         RULES,
         Forward(FRESH, renew=False),
     ),

@@ -296,7 +296,7 @@ def test_pause_below_the_idle_timeout_never_ends_a_session(
         watermark_us=st.just(ARRIVAL_US),
         revoked=st.sampled_from([frozenset(), frozenset({VISITOR})]),
         store_up=st.booleans(),
-        born_s=st.sampled_from([0.0, NOW_S - 30, NOW_S]),
+        store_created_s=st.sampled_from([0.0, NOW_S - 30, NOW_S]),
     ),
 )
 def test_forwarded_unchanged_agrees_with_the_decision(pass_: Pass, view: RoomView) -> None:

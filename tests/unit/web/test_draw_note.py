@@ -12,7 +12,7 @@ LATE = "the beacon was late"
 
 
 @pytest.mark.parametrize(
-    ("drawn", "born_us", "is_lost"),
+    ("drawn", "store_created_us", "is_lost"),
     [
         (Drawn("ab"), 99, False),
         (Drawn("ab"), 101, True),
@@ -21,14 +21,14 @@ LATE = "the beacon was late"
     ],
 )
 def test_note_says_that_the_list_was_lost_after_the_draw(
-    drawn: Drawn, born_us: int, is_lost: bool
+    drawn: Drawn, store_created_us: int, is_lost: bool
 ) -> None:
     for note in ("", LATE):
         event = replace(EVENT, drawn=replace(drawn, note=note))
-        found = note_of(event, born_us=born_us)
+        found = note_of(event, store_created_us=store_created_us)
         assert ("list of participants was lost" in found) is is_lost
         assert found.startswith(note)
 
 
 def test_planned_draw_has_no_note() -> None:
-    assert note_of(EVENT, born_us=500) == ""
+    assert note_of(EVENT, store_created_us=500) == ""
