@@ -9,7 +9,8 @@ import uvloop
 from redis.exceptions import ConnectionError as StoreGone
 
 from gatekeeper.config.types import RoomName
-from tests.gates import is_alive
+from gatekeeper.room.store import room_keys
+from tests.gates import GateStarter, is_alive
 from tests.servers import EventsServer, Server, StoreServer, eventually
 
 
@@ -20,6 +21,17 @@ async def test_loop_is_uvloop() -> None:
 async def test_shared_store_replies(store_url: str, room_name: RoomName) -> None:
     async with redis.from_url(store_url) as client:
         assert await client.incr(room_name) == 1
+
+
+async def test_pause_of_the_machine_is_no_outage_of_the_shared_store(
+    store_url: str, room_name: RoomName, start_gate: GateStarter
+) -> None:
+    gate = await start_gate(rate="600/min")
+    [state] = [key for key in room_keys(room_name) if key.endswith(":state")]
+    async with redis.from_url(store_url) as client:
+        await client.hincrby(state, "attended_at", -10_000_000)
+    assert not (await gate.queue.read_state()).is_recovering
+    assert (await gate.visitor().get())[0] == 200
 
 
 async def test_shared_events_reply(events_url: str) -> None:

@@ -21,6 +21,7 @@ from tests.servers import eventually
 SENT_BY = pytest.mark.parametrize("by_header", [True, False], ids=["header", "cookie"])
 ENDS_IN_S = 30.0  # at the latest
 SWEEPS_S = 0.2  # time for several
+IDLE = "10s"  # a slot is extended each second
 
 
 @pytest.fixture(autouse=True)
@@ -54,37 +55,61 @@ async def assert_cut(response: aiohttp.ClientResponse) -> None:
         await asyncio.wait_for(response.content.read(), ENDS_IN_S)
 
 
-async def test_stream_and_upload_keep_the_slot_beyond_the_idle_timeout(
-    start_gate: GateStarter,
-) -> None:
-    gate = await start_gate(rate="0", session_idle_timeout="1s")
+async def slots(gate: Gate) -> dict[str, float]:
+    """The visitors who hold a slot, and until when."""
+    return await gate.queue._store.scores(gate.queue._keys[2], since=0, most=10)
+
+
+async def known_slots(gate: Gate, *visitors: str) -> dict[str, float]:
+    """The same, once the store knows of these."""
+
+    async def known() -> dict[str, float] | None:
+        found = await slots(gate)
+        return found if found.keys() >= set(visitors) else None
+
+    found: dict[str, float] = await eventually(known)
+    return found
+
+
+async def until_extended(gate: Gate, *visitors: str) -> dict[str, float]:
+    """The slots of these visitors go on to end later. Returns all of before."""
+    before = await known_slots(gate, *visitors)
+
+    async def extended() -> bool:
+        after = await slots(gate)
+        return all(after[visitor] > before[visitor] for visitor in visitors)
+
+    await eventually(extended)
+    return before
+
+
+async def test_stream_and_upload_extend_the_slot(start_gate: GateStarter) -> None:
+    gate = await start_gate(rate="0", session_idle_timeout=IDLE)
     ended = asyncio.Event()
 
     async def body() -> AsyncIterator[bytes]:
         yield b"begin"
         await ended.wait()
 
-    async def upload() -> int:
-        headers = sent(gate, gate.issue_pass(), by_header=False)
+    async def upload(headers: dict[str, str]) -> int:
         url = f"{gate.url}/upload"
         async with gate.visitor().session.post(url, data=body(), headers=headers) as response:
             return response.status
 
-    idle = gate.issue_pass(ago_s=0.5)  # due, so that its use is known to the store
+    idle = gate.issue_pass(ago_s=5)  # due, so that its use is known to the store
+    assert (
+        await gate.visitor().request("GET", headers=sent(gate, idle, by_header=False))
+    ).status == 200
+    await known_slots(gate, idle.visitor)
+    held = [gate.issue_pass() for _ in range(3)]
     async with (
-        stream(gate, gate.issue_pass(), by_header=True),
-        stream(gate, gate.issue_pass(), by_header=False),
+        stream(gate, held[0], by_header=True),
+        stream(gate, held[1], by_header=False),
         asyncio.TaskGroup() as group,
     ):
-        uploaded = group.create_task(upload())
-        headers = sent(gate, idle, by_header=False)
-        assert (await gate.visitor().request("GET", headers=headers)).status == 200
-        view = gate.room().view
-        await eventually(lambda: view.state is not None and view.state.active == 4)
-        await eventually(lambda: view.state is not None and view.state.active == 3)
-        await asyncio.sleep(1.5)
-        assert view.state is not None
-        assert view.state.active == 3
+        uploaded = group.create_task(upload(sent(gate, held[2], by_header=False)))
+        before = await until_extended(gate, *(each.visitor for each in held))
+        assert (await slots(gate))[idle.visitor] == before[idle.visitor]
         ended.set()
     assert uploaded.result() == 200
 
@@ -175,22 +200,19 @@ async def test_response_that_ends_the_session_is_not_cut(
         assert await response.content.read() == b"end"
 
 
-@pytest.mark.parametrize("confirmed", [True, False])
 async def test_only_a_confirmed_visitor_keeps_a_slot_by_a_stream(
-    confirmed: bool, start_gate: GateStarter, monkeypatch: pytest.MonkeyPatch
+    start_gate: GateStarter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Clients that keep no cookies could otherwise hold every slot with connections left open."""
     gate = await start_gate()
     touched: list[str] = []
     monkeypatch.setattr(RoomReplica, "touch_soon", lambda _, pass_: touched.append(pass_.visitor))
-    headers: dict[str, str] = {}
-    if confirmed:
-        headers = sent(gate, gate.issue_pass(), by_header=False)
-    async with gate.visitor().session.get(f"{gate.url}/stream", headers=headers) as response:
-        assert response.status == 200
-        await asyncio.sleep(SWEEPS_S)
-    gate.origin.go.set()
-    assert (len(touched) > 0) is confirmed
+    held = gate.issue_pass()
+    async with gate.visitor().session.get(f"{gate.url}/stream") as unconfirmed:
+        assert unconfirmed.status == 200
+        async with stream(gate, held, by_header=False):
+            await eventually(lambda: touched)
+    assert set(touched) == {held.visitor}
 
 
 @pytest.mark.parametrize("count", [1, 2], ids=["same replica", "another replica"])
@@ -198,15 +220,14 @@ async def test_stream_of_the_first_page_keeps_the_slot_once_confirmed(
     count: int, start_gate: GateStarter
 ) -> None:
     """The page has confirmed its visitor by another request, perhaps at another worker."""
-    gates = [await start_gate(session_idle_timeout="1s") for _ in range(count)]
+    gates = [await start_gate(session_idle_timeout=IDLE) for _ in range(count)]
     visitor = gates[0].visitor(*gates)
     async with visitor.session.get(f"{gates[0].url}/stream", headers=HTML) as response:
         assert response.status == 200
         assert (await visitor.status(at=count - 1))["state"] == "admitted"
-        view = gates[0].room().view
-        await eventually(lambda: view.state is not None and view.state.active == 1)
-        await asyncio.sleep(1.6)
-        assert (await gates[0].queue.read_state()).active == 1
+        first = gates[0].token(visitor.cookies()[gates[0].cookie_name])
+        assert first is not None
+        await until_extended(gates[0], first.visitor)
     gates[0].origin.go.set()
     assert (await visitor.status(at=count - 1))["state"] == "admitted"
 
@@ -216,11 +237,12 @@ async def test_visitor_of_a_long_stream_is_still_in(
     by_header: bool, start_gate: GateStarter
 ) -> None:
     """The pass expired meanwhile, which only the store's slot outlived."""
-    gate = await start_gate(rate="0", session_idle_timeout="1s")
-    held = gate.issue_pass(expires_in_s=1)
+    gate = await start_gate(rate="0", session_idle_timeout=IDLE)
+    held = gate.issue_pass(expires_in_s=4)
     headers = sent(gate, held, by_header=by_header)
     async with stream(gate, held, by_header=by_header):
-        await asyncio.sleep(1.6)
+        await known_slots(gate, held.visitor)
+    gate.pass_time(4.1)
     visitor = gate.visitor()
     response = await visitor.request("GET", headers=headers)
     assert response.status == 200
@@ -231,13 +253,14 @@ async def test_visitor_of_a_long_stream_is_still_in(
 
 async def test_frozen_tab_overwrites_no_pass_of_a_visitor_inside(start_gate: GateStarter) -> None:
     """A tab that was frozen before its first poll sends the ticket of its own page."""
-    gate = await start_gate(rate="0", session_idle_timeout="1s")
-    held = gate.issue_pass(expires_in_s=1)
+    gate = await start_gate(rate="0", session_idle_timeout=IDLE)
+    held = gate.issue_pass(expires_in_s=4)
     headers = sent(gate, held, by_header=False)
     tab = headers | {"X-Queue-Ticket": sign_token(gate.issue_ticket())}
     status = f"/.gatekeeper/status?room={gate.room_name}"
     async with stream(gate, held, by_header=False):
-        await asyncio.sleep(1.6)
+        await known_slots(gate, held.visitor)
+        gate.pass_time(4.1)
         response = await gate.visitor().request("GET", status, headers=tab)
     assert response.json["state"] == "admitted"
     assert "X-Queue-Ticket" not in response.headers  # no page receives a pass
@@ -250,11 +273,11 @@ async def test_frozen_tab_overwrites_no_pass_of_a_visitor_inside(start_gate: Gat
 async def test_visitor_without_a_stream_is_out_after_the_idle_timeout(
     by_header: bool, start_gate: GateStarter
 ) -> None:
-    gate = await start_gate(rate="0", session_idle_timeout="2s")
-    held = gate.issue_pass(expires_in_s=1.5)
+    gate = await start_gate(rate="0", session_idle_timeout="40s")  # a renewal is due after 4 s
+    held = gate.issue_pass(expires_in_s=4)
     headers = sent(gate, held, by_header=by_header)
     assert (await gate.visitor().request("GET", headers=headers)).status == 200
-    await asyncio.sleep(2.6)
+    gate.pass_time(4.1)
     assert (await gate.visitor().request("GET", headers=headers)).status == 503
 
 
