@@ -1,7 +1,7 @@
 """`gatekeeper demo --event`: a sale that opens within a minute, with a prequeue and a draw.
 
-Rules. The event is made live, as an operator makes it, once the gate serves. The show takes two
-minutes: the prequeue, the draw, and a line that is as long as the prequeue was full.
+Rules. The event is added live, like by an operator, once the gate serves. The show takes two
+minutes: the prequeue, the draw, and the line that follows.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def event_plan(serving: RunningGate, *, visitors: int) -> CrowdPlan:
 
 
 def event_text(serving: RunningGate, start: datetime) -> str:
-    """What to look at, for people."""
+    """The text about the event for the terminal."""
     draw = f"{serving.url}/.gatekeeper/draw/{EVENT}"
     return (
         f"  The draw           {draw}\n\n"
@@ -74,7 +74,7 @@ def event_text(serving: RunningGate, start: datetime) -> str:
 
 
 def opening_text(verdict: Verdict) -> str:
-    """What the crowd found."""
+    """The crowd's verdict for the terminal."""
     marks = {True: "held", False: "BROKEN", None: "not judged"}
     return "\n".join(
         f"  {each.name}: {marks[each.held]}, {each.detail}"

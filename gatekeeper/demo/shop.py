@@ -1,8 +1,8 @@
 """The sample origin: the page of a small record shop on the day of a limited pressing.
 
-Rules. The shop uses only what any origin may use of the gate: it reads `X-Gatekeeper-Visitor`, and
-sends `Gatekeeper-Command: revoke` when an order ends a visit. It has one example of every kind of
-response, to be tried through the gate: a page, a form, JSON, server-sent events, a WebSocket, a
+Rules. The shop uses only the gate's public interface for origins: it reads `X-Gatekeeper-Visitor`,
+and sends `Gatekeeper-Command: revoke` when an order ends a visit. It has one example of every kind
+of response for tests through the gate: a page, a form, JSON, server-sent events, a WebSocket, a
 slow response. The stock is in memory. The shop counts its requests, so that what the gate forwards
 can be checked at the origin.
 """
@@ -26,7 +26,7 @@ from gatekeeper.errors import StartError
 from gatekeeper.pages.assets import built_in
 
 _CSS_PATH: Final = "/assets/shop.css"
-_CART: Final = "cart"  # a cookie of the origin, beside the one of the gate
+_CART: Final = "cart"  # the origin's own cookie, next to the gate's
 _MAX_IN_CART = 8
 _TICK_S = 1.0
 _MAX_SLOW_S = 30.0
@@ -285,7 +285,7 @@ def _cart_of(request: web.Request) -> list[int]:
 
 
 def _number_of(text: str) -> int | None:
-    """The number of the record that `text` names, if it exists."""
+    """The number of the record in `text`, if it exists."""
     return next((each.number for each in RECORDS if str(each.number) == text), None)
 
 

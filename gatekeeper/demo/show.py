@@ -3,8 +3,8 @@
 With `--event` the crowd gathers for an event instead.
 
 Rules. Everything runs in one process group and a temporary directory, on loopback only, and ends
-with Ctrl-C. The gate is the real one, with its embedded servers and two workers. Its rate is small,
-so that a visitor who opens the address sees the queue move.
+with Ctrl-C. The gate is the real one, with its embedded servers and two workers. Its rate is low,
+so that a person who opens the address sees the queue move.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def _allow_command(serving: RunningGate, count: int) -> str:
 
 
 def _program() -> str:
-    """`gatekeeper`, or the path by which it was started where it is not on PATH."""
+    """`gatekeeper`, or the path by which it was started if it is not on PATH."""
     is_on_path = shutil.which("gatekeeper") is not None
     return "gatekeeper" if is_on_path or Path(sys.argv[0]).name != "gatekeeper" else sys.argv[0]
 

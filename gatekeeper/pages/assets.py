@@ -3,9 +3,10 @@
 Rules: everything is in memory after the start, so a request never touches the disk and a name
 cannot leave its folder. A served name contains a hash of the content: it may be cached forever,
 and two replicas in mid-upgrade never serve one name with two contents. The operator's folder
-overrides built-in files one by one and may add files. A built-in script with a folder of its name
-is the scripts of that folder, by name, and then itself: one file to pages and visitors. Its parts
-share one scope; outside functions, a part uses nothing of a later one.
+overrides built-in files one by one and may add files. A built-in script with a folder of the same
+name is concatenated: the scripts of that folder, by name, then the script itself. Pages and
+visitors see one file. The parts share one scope; outside of functions, a part uses nothing of a
+later one.
 """
 
 import hashlib
@@ -27,13 +28,13 @@ _TYPES = {
     ".woff2": "font/woff2",
 }
 _COMMENT = re.compile(r"^[ \t]*/\*.*?\*/[ \t]*\n", re.MULTILINE | re.DOTALL)
-# Also lines of comments, indents and empty lines. In built-in files alone: two spaces before // are
-# the house style of a comment beside code.
+# Also comment lines, indents and empty lines. Only in built-in files, where a trailing comment has
+# two spaces before `//`.
 _SIDE_COMMENT = re.compile(
     r"^[ \t]*// [^\n]*\n|(?<![ \t])[ \t]{2,}// [^\n]*$|^[ \t]+|^\n", re.MULTILINE
 )
-# Blanks after these, and before "{", mean nothing in CSS outside of strings, and no string of a
-# built-in file has one of them.
+# Blanks after these, and before "{", have no meaning in CSS outside of strings, and no string of a
+# built-in file contains one of them.
 _CSS_BLANKS = re.compile(r"([{};,])\s+")
 _ENDS_ELEMENT = re.compile(r"</(script|style)|<!--", re.IGNORECASE)  # HTML 4.12.1.3
 
@@ -46,7 +47,8 @@ class Asset:
 
 
 class Assets:
-    """The built-in files and those of `overrides`, which win, each under its hashed name."""
+    """The built-in files and those of `overrides`, which take precedence, each under its hashed
+    name."""
 
     def __init__(self, *, overrides: Path | None, prefix: str) -> None:
         self._prefix = prefix
@@ -74,9 +76,9 @@ class Assets:
         return self._prefix + self._served_names[name]
 
     def text(self, name: str) -> str:
-        """The text of the file `name`, to embed in a page, without the comments that have lines of
-        their own, and of a built-in file without the others, the indentation and the blanks of CSS;
-        raises KeyError if there is none."""
+        """The text of the file `name`, to embed in a page, without comment lines; for a built-in
+        file also without trailing comments, indentation and blanks of CSS. Raises KeyError if there
+        is none."""
         if name in self._texts:
             return self._texts[name]
         text = self._by_served_name[self._served_names[name]].body.decode()
@@ -92,7 +94,7 @@ class Assets:
         return text
 
     def sources(self, *names: str) -> str:
-        """The Content-Security-Policy sources of these files where a page embeds their text."""
+        """The Content-Security-Policy sources of these files if a page embeds their text."""
         digests = (hashlib.sha256(self.text(name).encode()).digest() for name in names)
         return " ".join(f"'sha256-{b64encode(digest).decode()}'" for digest in digests)
 

@@ -1,8 +1,8 @@
 """An opening as a file for calendars: iCalendar (RFC 5545).
 
-Rules: pure. Times are UTC, so that every calendar shows them in its own zone. Texts are escaped
-(section 3.3.11), lines end with CRLF and are folded at 75 octets, never within a character (3.1).
-The UID stays the same when an opening is delayed, so a newer file replaces the older entry.
+Rules: pure. Times are UTC, so that every calendar shows them in the user's time zone. Texts are
+escaped (section 3.3.11), lines end with CRLF and are folded at 75 octets, never within a character
+(3.1). The UID stays the same when an opening is delayed, so a newer file replaces the older entry.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class CalendarEntry:
 
     event: str
     room: str
-    title: str  # the summary names it
+    title: str  # used in the summary
     host: str
     address: str  # of the site; "": unknown
     starts_at: str
@@ -37,7 +37,7 @@ class CalendarEntry:
 
 
 def calendar_file(entry: CalendarEntry, language: Language) -> bytes:
-    """The file. Two with the same event, room and host are one entry; the later one wins."""
+    """The file. Files with the same event, room and host are one entry; the newest wins."""
     return "".join(f"{_folded(line)}\r\n" for line in _lines(entry, language)).encode()
 
 

@@ -30,7 +30,8 @@ class ClientScript:
 
 
 def client_script(source: str, language: Language) -> ClientScript:
-    """The script in `language`. Raises ConfigError for a file without a place for the texts."""
+    """The script in `language`. Raises ConfigError for a file without the placeholder of the
+    texts."""
     if _TEXTS_AT not in source:
         raise ConfigError([f"lacks {_TEXTS_AT}; expected the place of the texts"], source=FILE)
     texts = {name: language.translate(text) for name, text in _TEXTS.items()}

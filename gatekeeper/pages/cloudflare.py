@@ -1,9 +1,9 @@
 """The JSON and the template variables of Cloudflare Waiting Room, computed from our queue.
 
-Rules: pure. Names and types are those its API documents for `json_response_enabled` and
+Rules: pure. Names and types are those of its API documentation for `json_response_enabled` and
 `custom_page_html`, so that apps and pages work unchanged. Fields without a counterpart here (its
-lottery) have the value that Cloudflare sends when there is none. Times are whole minutes, and known
-only while the phase that they belong to lasts, as there.
+lottery) have the value that Cloudflare sends for none. As at Cloudflare, times are whole minutes,
+and known only during their phase.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def waiting_room(view: WaitingView) -> dict[str, object]:
 
 
 def _event(view: WaitingView) -> dict[str, object]:
-    """The part of the room's event."""
+    """The fields of the room's event."""
     event = view.event
     is_gathering = event is not None and view.reason == "prequeue"
     is_active = event is not None and event.starts_in_s is None and view.state != "ended"
@@ -69,7 +69,8 @@ def _minutes(seconds: float | None) -> int | None:
 
 
 def variables(view: WaitingView) -> dict[str, object]:
-    """The variables of a custom page: the same, two parts of the wait, and some of our own."""
+    """The variables of a custom page: the fields of `waiting_room`, two parts of the wait, and our
+    own."""
     room = waiting_room(view)
     hours, minutes = divmod(int(str(room["waitTime"])), 60)
     return room | {

@@ -1,8 +1,8 @@
-"""Pages put together from pieces that are rendered and compressed once for all visitors.
+"""Composes pages from pieces that are rendered and compressed once for all visitors.
 
 Rules: a composed page is, byte for byte, what its template renders for this visitor. A skeleton is
-found by everything in the page that is not the visitor's own, and by the results of all tests that
-the template made on the visitor's values. Both caches are bounded.
+cached under everything in the page that is not visitor data, and under the results of all tests
+that the template made on the visitor's values. Both caches are bounded.
 
 The gzip is one stream (RFC 1952) with one member. Pieces are deflated once, each up to a byte
 boundary with no reference across it (a full flush). The visitor's values lie between them in stored
@@ -36,7 +36,7 @@ FillFunction = Callable[[str, bool], bytes]
 
 
 class Composer:
-    """Makes page skeletons and caches them."""
+    """Creates page skeletons and caches them."""
 
     def __init__(self) -> None:
         self._tests: dict[Hashable, tuple[ValueTest, ...]] = {}
@@ -61,7 +61,7 @@ class Composer:
         record = SlotRecord()
         pieces, wanted = record.split(render(record.slots(values)))
         skeleton = PageSkeleton.of([piece.encode() for piece in pieces], wanted, record.fills)
-        # Other results lead the template into other branches with other tests: they add up.
+        # Other results lead the template into other branches with other tests, so tests accumulate.
         known = self._tests.get(key, ())
         tests = known + tuple(each for each in record.tests if each not in known)
         while len(self._skeletons) >= _MAX_SKELETONS:
@@ -92,7 +92,7 @@ class Piece:
         if last:
             deflated += deflate.flush(zlib.Z_FINISH)
         else:
-            # A flush ends with an empty stored block; the one that follows replaces its head.
+            # A flush ends with an empty stored block; the following stored block replaces its head.
             deflated += deflate.flush(zlib.Z_FULL_FLUSH)
             deflated = deflated[:-4]
         return cls(plain, deflated, _crc_tables(plain) if len(plain) >= _MIN_WITH_TABLES else ())
@@ -129,7 +129,7 @@ Gap = tuple[bytes | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class PageSkeleton:
-    """A page with gaps where the visitor's own values belong."""
+    """A page with gaps for the visitor's values."""
 
     fills: tuple[tuple[str, bool], ...]  # the name of a value, and whether it is formatted
     first: Piece

@@ -1,6 +1,6 @@
 """A page as bytes, plain or gzipped.
 
-Rules: the gzip is made on demand; a skeleton brings most of it ready.
+Rules: the gzip is made on demand; a skeleton has most of it compressed already.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Page:
         return self._content.gzip
 
     def framed(self, ancestors: Sequence[str]) -> Page:
-        """The page as sites of `ancestors` may embed it (CSP Level 3 section 6.4.2)."""
+        """The page with a policy that lets `ancestors` embed it (CSP Level 3 section 6.4.2)."""
         if ancestors == _OWN_SITE:
             return self
         frames = "frame-ancestors " + " ".join(ancestors)
@@ -86,7 +86,7 @@ class FilledSkeleton:
         value = self.values[name]
         if isinstance(value, str):
             return _escaped(value)
-        assert value is not None  # a slot stands only for a known value
+        assert value is not None  # slots exist only for known values
         return (self.language.number(value) if formatted else str(value)).encode()
 
 

@@ -1,11 +1,11 @@
-"""The Content-Security-Policy of our pages: what they may load and run.
+"""The Content-Security-Policy of our pages.
 
-Rules: pure. A page loads nothing from elsewhere and runs what it embeds, by hashes, and files of
-this site. Trusted Types turn a mistake with innerHTML into an error instead of a vulnerability. A
-waiting page has one named policy, for the address of the worker that shows notifications. A
-challenge widens the policy of the page that shows it, and of no other: proof of work by one more
-for the address of its worker, a provider's widget by the origins that the provider
-documents, and without Trusted Types, which its script does not know.
+Rules: pure. A page loads only from this site, and runs its embedded scripts, by hashes, and files
+of this site. Trusted Types turn a mistake with innerHTML into an error instead of a vulnerability.
+A waiting page has one named Trusted Types policy, for the URL of the worker that shows
+notifications. A challenge widens only the policy of the page that shows it: proof of work by a
+second named policy, for the URL of its worker; a provider's widget by the origins that the provider
+documents, and without Trusted Types, which its script does not support.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TRUSTED: Final = "require-trusted-types-for 'script'; trusted-types {}; "
 def content_policy(*, scripts: str = "", styles: str = "", frames: str, challenge: str = "") -> str:
     """The policy of a page that embeds `scripts` and `styles` and shows a `challenge`, if any."""
     widget = {"turnstile": _TURNSTILE, "hcaptcha": _HCAPTCHA}.get(challenge, "")
-    more = _HCAPTCHA if challenge == "hcaptcha" else ""  # Turnstile is a frame, and needs no more
+    more = _HCAPTCHA if challenge == "hcaptcha" else ""  # Turnstile only needs a frame
     if widget:
         trusted = f"frame-src{widget}; "
     else:

@@ -1,4 +1,4 @@
-"""What a page shows of an event: the opening, the countdown, and the visitor's part in the draw.
+"""The data of an event for a page: the opening, the countdown, and the visitor's draw.
 
 Rules: pure. Remaining times are the gate's, measured by the store's clock, so that a page can count
 down without a correct clock of its own. An unknown text is "", an unknown number None.
@@ -12,21 +12,21 @@ from typing import Literal
 
 # Seconds. A page without a place learns of a delay or an early opening within this time.
 _MAX_RENEWAL_S = 600
-# An event has begun, and its replica learns of that within a tick: of a second at most.
+# A replica learns of the begin of an event within a tick, one second at most.
 _LATE_NEWS_S = 3
 _DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class DrawNumber:
-    """A visitor's part in a draw, after it."""
+    """A visitor's drawn number, after the draw."""
 
     id_hash: str  # SHA-256 of the visitor id, in hex
     turn: int  # microseconds
 
     @property
     def short(self) -> str:
-        """The first digits, for people: "3f2a 91c4"."""
+        """The first digits, for display: "3f2a 91c4"."""
         return f"{self.id_hash[:4]} {self.id_hash[4:8]}"
 
 
@@ -36,7 +36,7 @@ class EventView:
 
     name: str
     starts_at: str  # RFC 3339, UTC
-    starts_in_s: float | None  # None: the start has passed
+    starts_in_s: float | None  # None: it has started
     ends_in_s: float | None = None  # None: no end is set
     prequeue_at: str = ""  # "": none, or passed
     prequeue_in_s: float | None = None  # or the start, without one; None: it has begun
@@ -51,13 +51,14 @@ class EventView:
 
     @property
     def joins_in_s(self) -> float:
-        """Seconds until the event gives out places; 0 from its first moment on, also where the
-        replica does not know yet that it has begun."""
+        """Seconds until the event gives out places; 0 once it has begun, even if the replica does
+        not know that yet."""
         return self.prequeue_in_s or 0.0
 
     def joining_spread_s(self, most_s: float) -> float:
-        """Over how many seconds the pages without a place return once places are given out: in the
-        first half of a short prequeue, since later ones take no part in a draw."""
+        """Over how many seconds the reloads of pages without a place are spread when places are
+        given out: within the first half of a short prequeue, since later visitors take no part in a
+        draw."""
         if self.prequeue_in_s is None:
             return min(most_s, _LATE_NEWS_S)
         prequeue_s = (self.starts_in_s or 0.0) - self.prequeue_in_s
@@ -70,7 +71,8 @@ class EventView:
 
     @property
     def clock_left(self) -> str:
-        """The rest until the start as hours, minutes and seconds, in every language alike."""
+        """The remainder until the start as hours, minutes and seconds, the same in every
+        language."""
         minutes, seconds = divmod(self._seconds_left % _DAY_S, 60)
         return f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}"
 
@@ -82,8 +84,8 @@ class EventView:
 def renewal_s(remaining_s: float, *, spread_s: float, share: float) -> int:
     """After how many seconds a page without a place is loaded again; `share`: random, from 0 to 1.
 
-    Not before what it waits for, and spread over `spread_s` after that, so that 100,000 pages do
-    not return in one second. A long wait is cut into parts, and the last is at least half of it.
+    Not before the awaited time, and spread over `spread_s` after it, so that 100,000 pages do not
+    return in one second. A long wait is split, and the last part is at least half of the maximum.
     """
     if remaining_s > _MAX_RENEWAL_S:
         return math.ceil(min(_MAX_RENEWAL_S * (0.5 + share / 2), remaining_s / 2))
@@ -91,5 +93,5 @@ def renewal_s(remaining_s: float, *, spread_s: float, share: float) -> int:
 
 
 def retry_s(*, spread_s: float, share: float) -> int:
-    """After how many seconds the page of a full line is loaded again; `share` as above."""
+    """After how many seconds the page of a full line is loaded again; `share`: see `renewal_s`."""
     return math.ceil(spread_s * (1 + share))

@@ -2,9 +2,9 @@
 
 Rules: English is the source language and the fallback for untranslated messages. Catalogues are the
 `.po` files under `gatekeeper/locale/`, read at the start and compiled at the first use of a
-language (20 ms, once per process), with Babel's data of its locale. An upgrade of the installed
-files changes no text of a running gate. Slow Babel formats are cached, bounded; formatting a number
-costs less than a microsecond.
+language (20 ms, once per process), with Babel's data of its locale. Replacing the installed files
+does not change the texts of a running gate. Slow Babel formats are cached, bounded; formatting a
+number costs less than a microsecond.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Language:
         return int(rule(number)) if rule is not None else int(number != 1)
 
     def number(self, number: float) -> str:
-        """The number in this language's format, a whole one with its thousands grouped."""
+        """The number in this language's format, with grouped thousands for an integer."""
         if number != int(number):
             return str(format_decimal(number, locale=self.locale))
         return f"{number:,.0f}".replace(",", self.group)
@@ -82,7 +82,7 @@ class Language:
     def span(self, unit: str, low: float, high: float) -> str:
         """`("minute", 2, 4)` → "2–4 minutes", with the plural form for the end of the range."""
         numbers = f"{self.number(low)}–{self.number(high)}"
-        # A dual contains no digits ("שעתיים"): use the form for 3 then.
+        # A dual form contains no digits ("שעתיים"): then use the form for 3.
         for length in _LENGTHS:
             for number in (high, 3):
                 text = self._unit(unit, number, length)
@@ -121,7 +121,7 @@ class Language:
 
 
 class _Languages(Mapping[str, Language]):
-    """Languages by their code in lower case, each made when it is first asked for."""
+    """Languages by their code in lower case, created at the first lookup."""
 
     def __init__(self, catalogues: Mapping[str, bytes]) -> None:
         """`catalogues` by BCP 47 tag; English has none."""
@@ -136,7 +136,7 @@ class _Languages(Mapping[str, Language]):
         code = self._codes[key]
         text = self._catalogues.get(code)
         language = _language(code, _compiled(text) if text else gettext.NullTranslations())
-        return self._made.setdefault(key, language)  # one instance, also for another thread
+        return self._made.setdefault(key, language)  # one instance for all threads
 
     def __contains__(self, key: object) -> bool:
         return key in self._codes

@@ -1,8 +1,8 @@
 """Waiting pages in Mustache, with the variables of Cloudflare Waiting Room.
 
-Rules: language, scripts and external files of such a page are the operator's. So its policy covers
-only frames, and a `Refresh` field of the response keeps the place, as at Cloudflare. The syntax is
-checked when the file is read; an unknown name is empty, as Mustache defines.
+Rules: the operator defines language, scripts and external files of such a page. So its policy only
+restricts frames, and a `Refresh` field of the response keeps the place, as at Cloudflare. The
+syntax is checked when the file is read; an unknown name is empty, as Mustache defines.
 """
 
 from __future__ import annotations

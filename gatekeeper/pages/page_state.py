@@ -1,7 +1,7 @@
-"""What one state of a public page says and shows.
+"""The texts and contents of one state of a public page.
 
-Rules: pure data. A row without a text of its own says nothing: the heading of a row without one is
-the room's title, the lead of a problem without one is the message of the gate.
+Rules: pure data. An empty text has a default: for the heading the room's title, for the lead of a
+problem the message of the gate.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _OF_EVENTS: Final[frozenset[Reason]] = frozenset({"before", "prequeue", "draw"})
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """When a page loads itself again, and which state follows when that does not help."""
+    """When a page reloads itself, and the state after too many reloads."""
 
     most: int  # reloads within a minute, counted per tab under `counter`
     counter: Literal["admitted", "lost"]
@@ -27,7 +27,7 @@ class Reload:
 
 @dataclass(frozen=True, slots=True)
 class PageState:
-    """One row: the words of a state, and what stands beside them."""
+    """One row: the texts of a state, and its other contents."""
 
     name: str
     label: str = ""  # the short line above the heading
@@ -39,16 +39,16 @@ class PageState:
     eta: bool = False  # whether an estimated wait is shown; otherwise "not known yet"
     speed: Literal["rate", "stopped", "unknown"] = "unknown"  # how fast the line moves
     progress: Literal["bar", "complete", "none"] = "none"
-    # `interval`: the script polls for the place. `reload`: it loads the page again, by `reload`.
-    # `renew`: the page loads itself again when the gate says; there is nothing to poll for.
-    # `stop`: nothing changes until the visitor presses a button.
+    # `interval`: the script polls for the place. `reload`: it reloads the page, by `reload`.
+    # `renew`: the page reloads itself at a time that the gate sets, without polls. `stop`: nothing
+    # changes until the visitor presses a button.
     poll: Literal["interval", "reload", "renew", "stop"] = "stop"
     reload: Reload | None = None
     action: Literal["none", "enter", "rejoin", "open", "start"] = "none"  # the button
-    alert: Literal["turn", "opening", "none"] = "none"  # what sound and notification are for
+    alert: Literal["turn", "opening", "none"] = "none"  # the occasion of sound and notification
     tone: Literal["calm", "warn"] = "calm"
-    icon: Literal["position", "clock", "done", "alert"] = "alert"  # what the tab shows
-    # Whether a screen reader announces label and lead. The position it announces wherever one is.
+    icon: Literal["position", "clock", "done", "alert"] = "alert"  # of the browser tab
+    # Whether a screen reader announces label and lead. A position is always announced.
     announced: bool = True
     politeness: Literal["polite", "assertive"] = "polite"  # aria-live
 

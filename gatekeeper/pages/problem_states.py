@@ -1,4 +1,4 @@
-"""The rows of pages of their own, which no script changes: problems, and requests without a place.
+"""The rows of static pages, which no script changes: problems, and requests without a place.
 
 Rules: pure. The label of a problem is its status.
 """
@@ -11,8 +11,8 @@ from dataclasses import replace
 from gatekeeper.errors import N_
 from gatekeeper.pages.page_state import PageState
 
-# A page of its own for a request that sent something and creates no place. It never loads itself
-# again: that would be a GET of an address that may know only POST, and no form is sent twice.
+# The page for a request with a body that creates no place. It never reloads itself: that would be a
+# GET of an address that may only support POST, and no form is sent twice.
 NOT_SENT = PageState(
     "not_sent",
     label=N_("Not sent"),
@@ -24,7 +24,7 @@ NOT_SENT = PageState(
     action="start",
     tone="warn",
 )
-# The same for a request that sent nothing, such as a prefetch that is shown after all.
+# The same for a request without a body, such as a prefetch that is shown after all.
 NO_PLACE = PageState(
     "no_place",
     label=N_("Not in line"),
@@ -33,7 +33,8 @@ NO_PLACE = PageState(
     action="start",
 )
 
-# A place in line moves to another device: the page there, and without script that on this one.
+# Moving a place to another device: the page on that device, and without script the one on this
+# device.
 CONTINUE_HERE = PageState(
     "continue_here",
     label=N_("Not in line"),
@@ -74,7 +75,8 @@ _PROBLEMS: Mapping[str, PageState] = {
         PageState("failed", heading=N_("Something went wrong"), tone="warn"),
     )
 }
-# Waiting changes nothing for these visitors. The lead is the message of the response, also in JSON.
+# These visitors are denied and must not wait. The lead is the message of the response, also in
+# JSON.
 DENIED: Mapping[str, PageState] = {
     row.name: replace(row, label=N_("Not in line"), tone="warn")
     for row in (
@@ -140,7 +142,7 @@ _PROBLEM_BY_STATUS = {403: "denied", 404: "missing"}
 
 
 def problem_state(status: int, *, retries: bool) -> PageState:
-    """The row of a problem page. `retries`: the page loads itself again."""
+    """The row of a problem page. `retries`: the page reloads itself."""
     if retries:
         return _PROBLEMS["unavailable"]
     name = _PROBLEM_BY_STATUS.get(status) or ("failed" if status >= 500 else "rejected")

@@ -7,11 +7,11 @@ from typing import Final, NamedTuple
 
 import segno
 
-_QUIET: Final = 4  # modules of light around the code (ISO/IEC 18004)
+_QUIET: Final = 4  # quiet zone around the code, in modules (ISO/IEC 18004)
 
 
 class QrCode(NamedTuple):
-    """`path`: strokes of width 1 in a square of `size` by `size`, its light margin included."""
+    """`path`: strokes of width 1 in a square of `size` by `size`, including the quiet zone."""
 
     size: int
     path: str

@@ -1,11 +1,11 @@
 """All pages: the waiting page, problem pages, the left page, and the operator's dashboard.
 
-Rules: no I/O after the start and no clock. With files of the operator `Pages` compiles every
-template that they change and renders it with sample data in every language, so a broken template
-stops the start; the built-in files alone are tested before a release. If a template fails on real
+Rules: no I/O after the start and no clock. With operator files, `Pages` compiles every template
+that they change and renders it with sample data in every language, so that a broken template
+prevents the start; the built-in files are tested before a release. If a template fails on real
 data, the built-in page is served and one log event names it. All texts are in the templates and in
-`states`; this module adds only numbers. A public page embeds its style and script, listed by their
-hashes in `csp`: one request is enough. `csp` forbids other inline code and external files.
+`states`; this module only adds numbers. A public page embeds its style and script, allowed by their
+hashes in `csp`, so that one request is enough. `csp` forbids other inline code and external files.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ __all__ = ["DEFAULT_TITLE", "Page", "Pages", "WaitRange", "WaitingView", "wait_r
 WAITING = "waiting.html"
 PUBLIC_ASSET_PREFIX = "/.gatekeeper/static/"
 
-# Embedded in the public pages. 'self' lets a template of the operator link to more files.
+# Embedded in the public pages. 'self' lets an operator's template link to more files.
 _SCRIPTS = ("waiting.js", "options.js", "countdown.js", "renew.js", "problem.js")
 _OF_CHALLENGES = ("challenge.js",)  # in the page that shows one
 _STYLES = ("waiting.css",)
@@ -79,7 +79,7 @@ class Pages:
         self._templates = Templates(
             templates, asset_url=self.asset_url, asset_text=self._assets.text
         )
-        # An origin may frame its own pages, so the waiting page may appear in such a frame.
+        # A site may embed its own pages in frames, so the waiting page may appear in such a frame.
         self.csp = self._page_policy()
         self._waiting = {
             name: WaitingPage(self._waiting_template(name, templates))
@@ -90,7 +90,7 @@ class Pages:
         self._failed: set[str] = set()  # templates that failed on real data
         self._built_in: Pages | None = None
         if templates or static or self._waiting.keys() != {WAITING}:
-            # Files of `static` are in every page, and the same in every language.
+            # Files of `static` are embedded in every page, and are the same in every language.
             self.check(
                 source=str(templates) if templates else "templates",
                 built_in=(SOURCE,) if static else (),
@@ -129,8 +129,8 @@ class Pages:
         retry_after_s: int | None,
         lang: str = SOURCE,
     ) -> Page:
-        """A problem page. With `retry_after_s` the page loads itself again after that time, so pass
-        None if the request was not safe (RFC 9110 section 9.2.1)."""
+        """A problem page. With `retry_after_s` the page reloads itself after that time; pass None
+        if the request was not safe (RFC 9110 section 9.2.1)."""
         language = language_by_code(lang)
         return self._render(
             "problem.html",
@@ -143,7 +143,7 @@ class Pages:
         )
 
     def denied(self, reason: str, *, lang: str = SOURCE) -> Page:
-        """The page of a visitor who gets no place, however long they wait."""
+        """The page of a denied visitor."""
         language, row = language_by_code(lang), DENIED[reason]
         return self._render(
             "problem.html",
@@ -156,13 +156,14 @@ class Pages:
         )
 
     def left(self, *, path: str = "/", lang: str = SOURCE) -> Page:
-        """The page after leaving without script; `path` on this site leads back into line."""
+        """The page after leaving without script; its link `path` on this site leads back to the
+        line."""
         path = path if is_path(path) else "/"
         return self._render("left.html", language_by_code(lang), row=STATE_ROWS["left"], path=path)
 
     def not_sent(self, *, path: str = "/", lang: str = SOURCE, is_safe: bool = False) -> Page:
-        """The page for a form that was turned away, or for another request (`is_safe`) that creates
-        no place; `path` on this site leads into line."""
+        """The page for a refused form, or for another request (`is_safe`) that creates no place;
+        its link `path` on this site leads to the line."""
         row = NO_PLACE if is_safe else NOT_SENT
         path = path if is_path(path) else "/"
         return self._render("not_sent.html", language_by_code(lang), row=row, path=path)
@@ -177,14 +178,14 @@ class Pages:
         return self._render("move.html", language, row=row, link=link, code=code, path=path)
 
     def move_question(self, *, error: str = "", lang: str = SOURCE) -> Page:
-        """The page that asks whether to continue on this device; its form sends the same address.
-        `error`: why that did not work."""
+        """The page that asks whether to continue on this device; its form posts to the same
+        address. `error`: why the last attempt failed."""
         language = language_by_code(lang)
         error = language.translate(error) if error else ""
         return self._render("continue.html", language, row=CONTINUE_HERE, error=error)
 
     def dashboard(self) -> Page:
-        """The control room, with `dashboard_csp`."""
+        """The page of the control room, with `dashboard_csp`."""
         return self._render(_DASHBOARD, language_by_code(SOURCE))
 
     def client_script(self, lang: str) -> ClientScript:
@@ -200,7 +201,7 @@ class Pages:
         """The file with the served name `name` (with its hash), which may be cached forever."""
         found = self._assets.get(name)
         if found is None and self._built_in is not None:
-            return self._built_in.asset(name)  # of a built-in page that is served instead
+            return self._built_in.asset(name)  # for a built-in page that is served as fallback
         return found
 
     def asset_url(self, name: str) -> str:
@@ -246,8 +247,8 @@ class Pages:
 
     def check(self, *, source: str, built_in: Collection[str]) -> None:
         """Render every page with sample data in every language, or in the languages `built_in` if
-        its template is a built-in one. Raises ConfigError with all problems; a template that
-        composes wrong pages is rendered for each visitor from now on."""
+        its template is a built-in one. Raises ConfigError with all problems; a template that cannot
+        be composed correctly is rendered for each visitor from now on."""
         problems: list[str] = []
         for lang in (each.code for each in languages().values()):
             for name, render in self._samples(lang):

@@ -1,4 +1,4 @@
-"""Sample views: `Pages` tries templates with them at the start, and `preview` shows them.
+"""Sample views: `Pages` tests templates with them at the start, and `preview` shows them.
 
 Rules: every state is covered, and numbers of several lengths and plural forms.
 """

@@ -1,9 +1,8 @@
-"""A visitor's values as a template sees them while a page skeleton is rendered.
+"""Placeholders for a visitor's values, while a template renders a page skeleton.
 
-Rules: a `Slot` can be printed, formatted, compared and counted. Printing leaves a mark that is
-filled in later. Each test of a value is recorded, since a visitor for whom it has another result
-needs another skeleton. Computing with a slot raises `ComposeError`: such a template is rendered for
-each visitor.
+Rules: a `Slot` can be printed, formatted, compared and counted. Printing writes a mark that is
+filled in later. Each test of a value is recorded, since a visitor with another result needs another
+skeleton. Computing with a slot raises `ComposeError`: such a template is rendered for each visitor.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any, NoReturn
 
 from markupsafe import Markup
 
-# Noncharacters (Unicode 23.7): in no text that people exchange, and unchanged by escaping.
+# Noncharacters (Unicode 23.7): not used in text interchange, and unchanged by escaping.
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
 
 Value = int | float | str
@@ -25,7 +24,7 @@ ValueTest = tuple[str, Callable[[Any, Any], Any], object]
 
 
 def has_mark(*texts: str) -> bool:
-    """Whether a text contains what a slot would print."""
+    """Whether a text contains a mark of a slot."""
     return any(_OPEN in text or _CLOSE in text for text in texts)
 
 
@@ -35,14 +34,15 @@ class ComposeError(Exception):
 
 @dataclass(slots=True)
 class SlotRecord:
-    """One rendering with slots: the tests made on them, and the values that fill the marks."""
+    """One rendering with slots: the tests of values, and the values that fill the marks."""
 
     tests: list[ValueTest] = field(default_factory=list)
     # The name of a value, and whether it is formatted.
     fills: list[tuple[str, bool]] = field(default_factory=list)
 
     def slots(self, values: Values) -> dict[str, Slot | None]:
-        """None stays None: a template may test whether a value is known."""
+        """Slots for values; None stays None, so that a template can test whether a value is
+        known."""
         return {
             name: None if value is None else Slot(self, name, value)
             for name, value in values.items()
@@ -57,7 +57,7 @@ class SlotRecord:
     def split(self, text: str) -> tuple[list[str], list[int]]:
         """The text between the marks, and the index of the fill for each mark.
 
-        Raises ComposeError if a mark was cut or changed.
+        Raises ComposeError if a mark was truncated or changed.
         """
         first, *rest = text.split(_OPEN)
         pieces, wanted = [first], []
@@ -93,7 +93,7 @@ class Slot:
         return Markup(self._record.mark(self._name, formatted=True))  # noqa: S704  a mark
 
     def counted(self, plural: Callable[[int], int]) -> int:
-        """The number itself, for the choice of a plural form and nothing else."""
+        """The number itself, only for the selection of a plural form."""
         self._test(_plural_form, plural)
         if not isinstance(self._value, int):
             self._refuse()
@@ -131,7 +131,7 @@ class Slot:
     def _refuse(self, *_: object) -> NoReturn:
         raise ComposeError(f"it computes with {self._name}")
 
-    # Not TypeError: some filters catch it and treat the value as no number.
+    # Not TypeError: some filters catch it and treat the value as not a number.
     __int__ = __float__ = __index__ = __hash__ = _refuse
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refuse
     __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _refuse

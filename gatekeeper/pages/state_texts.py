@@ -1,8 +1,8 @@
-"""The table of states as the template and the script read it.
+"""The table of states in the format of the template and the script.
 
-Rules: pure. A page has the rows that its script can reach, and no others. Without an event it lacks
-those that only an event leads to: the script loads the page again when an event is announced. A
-page without a place has its own row alone: it never changes, only loads itself again.
+Rules: pure. A page contains only the rows that its script can reach. Without an event it lacks the
+rows of events: the script reloads the page when an event is announced. A page without a place
+contains only its own row: it never changes, but reloads itself.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def reachable_rows(state: str, *, has_event: bool) -> tuple[PageState, ...]:
     if STATE_ROWS[state].poll == "renew":
         return (STATE_ROWS[state],)
     rows = [row for row in STATE_ROWS.values() if row.poll != "renew"]
-    for name in {"challenge", "joining"} - {state}:  # a ticket that is confirmed stays so
+    for name in {"challenge", "joining"} - {state}:  # a confirmed ticket stays confirmed
         rows.remove(STATE_ROWS[name])
     return tuple(row for row in rows if has_event or not row.is_of_event)
 
@@ -93,5 +93,5 @@ def _script_row(row: PageState) -> Iterator[tuple[str, object]]:
 
 
 def script_rows(rows: tuple[PageState, ...]) -> dict[str, dict[str, object]]:
-    """What `static/waiting.js` needs of the rows, by state."""
+    """The data of the rows for `static/waiting.js`, by state."""
     return {row.name: dict(_script_row(row)) for row in rows}

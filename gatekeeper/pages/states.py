@@ -1,11 +1,12 @@
-"""The states of the public pages, and what each of them shows: one row per state.
+"""The states of the public pages and their contents: one row per state.
 
 Rules: pure. The template renders a state by its row, and the script receives the rows as JSON
 (`state_texts`), so server and script cannot differ. A new state is one more row here; neither the
-template nor the script names a state to decide what is shown.
+template nor the script tests the name of a state.
 
-Of two rows with one reason the second is for visitors without a position, since theirs will be
-drawn. Where there is no such row, a place that should be known is not: the page reconnects.
+Of two rows with the same reason, the second is for visitors without a position, whose turn will be
+drawn. Without a second row, a missing position means that the store is unreachable: the page
+reconnects.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from gatekeeper.errors import N_
 from gatekeeper.pages.page_state import PageState, Reload
 from gatekeeper.policy.phase import Reason
 
-# The page of a visitor without a place: before an opening, where the line takes nobody else, and
-# where it takes nobody else of the address for now.
+# The pages of a visitor without a place: before an opening, with a full line, and beyond the limit
+# of newcomers per address.
 StateWithoutPlace = Literal["before", "queue_full", "address_limit"]
 # The states that the server renders; the script reaches the others.
 WaitingState = Literal[
@@ -46,7 +47,7 @@ _TURN_HEADING = N_("It is your turn")
 _NOT_OPEN = N_("Not open yet")
 
 _ROWS = (
-    # In line: the page polls, and any of these may follow any other.
+    # In line: the page polls, and may change from any of these states to any other.
     PageState(
         "waiting",
         label=N_("The line is moving"),

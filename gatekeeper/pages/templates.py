@@ -1,9 +1,9 @@
 """The Jinja templates, built in or the operator's own, with one environment per language.
 
-Rules: no I/O after the start: built-in templates are read then and compiled at their first use,
-those of an operator are rendered then. Each is compiled once for all languages. A template
-finds its language in `lang`, `dir` and `intl`, and translations by `_`, `ngettext` and
-`{% trans %}`; an untranslated message appears in English.
+Rules: no I/O after the start: built-in templates are read at the start and compiled at their first
+use; operators' templates are test rendered at the start. Each is compiled once for all languages. A
+template finds its language in `lang`, `dir` and `intl`, and translations by `_`, `ngettext` and `{%
+trans %}`; an untranslated message appears in English.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Templates:
 
 @cache
 def _references(source: str) -> frozenset[str | None]:
-    """The templates that a built-in one extends or includes; None: a name that is computed."""
+    """The templates that a built-in one extends or includes; None: the name is computed."""
     environment = Environment(autoescape=True, extensions=["jinja2.ext.i18n"])
     return frozenset(meta.find_referenced_templates(environment.parse(source)))
 
@@ -117,7 +117,7 @@ def _number(language: Language, number: float | Slot) -> str:
 
 
 class _BytecodeStore(BytecodeCache):
-    """Bytecode that the environment of one language compiled, for those of the others."""
+    """Shares the compiled bytecode between the environments of all languages."""
 
     def __init__(self) -> None:
         self._code: dict[str, CodeType | None] = {}

@@ -1,8 +1,8 @@
-"""The waiting page by one template: rendered once as a skeleton, filled in for each visitor.
+"""The waiting page of one template: rendered once as a skeleton, and filled in for each visitor.
 
-Rules: the visitor's own data are `values`; everything else that changes the page is in the key. A
-template that does more with the values than print, compare and count them is rendered for each
-visitor. `page` raises what the template raises.
+Rules: visitor data is in `values`; everything else that affects the page is in the key. A template
+that does more with the values than print, compare and count is rendered for each visitor. `page`
+raises what the template raises.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ class WaitingTemplate(Protocol):
         ...
 
     def key(self, view: WaitingView) -> Hashable:
-        """Everything else that changes the page, and which of the `values` are unknown."""
+        """Everything else that affects the page, and which of the `values` are unknown."""
         ...
 
     def render(self, view: WaitingView, language: Language, values: Shown) -> str: ...
 
 
 class WaitingPage:
-    """Makes the pages of one template."""
+    """Creates the pages of one template."""
 
     def __init__(self, template: WaitingTemplate) -> None:
         self._template = template
@@ -114,7 +114,7 @@ class WaitingPage:
 
     def try_out(self) -> None:
         """Compare composed pages with rendered ones, in all states and at several positions, and
-        find out whether the template depends on the language."""
+        detect whether the template depends on the language."""
         view = SAMPLE_VIEWS["waiting"]
         translations = {self.rendered(replace(view, lang=code)).body for code in ("en", "de", "ja")}
         self._is_translated = len(translations) > 1
@@ -219,7 +219,7 @@ def _time_of_day(at: str, language: Language) -> str:
 
 
 def _next_try(view: WaitingView, language: Language) -> str:
-    """In how long a page that only tries again loads itself; "": it polls, or counts down to an
+    """The time until a page without polls reloads itself; "": it polls, or counts down to an
     opening."""
     row = STATE_ROWS[view.state]
     is_shown = row.poll == "renew" and row.alert == "none"
@@ -227,7 +227,7 @@ def _next_try(view: WaitingView, language: Language) -> str:
 
 
 def _event_values(event: EventView | None, language: Language) -> Values:
-    """What of an event differs from visitor to visitor, or from moment to moment."""
+    """The values of an event that vary by visitor or over time."""
     if event is None:
         return dict.fromkeys((*_EVENT_VALUES, *_DRAW_VALUES))
     draw = event.draw
@@ -252,7 +252,7 @@ def _event_key(event: EventView | None) -> Hashable:
 def _shown_event(
     event: EventView | None, language: Language, values: Shown
 ) -> dict[str, object] | None:
-    """The event as a template reads it."""
+    """The event in the format of templates."""
     if event is None:
         return None
     return {
@@ -270,7 +270,7 @@ def _shown_event(
 def _when(state: str, states: str = "", **values: object) -> Markup:
     """Attributes of an element shown in `states`, or in the states whose rows have these `values`.
 
-    A macro for it took two thirds of a rendering.
+    Not a macro, which took two thirds of the rendering time.
     """
     states = states or names_with(**values)
     hidden = "" if state in states.split() else " hidden"

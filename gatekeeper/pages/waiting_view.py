@@ -1,4 +1,4 @@
-"""What the waiting page shows of one visitor, as plain values.
+"""The data of one visitor for the waiting page, as plain values.
 
 Rules: pure. An unknown value is None. A wait is shown as a range that contains its estimate.
 """
@@ -15,11 +15,11 @@ from gatekeeper.pages.languages import SOURCE
 from gatekeeper.pages.states import StateWithoutPlace, WaitingState, state_of
 from gatekeeper.policy.phase import Reason
 
-DEFAULT_TITLE = N_("You are in line")  # translated; a title of the operator is not
+DEFAULT_TITLE = N_("You are in line")  # translated; an operator's title is not
 
-# Without script a reload is the heartbeat. It interrupts reading, so it is not too frequent; and it
-# must stay well below `confirm_timeout`, 20 s by default. A newcomer's first reload is the
-# confirmation: in a line that moves, or just before an opening, every second of it counts.
+# Without script a reload is the heartbeat. It interrupts reading, so it must not be too frequent;
+# but it must stay well below `confirm_timeout`, 20 s by default. A newcomer's first reload is the
+# confirmation, and should be early, in a moving line or just before an opening.
 _MIN_RELOAD_S = 10
 _NEWCOMER_RELOAD_S = 3
 
@@ -32,8 +32,8 @@ def reload_seconds(refresh_s: int, *, is_new: bool) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ChallengeView:
-    """The challenge that a visitor has to solve first. `noscript`: without script it is only a
-    wait, or there is no way in."""
+    """The challenge that a visitor has to solve first. `noscript`: without script the visitor waits
+    for a fixed time, or is refused."""
 
     type: Literal["work", "turnstile", "hcaptcha"] = "work"
     noscript: Literal["wait", "refuse"] = "wait"
@@ -42,11 +42,11 @@ class ChallengeView:
 
 @dataclass(frozen=True, slots=True)
 class WaitingView:
-    """One visitor's place in line, as the page shows it; or why there is none."""
+    """One visitor's place in line for the page; or the reason why there is none."""
 
     title: str
     room: str
-    position: int | None  # None: the store is unreachable, and the place is kept; or it is drawn
+    position: int | None  # None: unknown, since the store is unreachable or a draw comes first
     ahead: int | None
     queue_length: int | None
     eta_seconds: int | None  # None: unknown, or the line is held
@@ -63,9 +63,9 @@ class WaitingView:
     lang: str = SOURCE
     updates: Literal["poll", "stream"] = "poll"
     now_s: float = 0.0  # since the epoch, of the request
-    is_new: bool = False  # has yet to return the ticket
+    is_new: bool = False  # has not returned the ticket yet
     lane: str = ""  # "": none
-    ticket: str = ""  # that the response sets, signed; "": the browser has one already
+    ticket: str = ""  # the signed ticket that the response sets; "": the browser already has one
 
     @property
     def reload_seconds(self) -> int:
@@ -81,7 +81,7 @@ class WaitingView:
 
 @dataclass(frozen=True, slots=True)
 class WaitRange:
-    """A wait in familiar terms: from `low` to `high` of `unit`, or `soon`, `long`, `unknown`.
+    """A wait for display: from `low` to `high` of `unit`, or `soon`, `long`, `unknown`.
 
     `text` is the range in a language: "2–4 minutes".
     """
