@@ -2,17 +2,18 @@
 
 Rules:
 - **Plateau**: the rate that is kept while the origin shows nothing, about nine tenths of what it
-  can serve. All else is a departure from the plateau that ends.
+  can serve. Every other state is a temporary departure from the plateau.
 - **Fall**: p95 latency or the share of failed responses above its target, beyond chance in one
   period. The rate falls below the plateau, in proportion to the excess, until a period is clear.
 - **Dip**: while the pool is close to a target, a quarter below the plateau.
 - A fall or dip also lowers the plateau a little; a served load far below the plateau, or a first
   limit, sets it.
 - **Rise**: the plateau rises while visitors wait. Very slowly where the latency shows that the
-  origin is loaded; faster and faster the longer it shows that it is not, so that a capacity that
-  comes back is found in two minutes and a known one is touched rarely.
-- The rate leads what the measured load stands for (`policy.autotune_memory`) by half at most.
-- A period in which a replica was paused is no evidence.
+  origin is loaded; faster and faster the longer it shows that it is not, so that a recovered
+  capacity is found in two minutes and a known one is probed rarely.
+- The rate exceeds the rate that the measured load corresponds to (`policy.autotune_memory`) by at
+  most one half.
+- A period in which a replica was paused is not judged.
 
 docs/background/autotune.md explains it; docs/decisions/0139-a-plateau-below-the-limit.md has the
 alternatives and their figures.
@@ -51,40 +52,41 @@ __all__ = [
 
 PERIOD_S = 5.0
 
-# Judging a period and the pool.
+# Thresholds for a period and for the pool.
 _TOLERATED_SLOW = 0.05  # the p95 is above its target when more than this share is slower
 _MIN_BAD = 5  # responses: a few slow ones in a quiet period are no overload
-_MIN_EXPECTED = 10.0  # responses: that none came is no accident
-_SURE = 2.5  # standard deviations above what is tolerated
-_CLEAR = 0.6  # of what is tolerated: an overload is over
-_NEAR_SHARE = 0.035  # of the responses are slower than that, if it is not one visitor alone
-_NEAR_ERRORS = 0.6  # of the tolerated errors: no rise
+_MIN_EXPECTED = 10.0  # expected responses: with none at all, the origin has stopped
+_SURE = 2.5  # standard deviations above the tolerated number
+_CLEAR = 0.6  # of the tolerated number: below it, an overload is over
+_NEAR_SHARE = 0.035  # share of the responses slower than `NEAR`, from more than one visitor
+_NEAR_ERRORS = 0.6  # of the tolerated errors: above it, no rise
 _MIN_SAMPLES = 20.0  # for a rise
-_MAX_LATE_S = 30.0  # longer, and a replica that is late is evidence: the gate itself is too slow
+_MAX_LATE_S = 30.0  # a replica that is late for longer counts: the gate itself is too slow
 # Falling.
 _DEEPEST = 0.3  # of the plateau
 _DIP = 0.75  # of the plateau
-_SERVED = 0.92  # the plateau, of what an origin at its limit served
-_CONFIRMED = 0.93  # the plateau, of the load at which an overload began
+_SERVED = 0.92  # the new plateau, as a share of the load that an origin at its limit served
+_CONFIRMED = 0.93  # the new plateau, as a share of the load at which an overload began
 _LOWERED = 0.005  # of the plateau, for each period of a dip or a long overload
-_CHANGED = 0.8  # served less than this of the plateau: the capacity is another one
-_GIVEN_UP = 0.025  # of the distance by which a period of a dip corrects the unloaded p95
+_CHANGED = 0.8  # share of the plateau: with less served load, the capacity has changed
+_GIVEN_UP = 0.025  # share of the distance by which each period of a dip corrects the unloaded p95
 # Rising.
-_GROWTH = 1.25  # most in one period, before a first limit
-_AHEAD = 0.5  # most above the rate that the load stands for
+_GROWTH = 1.25  # maximum per period, before a first limit
+_AHEAD = 0.5  # maximum above the rate that the load corresponds to
 _MIN_AHEAD = 0.05  # the same without calm
-_AHEAD_S = 240.0  # of calm lead from there to `_AHEAD`
+_AHEAD_S = 240.0  # of calm raise it from there to `_AHEAD`
 _PACE = 0.0006  # of the plateau, a second
 _CALM_S = 15.0  # of calm double the pace
 _UNLOADED = 0.1  # of the way from the unloaded p95 to the target: neither calm nor its opposite
 _RETURN_PACE = 0.01  # to a limit that was just measured
 _RETURNED = 0.95  # of that
-_MIN_STEP = 0.003  # of the rate: smaller ones are kept for later
-_UNCHANGED = 0.002  # of the rate: no further off it is the law's own, and no operator's
+_MIN_STEP = 0.003  # of the rate: smaller steps are deferred
+# Of the rate: a smaller difference is rounding, a larger one an operator's change.
+_UNCHANGED = 0.002
 
 
 class Reason(StrEnum):
-    """Why the rate is what it is."""
+    """The reason of the current rate."""
 
     TOO_SLOW = "too_slow"
     TOO_MANY_ERRORS = "too_many_errors"
@@ -124,7 +126,8 @@ def adjust(rate: float, memory: Memory, period: Period, targets: Targets) -> Adj
 
 
 def _with_lateness(memory: Memory, period: Period) -> tuple[Memory, bool]:
-    """Whether a replica was paused, so that the time of its responses is not the origin's."""
+    """Count the pauses of a replica; whether this period must not be judged, since response times
+    include the pause."""
     late_s = memory.late_s + period.seconds if period.is_late else 0.0
     return replace(memory, late_s=min(late_s, 2 * _MAX_LATE_S)), 0 < late_s <= _MAX_LATE_S
 
@@ -156,7 +159,7 @@ def _excess(memory: Memory, period: Period, targets: Targets) -> Reason | None:
 
 
 def _is_beyond_chance(bad: int, responses: int, tolerated: float) -> bool:
-    """Whether so many bad responses are no accident, if each is bad with that probability."""
+    """Whether the number of bad responses is significant, if each is bad with that probability."""
     expected = tolerated * responses
     deviation = math.sqrt(expected * (1 - tolerated))
     return bad >= _MIN_BAD and bad > expected + _SURE * deviation
@@ -175,14 +178,15 @@ def _pooled_excess(memory: Memory, targets: Targets) -> Reason | None:
 
 
 def _sum(by_group: Sequence[float]) -> float:
-    """As far as each group counts."""
+    """The sum, capped by group."""
     return sum(limited(by_group, least=MIN_BAD))
 
 
 def _fall(
     rate: float, memory: Memory, period: Period, targets: Targets, reason: Reason
 ) -> Adjustment:
-    """Deep enough that the backlog goes, and a plateau that the origin can carry afterwards."""
+    """Fall deep enough to clear the backlog, and to a plateau that the origin can sustain
+    afterwards."""
     good = period.load * (1 - period.failed / max(period.responses, 1))
     if good <= 0 or memory.responses_each <= 0:
         memory = replace(memory, plateau=memory.plateau or rate, is_draining=True, calm_s=0.0)
@@ -197,7 +201,7 @@ def _fall(
 
 
 def _in_overload(rate: float, memory: Memory, good: float) -> Memory:
-    """The plateau and the limit while an overload lasts, from what the origin serves in it.
+    """The plateau and the limit during an overload, from the load that the origin serves.
 
     Around a known limit the rate at which an overload begins is the better measure: one period
     has few responses. Only a change by more than chance is measured by them.
@@ -228,8 +232,8 @@ def _resume(rate: float, memory: Memory, period: Period, targets: Targets) -> Ad
 def _dip(rate: float, memory: Memory, targets: Targets, reason: Reason) -> Adjustment:
     """Below the plateau until the pool is clear, and slightly lower from then on.
 
-    Where that helps nothing, the load is not why the origin is slow. So each period of a dip also
-    corrects the unloaded p95, and the rate does not fall on and on.
+    If that has no effect, load is not the cause of the slowness. So each period of a dip also
+    corrects the unloaded p95, so that the rate does not fall without limit.
     """
     plateau = memory.plateau or _SERVED * memory.carried or rate
     if memory.calm_s > 0:  # it was rising: the load has not followed yet
@@ -270,7 +274,7 @@ def _rise(rate: float, memory: Memory, period: Period, targets: Targets) -> Adju
 
 
 def _risen(memory: Memory, seconds: float) -> Memory:
-    """A higher plateau: by the latency, and by how long it has been that of an idle origin.
+    """A higher plateau, by the latency and by how long it has been that of an idle origin.
 
     `calm_s` is a sum over time, so that chance in single periods evens out.
     """

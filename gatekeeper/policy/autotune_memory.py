@@ -1,12 +1,13 @@
-"""What the law of autotune measures and remembers: periods, and a model of the origin's load. Pure.
+"""The measurements and the state of autotune's law: periods, and a model of the origin's load.
+Pure.
 
 Rules:
 - An admitted visitor loads the origin for a whole session, so the load follows the rate late. The
   model has the rate behind a few fixed delays at once; the delay that explains the responses best
   says which rate the load of now stands for, and how many responses one visitor causes.
-- One group of visitors counts no further than `visitor_groups` allows, in a period and in the pool.
+- The weight of one group of visitors is capped by `visitor_groups`, in a period and in the pool.
 - Small excesses are judged by a pool of recent responses, in which older ones count less.
-- The memory is a short text between two periods. Any other text is a fresh memory.
+- Between two periods the memory is a short text. An invalid text is read as a new memory.
 """
 
 from __future__ import annotations
@@ -26,25 +27,26 @@ LATENCY_BOUNDS = (
 )
 FULL_SAMPLES = 300.0  # the pool of responses
 NEAR = 0.32  # of the way from the unloaded p95 to the target
-MIN_BAD = 2.0  # slow or failed responses that count of a group in any case
-_MIN_RESPONSES = 50.0  # a page with all its pictures
+MIN_BAD = 2.0  # slow or failed responses of a group that always count
+_MIN_RESPONSES = 50.0  # about one page with all its images
 _AT_TARGET = LATENCY_BOUNDS.index(1.0)
-_POOL_S = 180.0  # a response is in the pool about this long at most
+_POOL_S = 180.0  # a response stays in the pool for about this long at most
 _LAGS_S = (5.0, 12.0, 28.0, 65.0)  # mean ages of visitors in sessions of seconds to minutes
 _MIN_SMOOTH = 1  # the index of the first delay that smooths the chance of single visitors
-_MODEL_S = 120.0  # the model forgets
+_MODEL_S = 120.0  # decay time of the model
 _LOAD_S = 15.0
-_KNOWN_S = 900.0  # after a longer pause nothing is known
+_KNOWN_S = 900.0  # after a longer pause the memory is reset
 _SHORT_PAUSE_S = 15.0
 _UNLOADED_RISE = 0.002  # of the distance in one period, since an origin may become slower for good
 _MAX_UNLOADED = 0.9
 _NONE = (0.0,) * GROUPS
-_MOST = 1e18  # no number that the law remembers is larger
+_MOST = 1e18  # the upper bound of all numbers in the memory
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What the operator allows: admissions per minute, seconds (p95), a share of the responses."""
+    """The operator's limits: admissions per minute, latency in seconds (p95), share of failed
+    responses."""
 
     rate_min: float
     rate_max: float
@@ -53,7 +55,8 @@ class Targets:
 
     @property
     def measure(self) -> str:
-        """What the origin is measured by, as a text: the memory of the law is of that alone."""
+        """The targets of the measurement, as a text: a memory is only valid for the same
+        targets."""
         return f"{self.latency_s!r} {self.errors!r}"
 
 
@@ -74,7 +77,7 @@ class GroupCounts(NamedTuple):
 
     @property
     def bad(self) -> int:
-        """All that failed."""
+        """Failed responses and requests without a response."""
         return self.unanswered + self.failed
 
     @property
@@ -83,7 +86,7 @@ class GroupCounts(NamedTuple):
         return sum(self.counts[_AT_TARGET + 1 :])
 
     def slower(self, latency: float) -> int:
-        """Responses that took longer than that share of the target, by whole buckets."""
+        """Responses that took longer than that share of the target, in whole buckets."""
         return sum(self.counts[bisect_left(LATENCY_BOUNDS, latency) + 1 :])
 
 
@@ -91,7 +94,7 @@ NO_RESPONSES = (GroupCounts(0, 0, (0,) * (len(LATENCY_BOUNDS) + 1)),) * GROUPS
 
 
 class Period:
-    """What all replicas measured together, with no more of one group than `visitor_groups` allows.
+    """The measurements of all replicas, with the weight of one group capped by `visitor_groups`.
 
     `counts`: responses by latency, one entry for each of LATENCY_BOUNDS and one above the last.
     `responses` includes the `failed` ones; those without a response head are in no count.
@@ -140,7 +143,7 @@ class Period:
 
 
 def _merged(groups: Sequence[GroupCounts]) -> tuple[list[int], int, int]:
-    """Counts, failed and responses of all groups, as far as each group counts."""
+    """The sums of counts, failed and responses over all groups, capped by group."""
     responses = [group.responses for group in groups]
     kept = _kept(responses, least=_MIN_RESPONSES)
     kept_slow = _kept([group.slow for group in groups], least=MIN_BAD)
@@ -158,7 +161,7 @@ def _merged(groups: Sequence[GroupCounts]) -> tuple[list[int], int, int]:
 
 
 def _kept(figures: Sequence[int], *, least: float) -> list[float]:
-    """The share of each figure that counts."""
+    """The share of each figure that is below the cap."""
     highest = limited(figures, least=least)
     return [
         most / max(figure, 1) if most else 1.0
@@ -168,9 +171,9 @@ def _kept(figures: Sequence[int], *, least: float) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What the law remembers between periods. Admissions and responses per minute; 0: unknown."""
+    """The state of the law between periods. Admissions and responses per minute; 0: unknown."""
 
-    plateau: float = 0.0  # the rate that is kept while the origin shows nothing
+    plateau: float = 0.0  # the rate that is kept while the origin shows no overload
     best: float = 0.0  # the highest plateau so far: a rise begins again there
     limit: float = 0.0  # responses at a limit that was just measured, until it is confirmed
     given: float = 0.0  # the rate that the law set last
@@ -179,7 +182,7 @@ class Memory:
     is_draining: bool = False  # an overload is not over yet
     load: float = 0.0  # responses, smoothed
     samples: float = 0.0  # of the pool
-    latency: float = 0.0  # of the pool: p95, share of the target
+    latency: float = 0.0  # of the pool: p95 as a share of the target
     unloaded: float = 0.0  # the lowest such latency
     fresh: float = 0.0  # responses since the last step
     load_sum: float = 0.0
@@ -199,7 +202,7 @@ class Memory:
 
     @staticmethod
     def decode(text: str) -> Memory:
-        """The memory of that text; a fresh one if it is no such text."""
+        """Decode a memory; a new one for an invalid text."""
         version, _, rest = text.partition(":")
         try:
             read = [float(part) for part in rest.split(",")]
@@ -224,28 +227,28 @@ class Memory:
 
     @property
     def lag_s(self) -> float:
-        """How long the load follows the rate, seconds."""
+        """The delay with which the load follows the rate, seconds."""
         return _LAGS_S[self._fit]
 
     @property
     def carried(self) -> float:
-        """The rate that the load of now stands for."""
+        """The admission rate that the current load corresponds to."""
         return self.seen[self._fit]
 
     @property
     def smoothed(self) -> float:
-        """The same, without the chance of single visitors where sessions are short."""
+        """Like `carried`, smoothed, so that single visitors matter less with short sessions."""
         return self.seen[max(self._fit, _MIN_SMOOTH)]
 
     @property
     def responses_each(self) -> float:
-        """Responses of one admitted visitor; 0 if unknown."""
+        """Responses per admitted visitor; 0: unknown."""
         seen = self.seen_sums[self._fit]
         return self.load_sum / seen if seen > 0 else 0.0
 
     @property
     def position(self) -> float:
-        """How far the p95 is on the way from the unloaded one to the target."""
+        """The position of the p95 between the unloaded p95 (0) and the target (1)."""
         return max(self.latency - self.unloaded, 0.0) / (1 - min(self.unloaded, _MAX_UNLOADED))
 
     def with_plateau(self, plateau: float) -> Memory:
@@ -254,7 +257,7 @@ class Memory:
         return replace(self, plateau=plateau, best=best, limit=0.0, calm_s=0.0)
 
     def with_rate(self, rate: float) -> Memory:
-        """Another rate was set than the law's; it goes on from there."""
+        """Continue from a rate that was not set by the law."""
         plateau = rate if self.plateau else 0.0
         return replace(
             self.with_empty_pool(), plateau=plateau, limit=0.0, calm_s=0.0, is_draining=False
@@ -271,7 +274,7 @@ class Memory:
     def after_pause(self, seconds: float) -> Memory:
         """After that time without a period: the room was held, or replicas or store were absent.
 
-        Nobody was admitted. A short pause changes nothing; after a long one nothing is known.
+        No visitor was admitted. A short pause changes nothing; a long one resets the memory.
         """
         if seconds <= _SHORT_PAUSE_S:
             return self
@@ -289,7 +292,7 @@ class Memory:
         )
 
     def with_empty_pool(self) -> Memory:
-        """Judged by new responses only."""
+        """The memory with an empty pool, so that only new responses count."""
         return replace(
             self,
             samples=0.0,
@@ -329,8 +332,8 @@ def quantile(counts: Sequence[int], share: float) -> float | None:
 def _with_model(memory: Memory, period: Period) -> Memory:
     """The delayed rates, and how well each explains the load.
 
-    Periods of overload count too: the backlog that they leave comes later as load, and to leave
-    either out would bias what one visitor causes.
+    Periods of overload count too: their backlog arrives later as load, and leaving out either would
+    bias the number of responses per visitor.
     """
     admitted = period.admitted * 60 / period.seconds
     seen = tuple(
