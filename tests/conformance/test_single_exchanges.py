@@ -67,12 +67,18 @@ async def known_request(origin: Steps, store_url: str) -> AsyncIterator[Stage]:
         yield stage
 
 
-async def begin(stage: Stage) -> tuple[Wire, SingleExchange]:
-    """A further exchange, whose request is at the origin."""
+async def send_request(stage: Stage) -> Wire:
+    """The client of a further exchange, whose request is at the origin."""
     before = len(stage.origin.requests)
     wire = await stage.connect()
     wire.send(REQUEST)
     await until(lambda: len(stage.origin.requests) == before + 1)
+    return wire
+
+
+async def begin(stage: Stage) -> tuple[Wire, SingleExchange]:
+    """The same with its exchange, which is one for as long as the listener is `patient`."""
+    wire = await send_request(stage)
     assert stage.worker._fast_path is not None
     [exchange] = stage.worker._fast_path.connections
     assert isinstance(exchange, SingleExchange)
@@ -162,7 +168,7 @@ async def test_pieces_are_sent_as_they_arrive(store_url: str) -> None:
 async def test_slow_response_goes_on_with_a_transport(store_url: str) -> None:
     origin = Steps(OK)
     async with known_request(origin, store_url) as stage:
-        wire, _ = await begin(stage)
+        wire = await send_request(stage)
         await until(lambda: isinstance(connection_of(stage), ClientConnection))
         origin.step()
         assert await wire.rest() == RESPONSE
@@ -171,7 +177,7 @@ async def test_slow_response_goes_on_with_a_transport(store_url: str) -> None:
 
 async def test_disconnect_is_noticed_after_a_moment(store_url: str) -> None:
     async with known_request(Steps(OK), store_url) as stage:
-        wire, _ = await begin(stage)
+        wire = await send_request(stage)
         wire.reset()
         await until_all_ended(stage)
 
@@ -180,7 +186,7 @@ async def test_disconnect_is_noticed_after_a_moment(store_url: str) -> None:
 async def test_response_to_a_client_that_disconnected_leaves_nothing(store_url: str) -> None:
     origin = Steps(*LARGE)
     async with known_request(origin, store_url) as stage:
-        wire, _ = await begin(stage)
+        wire = await send_request(stage)
         wire.reset()
         origin.step()
         origin.step()
@@ -240,7 +246,7 @@ async def test_failure_of_the_origin_is_a_502_or_a_reset(
 ) -> None:
     origin = Steps(*pieces, closes=True)
     async with known_request(origin, store_url) as stage:
-        wire, _ = await begin(stage)
+        wire = await send_request(stage)
         origin.step()
         origin.step()
         if received is None:
@@ -254,7 +260,7 @@ async def test_failure_of_the_origin_is_a_502_or_a_reset(
 async def test_shutdown_waits_for_the_exchange(store_url: str) -> None:
     origin = Steps(OK)
     async with known_request(origin, store_url) as stage:
-        wire, _ = await begin(stage)
+        wire = await send_request(stage)
         assert stage.worker._fast_path is not None
         closing = asyncio.create_task(stage.worker._fast_path.close(20.0))
         await asyncio.sleep(0)
@@ -267,7 +273,7 @@ async def test_shutdown_waits_for_the_exchange(store_url: str) -> None:
 @pytest.mark.usefixtures("patient")
 async def test_shutdown_resets_the_exchange_at_its_limit(store_url: str) -> None:
     async with known_request(Steps(OK), store_url) as stage:
-        wire, _ = await begin(stage)
+        wire = await send_request(stage)
         assert stage.worker._fast_path is not None
         await stage.worker._fast_path.close(0.0)
         with pytest.raises(ConnectionResetError):
@@ -279,10 +285,10 @@ def test_exchange_holds_on_asyncio_loop(store_url: str) -> None:
     async def slow_and_fast() -> None:
         origin = Steps(OK)
         async with known_request(origin, store_url) as stage:
-            wire, _ = await begin(stage)
+            wire = await send_request(stage)
             origin.step()
             assert await wire.rest() == RESPONSE
-            wire, _ = await begin(stage)
+            wire = await send_request(stage)
             await until(lambda: isinstance(connection_of(stage), ClientConnection))
             origin.step()
             assert await wire.rest() == RESPONSE

@@ -53,7 +53,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
 
 @pytest.fixture
 def short_periods(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gatekeeper.room.queue.PERIOD_S", 0.6)
+    """Of which a pause of the machine drops few."""
+    monkeypatch.setattr("gatekeeper.room.queue.PERIOD_S", 1.0)
+    monkeypatch.setattr("gatekeeper.room.rate_steering._LATE_S", 60.0)
 
 
 async def tuned(
