@@ -8,7 +8,7 @@ checked here, with exact types, by the store's clock.
     sub    the account; one place for each in a room     exp   when it ends, seconds
     room   or                                            nbf   when it begins, seconds (optional)
     event  where it is valid; both may be given          lane  a lane of the room (optional)
-    aud its audience (optional): `policy.audience`
+    aud    its audience (optional): `policy.audience`
 
 The visitor id is an HMAC of room and account, so that each device of a person finds the same place
 without a table, and others cannot compute it. Accounts are compared as the shop signed them,

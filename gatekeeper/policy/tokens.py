@@ -15,7 +15,7 @@ ones.
     dev  device of an invited visitor, or of a place that was moved (tickets)
     inv  expiry of the invitation, seconds (tickets of invited visitors)
     mov  when the place was moved to this device, microseconds (tickets)
-    ret total of releases at the return to a passed turn (tickets)
+    ret  total of releases at the return to a passed turn (tickets)
 
 PyJWT's `HMACAlgorithm` signs and verifies, with a key prepared once. PyJWT's decoding of a whole
 token takes several times as long, and every poll of a waiting visitor has a token. So the few lines

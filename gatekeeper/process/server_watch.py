@@ -4,7 +4,7 @@ Rules. Any reaction shows that a server runs: a refusal, an error, a closed conn
 timeouts count, `RESPONSE_TIMEOUT_S` for each probe in a row. A probe is short and needs no lock of
 the server.
 
-    state probes in a row without a response   effect
+    state        probes in a row without a response      effect
     responding   0                                       none
     silent       SILENT_AFTER                            `EmbeddedServerProcess.is_running` is false
     hanging      HANGING_AFTER                           SIGKILL; `children` starts it again

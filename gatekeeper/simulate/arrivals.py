@@ -1,4 +1,4 @@
-"""Arrival times of a crowd. Pure: a generator of rising times, from a seeded random source."""
+"""Arrival times of a crowd. Pure: a generator of ascending times, from a seeded random source."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class EventTimes:
 def event_arrival_times_s(plan: CrowdPlan, random: Random, *, times: EventTimes) -> Iterator[float]:
     """Arrival times of a crowd that gathers for an event, in rising order.
 
-    The arrivals are spread evenly over what is left of the prequeue, without its last moments, in
-    which nobody would have time to confirm. `at_once` of them come first. The late ones follow
-    after the start.
+    The arrivals are spread evenly over the rest of the prequeue, without its last seconds, in which
+    visitors could not confirm any more. `at_once` of them come first. The late ones follow after
+    the start.
     """
     begin_s = max(times.prequeue_s, 0.0) + _MARGIN_S
     end_s = max(begin_s, times.start_s - min(_CONFIRM_S, (times.start_s - begin_s) / 4))

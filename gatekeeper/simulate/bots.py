@@ -1,17 +1,17 @@
-"""The bots of a run: what each kind does, and what they got for it.
+"""The bots of a run: the kinds, and their results.
 
-Rules. No I/O and no clock. Bots come from few addresses, act beside the visitors for the whole run,
-and start over as newcomers whenever an attempt ends. The kinds take turns:
+Rules. No I/O and no clock. Bots come from few addresses, act in addition to the visitors for the
+whole run, and start over as newcomers whenever an attempt ends. The kinds alternate:
 
     scraper   keeps no cookies: every request is another newcomer
     idler     keeps the cookie and polls, and never solves a challenge
-    worker    solves its challenges while CPU time is left, then it is an idler
+    worker    solves its challenges while CPU time is left, then acts like an idler
     replayer  sends a proof that another place has used
     sharer    enters with copies of one pass, of another bot
-    evader    sends what creates no place (images, POSTs, HEAD, prefetches), to go straight through
+    evader    sends requests that create no place (images, POSTs, HEAD, prefetches)
 
-The share of the bots is that of admissions. Each request of an evader that is forwarded is one.
-Sharers have none of their own: their requests are counted, forwarded or refused.
+The share of the bots is their share of admissions. Each forwarded request of an evader is one.
+Sharers have no own admissions: their requests are counted, forwarded or refused.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def evasion_of(visitor: Visitor) -> RequestKind:
 
 
 def source_address(visitor: Visitor, *, first: int, addresses: int) -> str:
-    """The address that a proxy would report: visitors have one each, bots a few together."""
+    """The address that a proxy would report: one for each visitor, a few shared ones for bots."""
     if visitor.is_bot:
         return f"192.0.2.{(visitor.number - first) % addresses + 1}"  # RFC 5737
     number = visitor.number + 1
@@ -123,7 +123,7 @@ class BotRecord:
         return UNSOLVED_ADMITTED
 
     def spent(self, *, cpu_s: float, hashes: int) -> None:
-        """A bot computed for so long."""
+        """Add the CPU time and hashes of a bot."""
         self.cpu_s += cpu_s
         self.hashes += hashes
         self.solved += 1

@@ -1,14 +1,13 @@
 """Keep-alive HTTP/1.1 connections to a gate, and the pool of connections to one address.
 
 A connection carries one request at a time. A caller submits a `PendingRequest`. When a connection
-is free, the request is encoded, which is also the moment at which it counts as sent. The response
-is delivered from within the event loop's callback. There is no task and no future per request, so
-that one process can simulate tens of thousands of visitors.
+is free, the request is encoded, and counts as sent from then on. The response is delivered from
+within the event loop's callback. There is no task and no future per request, so that one process
+can simulate tens of thousands of visitors.
 
-Rules. Every request has a timeout, and a failure is a value. Heads and bodies are parsed as
-strictly as the gate parses responses of an origin. A body is kept up to a limit; a connection with
-a longer body is closed. A `GET` on a reused connection that closes before a response is sent once
-more.
+Rules. Every request has a timeout, and a failure is a value. Heads and bodies are parsed with the
+gate's strict parser of origin responses. A body is kept up to a limit; a connection with a longer
+body is closed. A `GET` on a reused connection that closes before a response is retried once.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ class PendingRequest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GateAddress:
-    """Where a gate listens; `base` is the path prefix of every request."""
+    """The address of a gate; `base` is the path prefix of every request."""
 
     host: str
     port: int
@@ -102,7 +101,7 @@ class GateConnection(asyncio.Protocol):
         self._transport.write(self._request)
 
     def take_retry(self) -> tuple[PendingRequest, bytes] | None:
-        """The request to send once more after this connection closed, if any.
+        """The request to retry after this connection closed, if any.
 
         Only a `GET` without a response, on a connection that was reused (RFC 9112 section 9.3.1).
         """

@@ -49,12 +49,12 @@ from gatekeeper.simulate.visitor import (
     new_visitor,
 )
 
-_UNREACHABLE_S = 5.0  # failures alone for so long at the end make the run invalid
+_UNREACHABLE_S = 5.0  # only failures for so long at the end make the run invalid
 _TICK_S = 0.01  # how often due times are checked
 _PROGRESS_EVERY_S = 0.5
 _SAMPLE_EVERY_S = 1.0
 _BOTS_WITHIN_S = 5.0
-_FLOOD_CONNECTIONS = 16  # of its own, so that visitors do not wait for it
+_FLOOD_CONNECTIONS = 16  # separate, so that visitors do not wait for it
 
 OnProgress = Callable[[Progress], None]
 
@@ -111,7 +111,7 @@ class Crowd:
         self._times = _event_times(observer.opening)
         self._solver = solver
         self._solving: set[asyncio.Task[None]] = set()
-        self._proof = ""  # that another place has used, for replayers
+        self._proof = ""  # a proof that another place has used, for replayers
         self._pass: Token | None = None  # of a bot, for sharers
         self._flooding = flooding
         self._first_bot = plan.visitors + plan.lurkers
@@ -177,7 +177,7 @@ class Crowd:
         return []
 
     def _failing_for_s(self, now_s: float) -> float:
-        """For how long all requests have failed."""
+        """For how many seconds all requests have failed."""
         since_s = self._observer.failing_since_s
         return 0.0 if since_s is None else now_s - since_s
 
@@ -203,7 +203,7 @@ class Crowd:
         await watch.until_drawn(learn, starts_in_s=lambda: start_s - self._now_s())
 
     def _schedule_lurkers(self) -> None:
-        """Lurkers arrive first, and so stand at the front of a line that is not drawn."""
+        """Lurkers arrive first, so that they are at the front of a line that is not drawn."""
         has_line = self._times is None or self._plan.before
         first_s = 0.0 if has_line or not self._times else max(self._times.prequeue_s, 0.0) + 0.1
         for number in range(self._plan.visitors, self._plan.visitors + self._plan.lurkers):

@@ -1,9 +1,9 @@
 """Reads the record of a draw and its participants from files or a gate, and verifies both.
 
-Rules. Nothing of the record is believed: it is parsed strictly, and everything that follows from it
-is computed again. Sizes and times of what is fetched are bounded; the list of participants is read
-as it comes and never held. The address of a beacon comes from the record: its responses are bounded
-and parsed strictly as well, and nothing of them is printed but hashes.
+Rules. The record is not trusted: it is parsed strictly, and everything derived is recomputed.
+Downloads are bounded in size and time; the list of participants is streamed and never kept. The
+address of a beacon comes from the record: its responses are bounded and parsed strictly too, and
+only hashes of them are printed.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ async def check_draw(
 ) -> Findings:
     """Verifies what `remote_draw` or `local_draw` reads; raises GatekeeperError.
 
-    Without a list only what follows from the record alone is verified.
+    Without a list, only data that follows from the record is verified.
     """
     try:
         record = _parsed(await anext(read))
@@ -82,7 +82,7 @@ async def check_draw(
 
 
 async def _describe(record: DrawRecord, verification: DrawVerification, findings: Findings) -> None:
-    """What was drawn, and what of it cannot be verified here."""
+    """Add remarks on the draw, and the parts that cannot be verified here."""
     if record.beacon is None:
         findings.remarks.append(_NO_BEACON)
     else:
@@ -115,7 +115,7 @@ def _parsed(body: bytes) -> DrawRecord:
 async def _read_lines(
     chunks: AsyncIterator[bytes], verification: DrawVerification, *, limit: int
 ) -> None:
-    """Passes on each line, and one more than `limit`, so that a longer list is noticed."""
+    """Pass on each line, up to one more than `limit`, so that a longer list is detected."""
     rest = b""
     async for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
@@ -154,7 +154,7 @@ async def _check_beacon(record: DrawRecord, beacon: RecordBeacon, findings: Find
 
 
 async def local_draw(file: Path, participants: Path | None) -> AsyncIterator[bytes]:
-    """The record of a file as a whole, then its list of participants in pieces."""
+    """The whole record of a file, then its list of participants in pieces."""
     with file.open("rb") as record:
         yield record.read(MAX_RECORD_BYTES + 1)
     if participants is None:
@@ -165,7 +165,7 @@ async def local_draw(file: Path, participants: Path | None) -> AsyncIterator[byt
 
 
 async def remote_draw(url: str) -> AsyncGenerator[bytes]:
-    """The record at `url` as a whole, then the list below it in pieces; raises GatekeeperError."""
+    """The whole record at `url`, then its list in pieces; raises GatekeeperError."""
     try:
         parts = urlsplit(url)
         listed = urlunsplit(parts._replace(path=parts.path.rstrip("/") + "/participants"))

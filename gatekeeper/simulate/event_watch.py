@@ -1,6 +1,6 @@
 """Reads the public record of an event's draw before, at and after the start.
 
-Rules. As any visitor could: only the public addresses of the gate are asked. Sizes and times of
+Rules. Like any visitor, it only uses the public addresses of the gate. Sizes and times of
 responses are bounded (`draw_check`).
 """
 
@@ -40,8 +40,8 @@ class EventWatch:
         self.problem = ""
 
     async def announced(self) -> DrawRecord:
-        """The record before the start; raises GatekeeperError. An event that was made a moment ago
-        is known to every replica within a tick."""
+        """The record before the start; raises GatekeeperError. Every replica knows a new event
+        within a tick."""
         loop, record = asyncio.get_running_loop(), await self.read()
         until_s = loop.time() + _KNOWN_AFTER_S
         while record is None and loop.time() < until_s:
@@ -57,7 +57,7 @@ class EventWatch:
         return record
 
     async def read(self) -> DrawRecord | None:
-        """The record as it is now; None: `problem` says why."""
+        """The current record; None: `problem` has the reason."""
         try:
             async with asyncio.timeout(_TIMEOUT_S), aclosing(remote_draw(next(self._urls))) as read:
                 return parse_record(orjson.loads(await anext(read)))
@@ -81,7 +81,7 @@ class EventWatch:
             await asyncio.sleep(_AT_START_EVERY_S if is_soon else _EVERY_S)
 
     async def verify(self, opening: OpeningRecord) -> list[str]:
-        """Verify the draw, and note what is wrong with it; returns why that was not possible."""
+        """Verify the draw, and record its problems; returns the reason if it cannot be verified."""
         if not opening.turns.is_known:
             return []
         for attempt in range(_MAX_TRIES):

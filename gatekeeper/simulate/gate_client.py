@@ -25,7 +25,7 @@ class GateClient:
     """The connections of one crowd to one gate. `at` is the index of an address."""
 
     def __init__(self, plan: CrowdPlan, *, connections: int | None = None) -> None:
-        """`connections`: their largest number, in place of the plan's."""
+        """`connections`: their maximum number, instead of the plan's."""
         self._urls = plan.urls
         self._room = "" if plan.room == "default" else f"?room={plan.room}"
         addresses = [GateAddress.of(url) for url in plan.urls]

@@ -1,4 +1,4 @@
-"""Parses a response into what it means for a visitor: the outcome, the position, the token.
+"""Parses a response into its outcome for a visitor, with position and token.
 
 Rules. No I/O. A response that cannot be parsed is a failure. A field that is not a number is
 unknown.
@@ -29,7 +29,7 @@ _RECONNECTING = "reconnecting"
 
 
 class Outcome(Enum):
-    """What a response means for the visitor."""
+    """The outcome of a response for the visitor."""
 
     WAITING = auto()
     ADMITTED = auto()
@@ -79,8 +79,8 @@ class ObservedResponse:
 
     @property
     def is_without_ticket(self) -> bool:
-        """Whether an arrival brought no ticket, and is to be repeated: the replica has started
-        while the store was unreachable, and does not know the time of the room."""
+        """Whether an arrival returned no ticket and has to be repeated: the replica started while
+        the store was unreachable, and does not know the store's clock."""
         is_waiting = self.outcome is Outcome.WAITING and self.token is None
         return is_waiting and self.reason == _RECONNECTING
 
@@ -91,14 +91,14 @@ class ObservedResponse:
         return is_same_visitor(raw, self.claims, reference=self.reference)
 
     def accepts_ticket(self, sent: Token | None) -> bool:
-        """Whether a poll with the invalid ticket `sent` was that of its visitor."""
+        """Whether the gate accepted a poll with the invalid ticket `sent`."""
         if self.outcome is Outcome.WAITING:
             return self.takes_for_visitor(sent)
         return self.outcome is Outcome.ADMITTED
 
     def accepts_spent(self, sent: Token | None) -> bool:
-        """The same of a spent ticket. A replica that cannot reach the store may not know of that:
-        it keeps the ticket, without a place, until the store can say."""
+        """Like `accepts_ticket`, for a spent ticket. A replica that cannot reach the store may not
+        know that it is spent: it keeps the ticket, without a place, until the store recovers."""
         is_unknown = self.outcome is Outcome.WAITING and self.reason == _RECONNECTING
         return not (is_unknown and self.position is None) and self.accepts_ticket(sent)
 
@@ -147,7 +147,7 @@ def parse_gate_response(raw: RawResponse | str, *, own: bool) -> ObservedRespons
 def is_forwarded(raw: RawResponse) -> bool:
     """Whether the origin received the request, by the response to it.
 
-    Every response of the gate's own names a state, or is an error page.
+    Every response of the gate itself has a state, or is an error page.
     """
     headers, cookies = _headers_of(raw)
     if b"x-gatekeeper-state" in headers or b"noindex" in headers.get(b"x-robots-tag", b""):
@@ -159,7 +159,7 @@ def is_forwarded(raw: RawResponse) -> bool:
 
 
 def parse_without_place(raw: RawResponse | str) -> ObservedResponse:
-    """The response to a request that creates no place: forwarded, or not."""
+    """Parse the response to a request that creates no place: forwarded, or not."""
     if isinstance(raw, str):
         return ObservedResponse(Outcome.FAILED, failure=raw)
     return ObservedResponse(Outcome.FORWARDED if is_forwarded(raw) else Outcome.NO_PLACE)
@@ -203,7 +203,7 @@ def _waiting_page(
 
 
 def _decompress(body: bytes) -> bytes:
-    """Decompressed up to a limit; empty if the data is damaged."""
+    """Decompress up to a limit; empty if the data is damaged."""
     try:
         return zlib.decompressobj(_GZIP).decompress(body, _MAX_PAGE_BYTES)
     except zlib.error:

@@ -1,9 +1,9 @@
 """Judges order, rate, limits and the watermark from recorded evidence.
 
-Rules. Pure: no I/O. Instants are seconds of one monotonic clock, that of the crowd. What happened
-inside the gate is known only to lie between the start of a request and the end of its response. A
-promise counts as broken only when every possible instant in between breaks it, so that delays
-cause no false alarm. What cannot be judged is counted as excused.
+Rules. Pure: no I/O. Instants are seconds of one monotonic clock, that of the crowd. An event inside
+the gate is only known to be between the start of a request and the end of its response. A promise
+counts as broken only when every possible instant in between breaks it, so that delays cause no
+false alarm. Cases that cannot be judged are counted as excused.
 
 Order. A waited and B was admitted. There is an inversion if all of these hold:
 
@@ -12,10 +12,10 @@ Order. A waited and B was admitted. There is an inversion if all of these hold:
 - A was present when B was released.
 
 A visitor is in line from its first poll on, which returns the token and so confirms it. A is
-certainly present from the end of the response to that poll, or to the first poll after a silence.
-B was released after the start of B's last poll with a `waiting` response; or, if no poll had one,
-of B's arrival: the store may have given B a slot then, in a reply that came too late for the gate.
-So it is enough that A was present before then.
+certainly present from the end of the response to that poll, or to the first poll after a silence,
+on. B was released after the start of B's last poll with a `waiting` response; or, if no poll had
+one, of B's arrival: the store may have given B a slot then, in a reply that came too late for the
+gate. So it is enough that A was present before then.
 
 Rate. A token bucket admits at most `rate * t + burst` in *every* span t; every span is checked.
 A release that was not claimed gives its admission back, which does not count.
@@ -145,7 +145,7 @@ class Order:
 def max_certain_in_window(
     window_s: float, *, began_s: Sequence[float], ended_s: Sequence[float]
 ) -> int:
-    """The largest number of admissions that certainly fell into one span of `window_s`.
+    """The maximum number of admissions that were certainly within one span of `window_s`.
 
     Each admission happened between its `began_s` and its `ended_s`. A span that starts at s
     certainly contains it if s is in [ended - window, began]. The result is the largest number of
@@ -236,7 +236,8 @@ def max_above_rate(samples: Sequence[RoomSample], *, rate_per_minute: float) -> 
 
 
 def max_counted_in_window(window_s: float, samples: Sequence[RoomSample]) -> int | None:
-    """The most admissions in a span of `window_s` by the gate's count; None without a span.
+    """The maximum number of admissions in a span of `window_s` by the gate's count; None without a
+    span.
 
     The difference of two totals is a lower bound of the admissions between the samples. The span
     lasts from the start of the first sample to the end of the last one.

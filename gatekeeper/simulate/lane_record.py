@@ -1,4 +1,4 @@
-"""Whether the visitors of lanes got their head start, from recorded evidence.
+"""Judges whether visitors of lanes got their head start, from recorded evidence.
 
 Rules. No I/O. The turn of a member has to be the arrival less the head start, or later because a
 turn was released before:
@@ -11,8 +11,8 @@ turn was released before:
 
 In the prequeue of a draw the turn is the arrival, and after it not before the prequeue: there the
 order of the draw is judged instead. A member that confirms after others were released may be moved
-behind them, once. If it enters by that very poll, nothing shows the crowd the turn it was moved to:
-so many turns may be unknown.
+behind them, once. If it is admitted by that poll, the crowd does not see its new turn: that many
+turns may be unknown.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _UNRELEASED: Final = -1
 
 @dataclass(slots=True)
 class LaneRecord:
-    """What the visitors of lanes received in one run. `is_kept`: whether the crowd has lanes."""
+    """The record of the visitors of lanes in one run. `is_kept`: whether the crowd has lanes."""
 
     is_kept: bool = True
     arrived: Counter[str] = field(default_factory=Counter)
@@ -51,8 +51,8 @@ class LaneRecord:
     def received_ticket(
         self, visitor: Visitor, response: ObservedResponse, *, by_draw: bool
     ) -> str | None:
-        """After a response to an arrival: what is broken, if anything. `by_draw`: an event orders
-        its visitors."""
+        """Record the response to an arrival; returns the violation, if any. `by_draw`: an event
+        orders its visitors."""
         lane, claims = visitor.lane, response.claims
         if self.is_kept and claims is not None:
             self._turns_us.add(claims.turn_us)
@@ -78,7 +78,7 @@ class LaneRecord:
         return problem
 
     def may_move(self, visitor: Visitor, turn_us: int) -> bool:
-        """Whether a member's place may change to this turn: behind what was released while it
+        """Whether a member's place may change to this turn: after turns that were released while it
         confirmed."""
         if self.is_kept:
             self._turns_us.add(turn_us)
@@ -98,7 +98,7 @@ class LaneRecord:
 
     @property
     def unexplained(self) -> int:
-        """Members behind a turn that certainly no visitor of the crowd had."""
+        """The number of members behind a turn that certainly no visitor of the crowd had."""
         found = [turn_us for turn_us in self.behind if turn_us - 1 not in self._turns_us]
         return len(found) if len(set(found)) > self.entered_at_once else 0
 

@@ -280,7 +280,7 @@ class Observer:
         )
 
     def _client_delay_s(self, visitor: Visitor, *, now_s: float) -> float:
-        """How much of the wait the client caused by polling late, seconds.
+        """The part of the wait that the client caused by a late poll, seconds.
 
         At most the time since the release was certain.
         """

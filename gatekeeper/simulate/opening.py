@@ -1,12 +1,12 @@
 """Judges the opening of an event from recorded evidence.
 
-Rules. Pure: no I/O. As in `judge`, instants are of the crowd's clock, and what happened inside the
-gate is known only to lie between the start of a request and the end of its response. A promise
-counts as broken only when every possible instant breaks it.
+Rules. Pure: no I/O. As in `judge`, instants are of the crowd's clock, and an event inside the gate
+is only known to be between the start of a request and the end of its response. A promise counts as
+broken only when every possible instant breaks it.
 
-Clock. The arrival of a ticket is the store's clock at some instant of the request that brought it.
-So each arrival bounds the difference of the two clocks from both sides. The outermost tenth is left
-out: a replica may have stamped it by its estimate while the store was unreachable.
+Clock. The arrival of a ticket is the store's clock at some instant of its request. So each arrival
+bounds the difference of the two clocks from both sides. The outermost tenth is ignored: a replica
+may have estimated the clock while the store was unreachable.
 
 Turns. The tickets of an event's prequeue name arrivals. Their turns are computed from the public
 record and the visitor ids; until the record is drawn they are provisional, above every real turn.
@@ -41,7 +41,7 @@ _MAX_WAITING = 1.0  # seconds of the rate: with fewer in line the rate is not re
 
 
 class StoreClock:
-    """The difference of the store's clock and the crowd's, seconds."""
+    """The difference between the store's clock and the crowd's, seconds."""
 
     def __init__(self) -> None:
         self._least_s = array("d")
@@ -53,7 +53,7 @@ class StoreClock:
 
     @property
     def bounds_s(self) -> tuple[float, float] | None:
-        """The least and the most that it can be; None without arrivals."""
+        """The lower and upper bound; None without arrivals."""
         if not self._most_s:
             return None
         least, most = sorted(self._least_s, reverse=True), sorted(self._most_s)
@@ -76,7 +76,7 @@ class DrawnTurns:
         return self._seed is not None
 
     def learn(self, record: DrawRecord) -> bool:
-        """The record as it is now: an operator may have moved the start. Whether it is drawn."""
+        """Update the record: an operator may have moved the start. Returns whether it is drawn."""
         self.start_us, self.span_us = record.start_us, record.span_us
         self._seed = record.seed
         self._spans = {span.lane: span for span in record.lanes}
@@ -86,7 +86,7 @@ class DrawnTurns:
         return self.start_us - self.span_us <= arrival_us < self.start_us
 
     def of(self, claims: Claims) -> int:
-        """The turn of a ticket: its own if it names one, else by arrival or draw."""
+        """The turn of a ticket: its own if it has one, else by arrival or draw."""
         if claims.lane:
             self._lanes[claims.visitor] = claims.lane
         if claims.turn_us >= PROVISIONAL_US:  # returned before the opening
@@ -100,7 +100,7 @@ class DrawnTurns:
         if self._seed is None:
             return PROVISIONAL_US + arrival_us
         span = self._spans.get(self._lanes.get(visitor, ""))
-        if visitor not in self._confirmed:  # behind all that were drawn
+        if visitor not in self._confirmed:  # after all drawn turns
             return self.start_us if span is None else span.last_us
         if span is not None:
             return span.turn_us(self._seed, id_hash(visitor))
@@ -112,7 +112,7 @@ class DrawnTurns:
         return lane if lane in self._spans else ""
 
     def is_of_draw(self, turn_us: int) -> bool:
-        """Whether a turn is drawn or provisional; others come before or stand behind."""
+        """Whether a turn is drawn or provisional; others come before or after these."""
         in_lane = any(span.first_us <= turn_us <= span.last_us for span in self._spans.values())
         return turn_us >= PROVISIONAL_US or self.covers(turn_us) or in_lane
 
@@ -186,8 +186,8 @@ class OpeningRecord:
         return False
 
     def learn(self, record: DrawRecord, *, now_s: float) -> list[Place]:
-        """The record as it is now. Once it is drawn, returns the visitors that were admitted before
-        their turn was known."""
+        """Update the record. Once it is drawn, returns the visitors that were admitted before their
+        turn was known."""
         if self.turns.is_known or not self.turns.learn(record):
             return []
         self.drawn_s = now_s
@@ -246,7 +246,7 @@ def _add(counts: list[int], *, at_s: float, count: int = 1, adds: bool = True) -
 
 
 def early_admissions(record: OpeningRecord) -> int | None:
-    """How many visitors were certainly admitted before the start; None: no visitor knows."""
+    """How many visitors were certainly admitted before the start; None: the start is unknown."""
     bounds = record.clock.bounds_s
     if bounds is None or not record.participants:
         return None
@@ -256,7 +256,7 @@ def early_admissions(record: OpeningRecord) -> int | None:
 
 
 def first_admission_s(record: OpeningRecord) -> tuple[float, float] | None:
-    """When the first admission was, after the start: at the earliest, and as it was observed."""
+    """The time from the start to the first admission: the lower bound, and as observed."""
     bounds = record.clock.bounds_s
     if bounds is None or record.first_ended_s == math.inf:
         return None

@@ -30,7 +30,7 @@ class Profile(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Shares of the crowd, 0 to 1, that do more than wait for their turn."""
+    """Shares of the crowd, 0 to 1, with special behaviour."""
 
     leavers: float = 0.0  # give their place back with `POST leave`
     returners: float = 0.0  # send nothing for `away_s`, then poll again

@@ -1,11 +1,11 @@
-"""Judges what floods, lurkers and no-shows must not change: waits, throughput, places, releases.
+"""Judges waits, throughput, places and releases under floods, lurkers and no-shows.
 
 Rules. Pure: no I/O and no clock. As in `judge`, a promise counts as broken only when every possible
 instant inside the gate breaks it.
 
-Waits. A visitor at position p is released after at most p admissions at the rate. The promise is
-made by the first position after the visitors ahead had time to confirm. It is broken when a poll
-that was sent more than two seconds after that instant still receives `waiting`. A visitor that
+Waits. A visitor at position p is released after at most p admissions at the rate. The promise
+begins with the first position after the visitors ahead had time to confirm. It is broken when a
+poll that was sent more than two seconds after that instant still receives `waiting`. A visitor that
 returns after a silence takes its place ahead, and so moves the promise by one admission. A hold, a
 changed rate, or slots that real visitors fill end the promise; the next position makes a new one.
 
@@ -14,9 +14,9 @@ and requests of the flood that are forwarded.
 
 Places. Only visitors that returned a token are in line, so the queue is no longer than these.
 
-Lurkers. After its second missed release a lurker stands at the end of the line: behind it are only
-visitors that arrived after its claim window ended, and other lurkers. Then it takes two releases at
-most from a visitor that waits.
+Lurkers. After its second missed release a lurker is at the end of the line: behind it are only
+visitors that arrived after its claim window ended, and other lurkers. So it takes at most two
+releases from waiting visitors.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SETTLE_CLAIMS = 2  # … and, with no-shows, the first claim windows have ended
 
 @dataclass(frozen=True, slots=True)
 class PromisedWait:
-    """When the release of one visitor was promised."""
+    """The promised release of one visitor."""
 
     at_s: float
     made_s: float
@@ -64,7 +64,7 @@ class PromisedWaits:
         self._returns += 1
 
     def line_stopped(self, *, now_s: float) -> None:
-        """Releases do not follow the rate now."""
+        """Releases do not follow the rate at the moment: end all promises."""
         self._stopped_s = now_s
 
     def received_waiting(
@@ -115,8 +115,8 @@ class ThroughputSpan:
         return self.admissions / self.expected
 
     def edge(self, crowd_late_s: float) -> float:
-        """How many admissions may be counted on the wrong side of an end: a crowd that sends late
-        claims late."""
+        """The number of admissions that may be counted on the wrong side of an end of the span,
+        since a crowd that sends late claims late."""
         return 1 + crowd_late_s * self.expected / self.duration_s
 
     def keeps_rate(self, *, granted: int = 0, edge: float = 1) -> bool:
@@ -157,7 +157,7 @@ class Throughput:
 
 @dataclass(slots=True)
 class FloodRecord:
-    """What the requests without cookies received."""
+    """The responses to requests without cookies."""
 
     sent: int = 0
     in_flight: int = 0
@@ -191,7 +191,7 @@ class QueueRecord:
 
 @dataclass(frozen=True, slots=True)
 class Lurk:
-    """What a lurker knew when it fell silent near the front."""
+    """The state of a lurker when it fell silent near the front."""
 
     turn_us: int
     received_s: float

@@ -1,4 +1,4 @@
-"""Records what floods, lurkers and no-shows did to a line, from the responses that `Observer` gets.
+"""Records the effects of floods, lurkers and no-shows on a line, from the responses of `Observer`.
 
 Rules. No I/O and no clock; `pressure` has the judgements. Memory does not grow with requests.
 """
@@ -78,7 +78,7 @@ class PressureRecord:
         self._holding += 1
         if visitor.kind is VisitorKind.LURKER and visitor.next_action is Action.POLL:
             self.lurkers.admitted += 1
-            # At least so many visitors wait that are not released yet.
+            # A lower bound of the visitors that wait and are not released yet.
             waiting = self._waiting - WAITING_S * (self.line_rate() or math.inf) / 60
             return self._judge_miss(visitor, behind=waiting)
         return None
@@ -115,7 +115,7 @@ class PressureRecord:
         self, visitor: Visitor, response: ObservedResponse, *, now_s: float
     ) -> str | None:
         if self._has_lanes:
-            return None  # members that come later stand before visitors in line
+            return None  # members that arrive later are placed before visitors in line
         place, line_rate = visitor.place, self.line_rate()
         if line_rate is None:
             self.waits.line_stopped(now_s=now_s)

@@ -1,7 +1,7 @@
-"""Solves the challenges of a crowd in processes of its own, and measures their CPU time.
+"""Solves the challenges of a crowd in separate processes, and measures their CPU time.
 
-Rules. Visitors compute on their own devices in reality, here on the crowd's machine: what they
-spend is not counted. Bots share one budget: no proof is begun when it is spent. The number of
+Rules. In reality visitors compute on their own devices, here on the crowd's machine, so their CPU
+time is not counted. Bots share one budget: no proof is started once it is spent. The number of
 proofs in progress is bounded by the processes, and the number that wait by the visitors and bots.
 """
 

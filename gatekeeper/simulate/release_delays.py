@@ -1,7 +1,7 @@
-"""Measures how soon visitors near the front were admitted after their release. Pure.
+"""Measures the delay from release to admission near the front. Pure.
 
-Rules. As in `judge`: instants are of the crowd's clock, and what happened inside the gate is known
-only to lie between the start of a request and the end of its response.
+Rules. As in `judge`: instants are of the crowd's clock, and an event inside the gate is only known
+to be between the start of a request and the end of its response.
 
 Release. A visitor in line whose turn is at or below the watermark has been released. That is
 certain as soon as the admin listener reports such a watermark, or a later turn was admitted. An
@@ -23,7 +23,7 @@ from gatekeeper.simulate.judge import Place
 
 MAX_RELEASE_DELAY_S = 2.0
 _NEAR_PLACES, _NEAR_S = 4, 6.0
-_MAX_PROOFS = 10_000  # looked at for one visitor
+_MAX_PROOFS = 10_000  # checked per visitor
 _JITTER = 1.15  # a page polls up to this factor later than the poll interval
 
 
@@ -35,7 +35,7 @@ def is_near_front(position: int | None, *, rate_per_minute: float | None) -> boo
 
 
 def client_delay_of(place: Place) -> float:
-    """How much later than the poll interval the current request was sent, seconds."""
+    """The delay of the current request relative to the poll interval, seconds."""
     if place.received_s is None:
         return 0.0
     return max(place.sent_s - place.received_s - place.poll_interval_s * _JITTER, 0)
@@ -49,7 +49,7 @@ class ReleaseDelays:
         self._turns_us = array("q")
         self._began_s = array("d")
         self._certain_s = array("d")
-        # Of these the ones with a turn above all before.
+        # The proofs with a turn above all earlier ones.
         self._rising = array("q")
         self._rising_turns_us = array("q")
         self.delays_s = array("d")  # near the front, as observed
@@ -65,7 +65,7 @@ class ReleaseDelays:
         self._certain_s.append(now_s)
 
     def released_at_s(self, turn_us: int) -> float | None:
-        """Since when the release of this turn is certain; None when it is not."""
+        """When the release of this turn became certain; None: it is not certain."""
         at = self._first_proof(turn_us)
         return None if at is None else self._certain_s[at]
 

@@ -1,4 +1,4 @@
-"""A reading of the admin listener, with what the crowd knew before and after it. Pure."""
+"""A reading of the admin listener, with the crowd's counts before and after it. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gatekeeper.simulate.room_monitor import RoomFigures
 
 @dataclass(frozen=True, slots=True)
 class SampleStart:
-    """What was certain when a reading of the admin listener began."""
+    """The certain counts when a reading of the admin listener began."""
 
     began_s: float
     direct: int

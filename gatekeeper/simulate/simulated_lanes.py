@@ -1,4 +1,4 @@
-"""The lanes of a crowd: which visitors bring an invitation, and the invitations themselves.
+"""The lanes of a crowd: their visitors and invitations.
 
 Rules. No I/O. Invitations are signed by PyJWT with the room's secret, as a shop does.
 """
@@ -26,7 +26,7 @@ class SimulatedLane:
 
 
 def parse_lane(text: str) -> SimulatedLane:
-    """A lane spelled as NAME:SHARE:HEAD_START. Raises ValueError."""
+    """Parse a lane in the form NAME:SHARE:HEAD_START. Raises ValueError."""
     name, _, rest = text.partition(":")
     share_text, _, head_start = rest.partition(":")
     try:
@@ -43,7 +43,7 @@ def parse_lane(text: str) -> SimulatedLane:
 def invitation_of(
     number: int, lane: SimulatedLane, *, room: str, secret: bytes, run: str, now_s: float
 ) -> str:
-    """The invitation of this visitor, for a place of its own in each run."""
+    """The invitation of this visitor, with a new place in each run."""
     claims = {
         "sub": f"simulated-{run}-{number}",
         "room": room,

@@ -1,4 +1,4 @@
-"""Shows the progress and the verdict of a run to people.
+"""Shows the progress and the verdict of a run as text.
 
 On a terminal the figures are updated in place. Elsewhere one plain line is printed every few
 seconds, for logs.

@@ -1,7 +1,7 @@
-"""Reads tokens without their key, and builds forged tokens from them.
+"""Decodes tokens without their key, and builds forged tokens from them.
 
-Rules. No I/O. Nothing here knows a genuine token from a forged one: only the gate can, and it
-must refuse every token that `forgeries` makes.
+Rules. No I/O. This module cannot distinguish genuine from forged tokens: only the gate can, and it
+must refuse every token of `forgeries`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def claims_of(raw: str) -> Claims | None:
 
 
 def is_same_visitor(sent: str | None, given: Claims | None, *, reference: str = "") -> bool:
-    """Whether the gate took the visitor of a forged token for its own: it must set a new one. A
+    """Whether the gate accepted the visitor of a forged token: it must set a new one. A
     waiting response that sets none names its visitor by the `reference`."""
     forged = claims_of(sent) if sent is not None else None
     if given is None and forged is not None and reference:
@@ -63,7 +63,7 @@ def forgeries(ticket: str, other: str) -> Iterator[str]:
     """Forged versions of `ticket`, in an endless cycle.
 
     An earlier arrival, signed with another key, unsigned, a pass instead of a ticket, the content
-    of `other` (another visitor's genuine ticket), and cut short.
+    of `other` (another visitor's genuine ticket), and truncated.
     """
     header, payload, signature = ticket.split(".")
     header_claims, payload_claims = _json_of(header), _json_of(payload)

@@ -1,6 +1,6 @@
 """The verdict on a run: each promise held, broken or not judged, and the figures of the run.
 
-A run is `ok` when no promise was broken and no problem kept the crowd from judging.
+A run is `ok` when no promise was broken and no problem prevented a judgement.
 
 order          first come, first served among visitors that are present
 release delay  a visitor near the front is admitted within 2 s of the release
@@ -211,7 +211,7 @@ def _rate_promise(observer: Observer, plan: CrowdPlan, *, rate_per_minute: float
 def _max_above_rate(observer: Observer, *, rate_per_minute: float) -> tuple[float, bool]:
     """The larger excess by either kind of evidence, and whether the gate's counts were available.
 
-    The gate's counts are finer. The responses show what a wrong count would hide.
+    The gate's counts are more precise. The responses reveal wrong counts.
     """
     counted = max_above_rate(observer.samples, rate_per_minute=rate_per_minute)
     observed = max_certain_above_rate(

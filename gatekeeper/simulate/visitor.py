@@ -1,4 +1,4 @@
-"""One simulated visitor: the next action, and what a response changes.
+"""One simulated visitor: its next action, and the effect of each response.
 
 Rules. No I/O and no clock. A visitor has at most one request in flight. `apply_response` takes the
 parsed response and returns the pause until the next request, or None when the visitor is done; the
@@ -147,9 +147,8 @@ def new_lurker(number: int) -> Visitor:
 
 
 def _drawn(number: int, seed: int) -> float:
-    """From 0 to 1, evenly spread over any stretch of visitors.
-
-    Each stretch then has its share of each kind, and the judge may compare rates in short spans.
+    """A number from 0 to 1, evenly distributed over any range of visitors. Each range then has its
+    share of each kind, so that the judge can compare rates in short spans.
     """
     return (seed * _SILVER + number * _GOLDEN) % 1
 
@@ -224,7 +223,7 @@ def _on_failure(visitor: Visitor, random: Random) -> float | None:
         _start_over(visitor)
     if visitor.is_beside:
         return _RETRY_S * random.uniform(*_JITTER)
-    # A visitor inside leaves again: it would hold the slot until the session is idle.
+    # An admitted visitor leaves: otherwise it would hold the slot until the idle timeout.
     leaves_line = visitor.next_action is Action.LEAVE and not visitor.admitted
     if visitor.failures >= _MAX_FAILURES or leaves_line or visitor.next_action is Action.REPLAY:
         return None
@@ -307,7 +306,7 @@ def _on_lurker_response(
 
 
 def _on_bot_response(visitor: Visitor, response: ObservedResponse, *, random: Random) -> float:
-    """After a response to an arrival, a poll or a proof of a bot, which never stops."""
+    """Apply a response to an arrival, a poll or a proof of a bot, which never stops."""
     pause_s = response.poll_interval_s * random.uniform(*_JITTER)
     is_place = response.outcome is Outcome.WAITING and visitor.token is not None
     if visitor.kind is VisitorKind.SCRAPER or not is_place:
