@@ -41,9 +41,9 @@ def period_of(
         for group, bad in enumerate(spread(failed))
     ]
     if alone is not None:
-        unanswered, bad, counts = groups[0]
+        without_response, bad, counts = groups[0]
         groups[0] = GroupCounts(
-            unanswered + alone.unanswered,
+            without_response + alone.without_response,
             bad + alone.failed,
             [one + other for one, other in zip(counts, alone.counts, strict=True)],
         )

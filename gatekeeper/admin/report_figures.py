@@ -81,8 +81,8 @@ class ReportFigures:
     @property
     def failed_share(self) -> float | None:
         """The share of the origin's requests that failed."""
-        unanswered = sum(n for cause, n in self.failures.items() if not cause.isdigit())
-        asked = self.forwarded + unanswered
+        without_response = sum(n for cause, n in self.failures.items() if not cause.isdigit())
+        asked = self.forwarded + without_response
         return sum(self.failures.values()) / asked if asked else None
 
 

@@ -64,21 +64,21 @@ class GroupCounts(NamedTuple):
     """The responses to one group of visitors.
 
     `counts`: those with a head by latency, one entry for each of LATENCY_BOUNDS and one above the
-    last. `failed` of them failed. `unanswered` requests have no head.
+    last. `failed` of them failed. `without_response` requests have no head.
     """
 
-    unanswered: int
+    without_response: int
     failed: int
     counts: Sequence[int]
 
     @property
     def responses(self) -> int:
-        return self.unanswered + sum(self.counts)
+        return self.without_response + sum(self.counts)
 
     @property
     def bad(self) -> int:
         """Failed responses and requests without a response."""
-        return self.unanswered + self.failed
+        return self.without_response + self.failed
 
     @property
     def slow(self) -> int:
@@ -149,15 +149,15 @@ def _merged(groups: Sequence[GroupCounts]) -> tuple[list[int], int, int]:
     kept_slow = _kept([group.slow for group in groups], least=MIN_BAD)
     kept_bad = _kept([group.bad for group in groups], least=MIN_BAD)
     counts = [0] * (len(LATENCY_BOUNDS) + 1)
-    unanswered = failed = 0
+    without_response = failed = 0
     for group, share, share_slow, share_bad in zip(groups, kept, kept_slow, kept_bad, strict=True):
         for index, count in enumerate(group.counts):
             if count:
                 least = min(share, share_slow) if index > _AT_TARGET else share
                 counts[index] += round(count * least)
-        unanswered += round(group.unanswered * min(share, share_bad))
+        without_response += round(group.without_response * min(share, share_bad))
         failed += round(group.bad * min(share, share_bad))
-    return counts, failed, sum(counts) + unanswered
+    return counts, failed, sum(counts) + without_response
 
 
 def _kept(figures: Sequence[int], *, least: float) -> list[float]:

@@ -56,13 +56,13 @@ class OriginTally:
 class GroupTally:
     """The responses to one group of visitors."""
 
-    __slots__ = ("_counts", "_failed", "_tally", "_unanswered")
+    __slots__ = ("_counts", "_failed", "_tally", "_without_response")
 
     def __init__(self, tally: OriginTally) -> None:
         self._tally = tally
         self._counts = [0] * _BUCKETS
         self._failed = 0
-        self._unanswered = 0
+        self._without_response = 0
 
     def count(self, status: int, /, *, seconds: float) -> None:
         """A response head that arrived `seconds` after the request."""
@@ -81,11 +81,11 @@ class GroupTally:
     def count_failure(self) -> None:
         """A request without a response: the origin refused, timed out or broke off."""
         if self._tally.is_on:
-            self._unanswered += 1
+            self._without_response += 1
 
     def take(self) -> list[int]:
         """Return the counts since the last call, and start again at 0."""
-        taken = [self._unanswered, self._failed, *self._counts]
+        taken = [self._without_response, self._failed, *self._counts]
         self._counts = [0] * _BUCKETS
-        self._failed = self._unanswered = 0
+        self._failed = self._without_response = 0
         return taken

@@ -57,9 +57,9 @@ def _measured(sums: str) -> tuple[int, Sequence[GroupCounts]]:
     if len(numbers) != GROUPS * (2 + len(LATENCY_BOUNDS) + 1):
         raise ValueError("expected the numbers of every group")
     return late, [
-        GroupCounts(unanswered=unanswered, failed=failed, counts=counts)
+        GroupCounts(without_response=without_response, failed=failed, counts=counts)
         for start in range(0, len(numbers), width)
-        for unanswered, failed, *counts in [numbers[start : start + width]]
+        for without_response, failed, *counts in [numbers[start : start + width]]
     ]
 
 

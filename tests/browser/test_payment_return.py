@@ -110,7 +110,7 @@ async def pay_in_a_held_room(page: Page, shop: Shop, gate: Gate) -> str:
     return held
 
 
-async def test_payment_arrives_as_without_the_gate_and_the_pass_is_kept(
+async def test_payment_request_is_unchanged_and_keeps_the_pass(
     shop: Shop, store_url: str, room_name: RoomName, new_page: NewPage
 ) -> None:
     direct = await new_page()
@@ -145,7 +145,7 @@ async def test_payment_that_is_turned_away_costs_no_pass(
         assert shop.visitors[-1] == shop.visitors[-2]
 
 
-async def test_payment_by_a_bypassing_rule_arrives_while_the_room_is_held(
+async def test_payment_with_a_bypass_rule_passes_a_held_room(
     shop: Shop, store_url: str, room_name: RoomName, new_page: NewPage
 ) -> None:
     async with gate_of(shop, room_name, store_url=store_url, toml=BYPASS) as gate:

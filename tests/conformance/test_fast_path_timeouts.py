@@ -52,7 +52,7 @@ def _connections() -> int:
     return sum(isinstance(each, ClientConnection) for each in gc.get_objects())
 
 
-async def test_closed_connection_is_freed_without_the_garbage_collector(
+async def test_closed_connection_needs_no_garbage_collector(
     scene: FastPathScene,
 ) -> None:
     """Many connections serve one request: left to the collector, they cost more than that."""

@@ -135,7 +135,7 @@ async def test_half_close_before_a_whole_request_ends_the_connection(
         await until(lambda: stage.fast_path_connections + stage.aiohttp_connections == 0)
 
 
-async def test_client_that_closed_ends_the_exchange_with_the_next_bytes(
+async def test_disconnect_ends_the_exchange_at_the_next_bytes(
     open_stage: StageOpener,
 ) -> None:
     """A close looks like a half-close, until the client's system refuses what is sent."""

@@ -71,7 +71,7 @@ async def test_head_behind_a_refused_upgrade_has_the_same_limit(open_stage: Stag
         assert len(stage.origin.requests) == 1
 
 
-async def test_many_requests_behind_a_refused_upgrade_are_served_in_order(
+async def test_requests_after_a_refused_upgrade_are_served_in_order(
     open_stage: StageOpener,
 ) -> None:
     """More than the connection keeps at a time, and another upgrade among them."""

@@ -32,7 +32,7 @@ async def test_half_the_bucket_is_kept_for_confirmed_visitors(open_room: Open) -
 
 
 @pytest.mark.parametrize("burst", [2, 3])
-async def test_small_bucket_keeps_a_whole_admission_for_confirmed_visitors(
+async def test_small_bucket_reserves_an_admission_for_confirmed(
     burst: int, ground: Ground, open_room: Open
 ) -> None:
     """Else a flood takes each admission when it is due, and visitors wait for the next one."""

@@ -131,7 +131,7 @@ async def test_leaving_removes_the_end(ground: Ground, open_room: Open) -> None:
 # Newcomers who went straight through
 
 
-async def test_session_of_an_unconfirmed_slot_begins_with_its_first_use(
+async def test_session_of_an_unconfirmed_slot_begins_at_first_use(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(**SESSION | {"rate": "60/min", "burst": 10})

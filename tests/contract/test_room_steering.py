@@ -72,7 +72,7 @@ async def test_late_rate_is_refused(ground: Ground, open_room: Open) -> None:
     assert await steer(other, newer) is True
 
 
-async def test_rate_of_an_operator_outlives_the_period_that_it_was_set_in(
+async def test_operators_rate_survives_the_end_of_the_period(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room()

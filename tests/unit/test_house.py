@@ -118,10 +118,10 @@ def test_classes_have_unique_names() -> None:
     assert {name for name in names if names.count(name) > 1} == set()
 
 
-def test_test_names_have_at_most_70_characters() -> None:
+def test_test_names_have_at_most_60_characters() -> None:
     """A test is named `subject_condition_result`; a longer sentence goes in its docstring."""
     assert len(all_test_names()) > 1000
-    assert [name for name in all_test_names() if len(name) > 70] == []
+    assert [name for name in all_test_names() if len(name) > 60] == []
 
 
 def test_numbers_of_examples_follow_the_profile() -> None:

@@ -73,7 +73,7 @@ ODD_HEADS: Mapping[str, tuple[str, list[str]]] = {
 
 
 @each_failure_mode
-async def test_odd_request_neither_enters_nor_opens_nor_breaks_the_proxy(
+async def test_malformed_check_is_refused_and_the_proxy_survives(
     stage: Stage, proxy: Proxy, *, fail_open: bool
 ) -> None:
     """The gate is up: what a client sends must not look like a gate that is unreachable."""

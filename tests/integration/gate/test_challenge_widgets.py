@@ -390,7 +390,7 @@ async def test_refusals_do_not_fail_open(widget_gate: WidgetGates) -> None:
         ("hcaptcha", "https://*.hcaptcha.com", "h-captcha"),
     ],
 )
-async def test_policy_has_the_origins_of_the_provider_only_with_the_widget(
+async def test_policy_allows_the_provider_only_with_its_widget(
     provider: str, origin: str, element: str, widget_gate: WidgetGates
 ) -> None:
     gate = await widget_gate(provider)

@@ -275,7 +275,7 @@ async def test_waiting_visitor_who_has_work_to_do_gets_no_stream(start_gate: Gat
         assert opened.headers["Content-Type"] == "text/event-stream"
 
 
-async def test_json_of_cloudflare_is_as_there_and_status_has_the_challenge(
+async def test_cloudflare_json_is_unchanged_and_status_has_challenge(
     start_gate: GateStarter,
 ) -> None:
     gate = await start_gate(

@@ -202,7 +202,7 @@ async def test_without_concurrent_nothing_is_counted(start_gate: GateStarter) ->
     assert plan.counted is None
 
 
-async def test_requests_that_are_not_forwarded_with_a_pass_do_not_count(gate: Gate) -> None:
+async def test_only_requests_forwarded_with_a_pass_count(gate: Gate) -> None:
     ann = holder(gate)
     async with waiting_requests(gate, ann, FAST, FAST):
         assert (await ann.request("GET", "/.gatekeeper/status")).json["state"] == "admitted"

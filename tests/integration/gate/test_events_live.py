@@ -118,7 +118,7 @@ async def test_cancelled_prequeue_becomes_a_line_by_arrival(
         assert (await late.join())["position"] == 6
 
 
-async def test_events_survive_operators_at_once_and_a_loss_of_the_store(
+async def test_events_survive_concurrent_changes_and_a_store_loss(
     private_store: StoreServer, room_name: RoomName, start_gate: GateStarter
 ) -> None:
     """Two operators change the schedule at the same time; then the store loses everything."""

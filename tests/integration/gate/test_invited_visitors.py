@@ -123,7 +123,7 @@ async def test_wrong_invitation_is_explained_and_gives_no_place(
     assert ann.cookies() == {}
 
 
-async def test_page_of_a_refused_invitation_is_in_the_language_of_its_reader(shop: Shop) -> None:
+async def test_refused_invitation_page_is_in_the_visitors_language(shop: Shop) -> None:
     """It gives no place, needs no token, and takes none."""
     ann, path = shop.gate.visitor(), "/.gatekeeper/invitation"
     german = HTML | {"Accept-Language": "de"}

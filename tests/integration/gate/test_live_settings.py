@@ -141,7 +141,7 @@ async def test_settings_return_after_a_loss_of_the_store(
     assert gate.room().rules.max_active == 300
 
 
-async def test_request_in_the_store_ends_under_the_settings_it_began_with(
+async def test_request_keeps_its_settings_during_a_store_call(
     private_store: StoreServer, room_name: RoomName, start_gate: GateStarter
 ) -> None:
     """The poll waits for the store while the room's rules change: its ticket is of the old ones."""

@@ -43,7 +43,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
         assert end is not None
         groups = end.period.groups
         return (
-            sum(group.unanswered for group in groups),
+            sum(group.without_response for group in groups),
             sum(group.failed for group in groups),
             sum(sum(group.counts) for group in groups),
         )
@@ -151,7 +151,7 @@ def connections_of(gate: Gate) -> int:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize(("latency", "expected"), [("1h", (0, 0, 0)), ("1ms", (0, 0, 1))])
-async def test_client_that_resets_its_connection_counts_above_the_target(
+async def test_connection_reset_counts_above_the_target(
     method: str,
     latency: str,
     expected: tuple[int, int, int],

@@ -125,7 +125,7 @@ async def test_client_that_keeps_its_first_token_is_renewed_once(
 
 
 @SENT_BY
-async def test_client_that_keeps_its_first_token_is_renewed_again_when_due(
+async def test_client_with_an_old_token_is_renewed_only_when_due(
     by_header: bool, start_gate: GateStarter, touches: list[str]
 ) -> None:
     gate = await start_gate(rate="0", session_idle_timeout="40s")  # due after 4 s

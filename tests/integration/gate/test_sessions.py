@@ -141,7 +141,7 @@ async def test_second_request_confirms_the_visitor(
     assert second.visitor == first.visitor
 
 
-async def test_page_that_confirms_takes_its_cookie_back_from_another_tab(
+async def test_confirming_page_restores_its_cookie_after_another_tab(
     room_name: RoomName, start_gate: GateStarter
 ) -> None:
     """Two tabs open at once, and only one is admitted. The response of the other one may arrive in

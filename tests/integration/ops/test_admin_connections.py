@@ -23,7 +23,7 @@ _IDLE = 140
 _FILES = 130  # fewer than the idle connections
 
 
-async def test_idle_connections_do_not_keep_a_dead_worker_from_being_replaced() -> None:
+async def test_dead_worker_is_replaced_despite_idle_connections() -> None:
     with GateProcess(settings()) as gate:
         await gate.wait_until_serving()
         [worker] = gate.workers()

@@ -148,7 +148,7 @@ async def test_reloaded_certificates_lose_no_request(tmp_path: Path) -> None:
         assert len(origin.requests) == 1 + len(statuses), "each one once"
 
 
-async def test_tls_binds_cookies_and_sighup_loads_or_refuses_certificates(
+async def test_tls_secures_cookies_and_sighup_reloads_certificates(
     tmp_path: Path,
 ) -> None:
     authority = trustme.CA()

@@ -45,7 +45,7 @@ def test_wrong_assignment_is_refused_before_the_gate_is_asked(
         assert found.startswith(problem)
 
 
-def test_settings_are_shown_with_the_value_of_the_file_where_set_live() -> None:
+def test_settings_show_the_file_value_of_live_overrides() -> None:
     assert list(setting_lines(ROOM)) == [
         'sale: rate = "800/min" (set live; the file has "500/min")',
         "sale: max_active = 0",

@@ -110,7 +110,7 @@ def test_end_of_an_event_names_the_event_and_no_operator() -> None:
     ]
 
 
-def test_draw_that_is_not_made_is_bad_once_no_beacon_can_be_the_reason() -> None:
+def test_missing_draw_is_a_problem_after_the_beacon_deadline() -> None:
     event = Event("autumn", start_us=20, announced_us=20, prequeue_us=10)
     drawing = replace(WAITING, events=Schedule.of([event]).text, now_us=89_000_000, undrawn=1204)
     assert texts(observations(drawing)) == [

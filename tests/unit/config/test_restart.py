@@ -65,7 +65,7 @@ def test_other_keys_require_a_restart(text: str, problem: str, tmp_path: Path) -
     assert "hidden" not in found
 
 
-def test_first_certificate_requires_a_restart_and_another_does_not(tmp_path: Path) -> None:
+def test_only_the_first_certificate_requires_a_restart(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).write_text("")
     tls = {

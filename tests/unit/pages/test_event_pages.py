@@ -69,7 +69,7 @@ def test_opening_is_a_time_for_programs_and_a_calendar(pages: Pages) -> None:
     assert "/.gatekeeper/calendar/autumn-sale.ics?room=a%26b" in links
 
 
-def test_page_before_an_opening_renews_itself_with_and_without_script(pages: Pages) -> None:
+def test_page_before_an_opening_reloads_with_and_without_script(pages: Pages) -> None:
     reader = Reader(pages.waiting(BEFORE))
     assert refreshes(reader) == ["760"]
     assert reader.attributes("html")[0]["data-renew"] == "760"

@@ -106,7 +106,7 @@ def test_an_origin_that_stops_responding_lowers_the_rate() -> None:
     assert adjusted.rate < steady.rate
 
 
-def test_few_visitors_without_a_response_for_a_period_are_no_sign() -> None:
+def test_few_requests_without_a_response_are_no_overload() -> None:
     """30/min, one request each: five seconds without one are usual."""
     few = period(admitted=2, each=1)
     steady = after(*[few] * 60, rate=30.0)
@@ -297,7 +297,7 @@ def test_latency_of_a_period_is_in_seconds() -> None:
         GroupCounts(400, 0, counts_of({})),
         GroupCounts(0, 0, counts_of({LATENCY_BOUNDS.index(0.95): 400})),
     ],
-    ids=["slow", "failed", "unanswered", "near"],
+    ids=["slow", "failed", "without_response", "near"],
 )
 @pytest.mark.parametrize("admitted", [2, 5, 250])
 def test_one_visitor_does_not_lower_the_rate(alone: GroupCounts, admitted: int) -> None:

@@ -65,7 +65,7 @@ def test_unsolved_ticket_enters_an_open_room() -> None:
         assert decided(UNSOLVED, OPEN_DOWN, rules=rules) == EnterWithoutStore(UNSOLVED)
 
 
-def test_newcomers_ticket_is_confirmed_only_where_there_is_no_challenge() -> None:
+def test_newcomers_ticket_is_unconfirmed_with_a_challenge() -> None:
     assert not UNSOLVED.confirmed
     assert ticket_of(VISITOR, arrival_us=1, rules=RULES, now_s=NOW_S, is_new=True).confirmed
     assert ticket_of(VISITOR, arrival_us=1, rules=WORK, now_s=NOW_S).confirmed
@@ -84,7 +84,7 @@ def test_solved_ticket_is_decided_like_every_other() -> None:
     assert decided(SOLVED, RELEASED_DOWN) == EnterWithoutStore(SOLVED)
 
 
-def test_confirmed_visitors_are_not_challenged_when_it_is_switched_on() -> None:
+def test_new_challenge_does_not_apply_to_confirmed_visitors() -> None:
     assert decided(TICKET, UP) == POLL
     assert decide(FRESH, UP, rules=WORK, now_s=NOW_S) == decide(FRESH, UP, rules=RULES, now_s=NOW_S)
 
@@ -117,7 +117,7 @@ def test_revoked_visitor_is_a_newcomer_whatever_was_solved() -> None:
         (Phase.BEFORE, WaitWithoutPlace("before"), WaitWithoutPlace("before")),
     ],
 )
-def test_newcomer_without_the_store_is_challenged_unless_it_fails_open(
+def test_newcomer_is_challenged_without_store_unless_fail_open(
     phase: Phase, closed: Decision, opened: Decision
 ) -> None:
     down = view(phase=phase, store_up=False)

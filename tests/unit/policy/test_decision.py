@@ -318,7 +318,7 @@ def test_token_counts_whether_or_not_a_request_creates_a_place(token: Token) -> 
         assert without == with_place, room
 
 
-def test_revoked_token_of_a_request_that_creates_no_place_is_none() -> None:
+def test_revoked_token_without_a_place_counts_as_none() -> None:
     room = replace(UP, revoked={VISITOR: NOW_S})
     decision = decide(FRESH, room, rules=RULES, now_s=NOW_S, creates_place=False)
     assert decision == WaitWithoutPlace()

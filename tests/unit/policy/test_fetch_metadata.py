@@ -113,7 +113,7 @@ def test_file_of_a_page_without_metadata_creates_no_place(accept: str) -> None:
         assert creates_place(facts("GET", metadata | {"Accept": accept}))
 
 
-def test_script_of_a_service_worker_without_metadata_creates_no_place() -> None:
+def test_service_worker_script_creates_no_place() -> None:
     assert not creates_place(facts("GET", {"Accept": "*/*", "Service-Worker": "script"}))
 
 

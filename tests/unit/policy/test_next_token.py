@@ -72,7 +72,7 @@ def test_ticket_takes_the_stores_turn_and_keeps_its_arrival() -> None:
     assert again is token
 
 
-def test_ticket_returned_before_a_draw_names_its_provisional_turn() -> None:
+def test_ticket_returned_before_a_draw_has_a_provisional_turn() -> None:
     turn_us = PROVISIONAL_US + ARRIVAL_US
     token = conclude(VISITOR, QueuePosition(turn_us, 7), TICKET, rules=RULES, now_s=NOW_S)
     assert token == TICKET._replace(own_turn_us=turn_us)
@@ -150,7 +150,7 @@ def test_ticket_claimed_again_keeps_the_end_of_the_session(left_s: float) -> Non
 
 
 @pytest.mark.parametrize("held", [TICKET, FRESH._replace(ends_at_s=NOW_S), None])
-def test_session_that_ended_while_the_store_was_asked_gives_no_pass(held: Token | None) -> None:
+def test_session_that_ends_during_the_store_call_gives_no_pass(held: Token | None) -> None:
     granted = SlotGrant(ARRIVAL_US, confirmed=True, ends_at_us=round(NOW_S * 1_000_000))
     assert conclude(VISITOR, granted, held, rules=RULES, now_s=NOW_S) is None
 
@@ -210,7 +210,7 @@ def test_returned_pass_is_confirmed_and_keeps_its_end() -> None:
 
 
 @pytest.mark.parametrize("absolute_s", [1800, 14_400, 100_000])
-def test_running_session_keeps_its_end_after_a_change_of_the_setting(absolute_s: float) -> None:
+def test_running_session_keeps_its_end_after_a_setting_change(absolute_s: float) -> None:
     """A shorter or longer `session_absolute_timeout` counts for sessions that begin later."""
     rules = replace(RULES, session_absolute_timeout_s=absolute_s)
     ends_at_s = FRESH.ends_at_s

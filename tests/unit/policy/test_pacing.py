@@ -236,7 +236,7 @@ def test_recovery_window_covers_the_longest_poll_interval(waiting: int, rate: fl
 
 
 @given(AHEAD, RATE | st.just(0.0), st.floats(-5, 200), st.integers(0, 10**6))
-def test_recovery_window_of_an_opening_covers_the_first_poll_after_it(
+def test_recovery_window_covers_the_first_poll_after_an_opening(
     waiting: int, rate: float, until_start_s: float, arrival_us: int
 ) -> None:
     """Also of a page that polls 15 % later than the interval."""

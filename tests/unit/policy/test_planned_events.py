@@ -75,7 +75,7 @@ def test_changed_entry_of_a_running_event_keeps_its_draw() -> None:
     assert kept == drawn.events[0]
 
 
-def test_changed_entry_with_a_later_start_is_another_sale_once_it_ended() -> None:
+def test_later_start_of_an_ended_entry_makes_a_new_event() -> None:
     [planned] = FILE.events
     drawn = Schedule.of([replace(planned, drawn=Drawn("00" * 32))])
     next_ = event(prequeue=1030, start=1060, end=1120)

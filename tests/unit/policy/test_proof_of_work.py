@@ -159,7 +159,7 @@ def test_payload_that_is_no_base64_of_json_is_refused(payload: str) -> None:
     assert not is_solved(payload)
 
 
-def test_solution_outlives_a_rotation_of_secrets_and_not_a_removal() -> None:
+def test_solution_survives_a_rotation_but_no_removed_secret() -> None:
     """The first secret signs, all verify; so does one that another worker signs with already."""
     solution = payload_of(SOLVED)
     rotated = WorkChallenges(Keyring([OTHER_SECRET, SECRET]))

@@ -236,7 +236,7 @@ def test_second_sale_of_the_name_has_another_secret() -> None:
     assert second.commitment != own.events[0].commitment
 
 
-def test_cancelled_event_of_the_file_does_not_come_back_by_a_restart() -> None:
+def test_cancelled_file_event_stays_cancelled_after_a_restart() -> None:
     own = schedule(config())
     cancelled = own.with_event(replace(own.events[0], cancelled=True))
     assert schedule(config(), known=cancelled, now_us=at(10)) == cancelled

@@ -39,7 +39,7 @@ async def test_malformed_reply_is_a_store_error(reply: Reply) -> None:
         await queue.read_state()
 
 
-async def test_room_that_ends_without_the_store_is_no_problem_of_its_worker() -> None:
+async def test_room_removed_without_the_store_is_not_a_worker_problem() -> None:
     """A reload may remove it in an outage; `/readyz` reads the figure of each room."""
     name = RoomName("removed")
     rules = Rules.of(RoomConfig(name=name))

@@ -34,15 +34,15 @@ def test_tally_is_taken_once() -> None:
     assert tally.take() == ""
 
 
-def test_counts_are_unanswered_failed_and_buckets() -> None:
+def test_counts_are_without_response_failed_and_buckets() -> None:
     tally = tally_of()
     group = tally.of(VISITOR)
     group.count(200, seconds=0.5)  # the target itself: within it
     group.count(502, seconds=1e9)
     group.count_failure()
     group.count_failure()
-    unanswered, failed, *counts = taken(tally)
-    assert (unanswered, failed) == (2, 1)
+    without_response, failed, *counts = taken(tally)
+    assert (without_response, failed) == (2, 1)
     assert counts[LATENCY_BOUNDS.index(1.0)] == 1
     assert counts[-1] == 1
 
@@ -52,8 +52,8 @@ def test_client_that_disconnects_counts_above_the_target() -> None:
     tally.of(VISITOR).count_abandoned(seconds=0.5)
     assert tally.take() == ""
     tally.of(VISITOR).count_abandoned(seconds=0.6)
-    unanswered, failed, *counts = taken(tally)
-    assert (unanswered, failed, sum(counts)) == (0, 0, 1)
+    without_response, failed, *counts = taken(tally)
+    assert (without_response, failed, sum(counts)) == (0, 0, 1)
     assert sum(counts[: LATENCY_BOUNDS.index(1.0) + 1]) == 0
 
 

@@ -90,7 +90,7 @@ def test_replica_that_was_paused_reports_no_return() -> None:
     assert replica.through_after(GRACE_S + 0.25) == EVERY_TURN_US
 
 
-def test_replica_that_the_lost_store_did_not_count_names_no_lost_store() -> None:
+def test_replica_unknown_to_the_lost_store_reports_no_lost_epoch() -> None:
     """Its own visitors are waited for; it stands for no other replica."""
     replica = Replica()
     started = OutstandingPolls(monotonic_s=lambda: replica.now_s)

@@ -82,7 +82,7 @@ def test_file_that_is_not_ours_has_no_passes(text: str, tmp_path: Path) -> None:
     assert read_passes(file) == ()
 
 
-def test_figures_travel_as_an_event_and_an_earlier_release_has_none() -> None:
+def test_figures_round_trip_and_are_empty_of_older_releases() -> None:
     figures = Figures("gate", 1.0, 0, {}, store_up=True, events_up=True, passes=(ANN,))
     assert parse_figures(figures.to_json()) == figures
     raw = json.loads(figures.to_json())

@@ -38,7 +38,7 @@ def pending(queue: RecordingQueue, refused: list[VisitorId]) -> PendingWrites:
     return PendingWrites(cast(Queue, queue), on_revoked=report, on_refused=refused.append)
 
 
-async def test_used_passes_are_written_with_the_latest_use_and_the_first_end() -> None:
+async def test_used_passes_are_written_with_last_use_and_first_end() -> None:
     """Two sessions of one visitor, by claims at two replicas: the store keeps the earlier end."""
     queue, refused = RecordingQueue(BOB), list[VisitorId]()
     writes = pending(queue, refused)

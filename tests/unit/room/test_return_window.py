@@ -60,7 +60,7 @@ def test_interval_of_long_ago_is_over() -> None:
     assert window_after(long, short) == window_after(short) == RULES.confirm_timeout_s
 
 
-def test_clock_of_another_store_lengthens_no_window_without_limit() -> None:
+def test_window_is_bounded_if_another_store_has_another_clock() -> None:
     ahead, behind = state_at(86_400, waiting=5000), state_at(0, waiting=5000)
     assert window_after(ahead, behind) <= MAX_S * 2.5
     assert window_after(behind, ahead) == window_after(ahead)

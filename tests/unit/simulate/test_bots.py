@@ -101,7 +101,7 @@ def test_idler_polls_and_starts_over_when_it_is_admitted() -> None:
     assert not idler.was_challenged
 
 
-def test_refused_proof_leads_to_another_challenge_and_then_another_place() -> None:
+def test_refused_proof_leads_to_a_new_challenge_then_a_new_place() -> None:
     replayer = bot(VisitorKind.REPLAYER)
     receive(replayer, UNSOLVED, UNSOLVED)
     for _ in range(5):
@@ -194,7 +194,7 @@ def test_evader_sends_what_creates_no_place_and_goes_on() -> None:
     assert set(kinds) == set(EVASIONS)
 
 
-def test_evader_that_goes_around_the_challenge_breaks_the_promise() -> None:
+def test_evaded_challenge_breaks_the_promise() -> None:
     record, evader = BotRecord(), bot(VisitorKind.EVADER)
     assert counted(record, evader, Action.EVADE, ObservedResponse(Outcome.NO_PLACE)) is None
     assert counted(record, evader, Action.EVADE, ObservedResponse(Outcome.FORWARDED)) is None

@@ -80,7 +80,7 @@ def test_turn_is_provisional_until_draw_then_drawn(record: OpeningRecord, ann: P
     assert START_US - SPAN_US <= expected < START_US
 
 
-def test_ticket_returned_after_the_opening_stands_behind_the_draw(record: OpeningRecord) -> None:
+def test_ticket_returned_after_the_opening_is_after_the_draw(record: OpeningRecord) -> None:
     bob = arrives(record, "bob", at_s=999, confirms=False)
     record.learn(DRAWN, now_s=1001)
 
@@ -129,9 +129,7 @@ def test_admission_of_earlier_line_in_prequeue_is_not_early(record: OpeningRecor
     assert first_admission_s(record) is None
 
 
-def test_stamps_of_a_replica_without_store_do_not_make_others_early(
-    record: OpeningRecord, ann: Place
-) -> None:
+def test_local_stamps_do_not_make_other_visitors_early(record: OpeningRecord, ann: Place) -> None:
     """Its estimate is late, so that the store's clock seems to be behind."""
     for number in range(20):
         arrives(record, f"v{number}", at_s=701)

@@ -96,7 +96,7 @@ def test_delay_unknown_position_is_not_judged(visitor: WaitingVisitor) -> None:
     assert visitor.enters(sent_s=20, received_s=20) == ()
 
 
-def test_delay_of_turn_that_was_passed_before_confirming_is_not_judged(
+def test_delay_of_a_turn_passed_before_confirming_is_not_judged(
     visitor: WaitingVisitor,
 ) -> None:
     """The watermark passed the turn before the ticket came back: the release is a later one."""

@@ -177,7 +177,7 @@ async def test_room_that_fails_open_goes_on_with_the_expired_pass(
 
 
 @pytest.mark.parametrize("phase", [Phase.RUNNING, Phase.OPEN])
-async def test_session_that_ended_is_that_of_a_newcomer_without_the_store(phase: Phase) -> None:
+async def test_ended_session_is_a_newcomer_without_the_store(phase: Phase) -> None:
     room = FakeRoom()
     set_view(room, store_up=False, phase=phase)
     held = expired_pass(room)._replace(ends_at_s=room.view.now_s() - 1)
@@ -218,7 +218,7 @@ async def test_page_of_an_expired_pass_renews_itself_and_sets_nothing(
 
 
 @pytest.mark.parametrize("fails", ["before", "at the pass", "at the pass alone"])
-async def test_ticket_beside_an_expired_pass_keeps_both_without_the_store(fails: str) -> None:
+async def test_ticket_and_expired_pass_are_kept_without_the_store(fails: str) -> None:
     """Of the pass the store says nothing, whatever it says of the ticket."""
     room = FakeRoom()
     set_view(room, store_up=fails != "before")
@@ -234,7 +234,7 @@ async def test_ticket_beside_an_expired_pass_keeps_both_without_the_store(fails:
     assert not outcome.changed
 
 
-async def test_void_ticket_hides_no_pass_of_which_the_store_says_nothing() -> None:
+async def test_void_ticket_hides_no_pass_with_an_unknown_slot() -> None:
     room = FakeRoom()
     set_view(room)
     [void], ended = crowd_of_tickets(room, 1), expired_pass(room)

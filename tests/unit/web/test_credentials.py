@@ -136,9 +136,7 @@ def test_secure_cookie_counts_before_a_plain_one() -> None:
 
 @pytest.mark.parametrize("token", [TICKET, PASS])
 @pytest.mark.parametrize("prefix", ["", "__Host-", "__Secure-"])
-def test_place_and_session_outlive_http_and_a_change_of_cookie_domain(
-    token: Token, prefix: str
-) -> None:
+def test_place_survives_http_and_a_new_cookie_domain(token: Token, prefix: str) -> None:
     cookie = f"{prefix}gatekeeper-sale={TOKENS.mint(token)}"
     assert credentials().read(facts(cookie), now_s=NOW_S).token == token
     is_read_by_http = credentials().read(facts(cookie, scheme="http"), now_s=NOW_S).token == token

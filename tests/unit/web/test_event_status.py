@@ -89,9 +89,7 @@ def test_open_page_returns_in_time_for_the_draw(
 
 
 @pytest.mark.parametrize(("seconds", "again_s"), [(-60, 96), (0.0, 3)])
-def test_page_before_an_event_without_prequeue_returns_at_its_start(
-    seconds: float, again_s: float
-) -> None:
+def test_page_without_prequeue_reloads_at_the_start(seconds: float, again_s: float) -> None:
     view = seen(state_with(replace(SALE, prequeue_us=None, order="arrival")), seconds)
     spread_s = view.joining_spread_s(36)
     assert renewal_s(view.joins_in_s, spread_s=spread_s, share=0.999) == again_s

@@ -94,7 +94,7 @@ def test_head_has_the_fields_in_order_and_keeps_no_token() -> None:
 @pytest.mark.parametrize("accept", ["text/html", "application/json"])
 @pytest.mark.parametrize("updates", ["poll", "stream"])
 @pytest.mark.parametrize("json_format", ["gatekeeper", "cloudflare"])
-def test_fields_of_one_visitor_are_the_last_of_a_waiting_response(
+def test_waiting_response_ends_with_the_visitors_fields(
     accept: str, updates: str, json_format: str
 ) -> None:
     """`head_of` keeps the lines before them: a token among those would fill its cache."""

@@ -113,7 +113,7 @@ async def test_void_passes_never_hide_the_one_of_a_held_slot(tickets: int, valid
 
 @pytest.mark.parametrize("is_held", [True, False])
 @pytest.mark.parametrize("is_released", [True, False])
-async def test_expired_pass_counts_before_tickets_while_its_slot_is_held(
+async def test_expired_pass_with_a_slot_takes_precedence_over_tickets(
     is_held: bool, is_released: bool
 ) -> None:
     """A visitor who watches a stream is inside, whatever ticket a tab that was frozen sends."""

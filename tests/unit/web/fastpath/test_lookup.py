@@ -76,7 +76,7 @@ def test_known_head_does_not_keep_an_exempt_cookie_waiting() -> None:
     [("Cookie", ("a=1", "staff=yes")), ("X-Forwarded-For", ("198.51.100.1", "203.0.113.9"))],
 )
 @pytest.mark.parametrize("action", ["bypass", "block"])
-def test_known_head_is_separate_for_rules_on_the_fields_cut_from_its_key(
+def test_heads_are_not_cached_if_a_rule_reads_removed_fields(
     name: str, values: tuple[str, str], action: RuleAction
 ) -> None:
     rule = AccessRule("field", action, (FieldCondition((NamedValue(name, (values[1],)),)),))
