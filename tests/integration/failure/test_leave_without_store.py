@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from gatekeeper.room import leaving
+from tests.gates import GateStarter
 from tests.integration.failure.outage import (
     GRANTS_ONLY,
     SHORT_TIMEOUTS,
@@ -73,6 +74,19 @@ async def test_leaves_remembered_during_outage_are_bounded(
     await wait_until_recovered(replica)
     state = await operator.status()
     assert (state.revocations, state.active, state.queue_length) == (3, 0, 3)
+
+
+async def test_leave_that_does_nothing_is_503_and_keeps_the_pass(
+    monkeypatch: pytest.MonkeyPatch, start_gate: GateStarter
+) -> None:
+    monkeypatch.setattr(leaving, "MAX_LEFT", 0)
+    visitor = (await start_gate(rate="60/min", burst=10)).visitor()
+    assert (await visitor.get())[0] == 200
+    held = visitor.cookies()
+    response = await visitor.leave()
+    assert (response.status, visitor.cookies()) == (503, held)
+    assert int(response.headers["Retry-After"]) > 0
+    assert (await visitor.status())["state"] == "admitted"
 
 
 async def test_absent_visitor_is_swept_after_time_to_return(

@@ -2,13 +2,11 @@
 
 import pytest
 
-from gatekeeper.errors import StoreError
-from gatekeeper.room.store import RedisStore
 from tests.gates import GateProcess, Origin, Visitor
 from tests.integration.ops.process_settings import settings, shared_servers
 from tests.ports import free_port
 from tests.servers import eventually
-from tests.store_group import PortServer, SentinelServer, sentinel_url
+from tests.store_group import PortServer
 
 
 async def problems_of(gate: GateProcess) -> list[str]:
@@ -40,17 +38,3 @@ async def test_read_only_store_is_a_problem_with_its_words_in_the_log() -> None:
                 with server.client() as client:
                     client.replicaof("NO", "ONE")
                 await eventually(lambda: is_ready(gate))
-
-
-@pytest.mark.valkey
-async def test_sentinel_that_names_a_dead_server_is_asked_last() -> None:
-    with (
-        PortServer() as primary,
-        SentinelServer(free_port(), lost_after_ms=600_000) as behind,
-        SentinelServer(primary.port) as informed,
-    ):
-        store = RedisStore(sentinel_url(behind, informed), timeout_s=5)
-        with pytest.raises(StoreError):
-            await store.ping()
-        await store.ping()
-        await store.close()

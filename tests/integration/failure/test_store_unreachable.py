@@ -233,6 +233,42 @@ async def test_fail_open_admits_share_of_the_rate(
         await eventually(lambda: all(each.state.replicas == 3 for each in replicas))
 
 
+async def test_newcomer_let_in_without_store_counts_until_seen(
+    private_store: StoreServer, start_room: RoomStarter
+) -> None:
+    """Clients without cookies fill the slots for `confirm_timeout`, and no longer."""
+    room = start_room(
+        rate="6000/min", burst=40, max_active=4, store_failure_mode="open", confirm_timeout="3s"
+    )
+    replica = await room.replica()
+    operator = await room.operator()
+    private_store.pause()
+    await RoomVisitor().request(replica)
+    await wait_until_unreachable(replica)
+    guesses: list[RoomVisitor] = []
+
+    async def are_more_than_slots() -> bool:
+        guesses.append(RoomVisitor())
+        await guesses[-1].request(replica)
+        return len(admitted_indexes(guesses)) > 4
+
+    await eventually(are_more_than_slots)
+    seen = next(each for each in guesses if each.is_admitted)
+    await seen.request(replica)
+    private_store.resume()
+    await wait_until_recovered(replica)
+    assert (await operator.status()).active == 4
+    newcomer = RoomVisitor()
+    await newcomer.request(replica)
+    assert newcomer.is_waiting
+
+    async def is_only_seen() -> bool:
+        return (await operator.status()).active == 1
+
+    await eventually(is_only_seen)
+    assert seen.is_admitted
+
+
 # Longer than anything is kept
 
 

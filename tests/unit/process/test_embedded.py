@@ -43,6 +43,7 @@ def test_store_is_chosen_from_path_without_wheel(
     assert command[0] == str(tmp_path / chosen)
     # Needed on DragonflyDB only: Valkey and Redis have no such flag.
     assert ("--lock_on_hashtags" in command) == (chosen == "dragonfly")
+    assert not [flag for flag in command if "snapshot" in flag], "it would hold up every call"
 
 
 def test_events_command_keeps_the_token_in_a_private_file(
