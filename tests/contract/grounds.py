@@ -57,8 +57,8 @@ class Ground(Protocol):
         """Let time pass, or step back when negative."""
         ...
 
-    async def attend(self) -> None:
-        """The room notes that a pacer was there until now. No more is done."""
+    async def attend(self, *, ago_s: float = 0) -> None:
+        """The room notes that a pacer was there until so long ago. No more is done."""
         ...
 
 
@@ -128,8 +128,9 @@ class EmulatedGround:
         if state:  # a pacer was there all the while
             state["attended_at"] = str(int(state["attended_at"]) + passed_us)  # type: ignore[assignment]
 
-    async def attend(self) -> None:
-        self.rules.data[self._keys["state"]]["attended_at"] = str(self.rules.clock_us)  # type: ignore[assignment]
+    async def attend(self, *, ago_s: float = 0) -> None:
+        at_us = self.rules.clock_us - round(ago_s * 1_000_000)
+        self.rules.data[self._keys["state"]]["attended_at"] = str(at_us)  # type: ignore[assignment]
 
 
 class ServerGround:
@@ -201,10 +202,10 @@ class ServerGround:
         state["releases"] = "".join(f"{int(at) - past_us} {rest};" for at, rest in releases)
         await self.write(contents)
 
-    async def attend(self) -> None:
+    async def attend(self, *, ago_s: float = 0) -> None:
         seconds, microseconds = await self._client.time()
-        now_us = seconds * 1_000_000 + microseconds
-        await self._client.hset(self._keys["state"], "attended_at", str(now_us))
+        at_us = seconds * 1_000_000 + microseconds - round(ago_s * 1_000_000)
+        await self._client.hset(self._keys["state"], "attended_at", str(at_us))
 
     async def close(self) -> None:
         await self._client.delete(*self._keys.values())

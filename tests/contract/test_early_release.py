@@ -156,8 +156,12 @@ async def test_second_loss_waits_for_the_whole_line(line: Line) -> None:
     assert await line.pass_time(6) == 0
 
 
-async def test_rolled_back_store_releases_up_to_who_may_be_missing(line: Line) -> None:
-    """A fail-over to a copy that lacks the last moment, in which the sixth visitor came."""
+@pytest.mark.parametrize("pause_s", [0, 6])
+async def test_rolled_back_store_releases_up_to_who_may_be_missing(
+    line: Line, pause_s: float
+) -> None:
+    """A fail-over to a copy that lacks the last moment, in which the sixth visitor came. `pause_s`:
+    the copy is older than pacers ever pause, with the time until the copy was promoted."""
     names = list(line.waiting)
     contents = await line.ground.read()
     del contents["queue"][names[5]]
@@ -165,7 +169,7 @@ async def test_rolled_back_store_releases_up_to_who_may_be_missing(line: Line) -
     await line.rooms[0].allow(1)
     await line.rooms[0].released()
     await line.ground.write(contents)
-    await line.ground.attend()
+    await line.ground.attend(ago_s=pause_s)
     await line.poll(*[name for name in names if name != names[5]])
     assert await line.pass_time(2) == 0
     assert await line.pass_time(6) > 0

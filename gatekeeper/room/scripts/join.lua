@@ -72,7 +72,9 @@ local is_newest = newer_than(s.origin_epoch, s.origin_version)
 local NEVER = -1  -- in place of the number of replicas
 if newer_than(s.epoch, s.version) then
   s.epoch = math.max(now, known_epoch + 1 + now % 1000000)
-  s.to_report, s.reports = now < s.recovering_until and NEVER or 0, ''
+  -- A pause without a pacer, as in a fail-over, is no recovery from another loss.
+  local was_recovering = now < (stored.recovering_until or 0)
+  s.to_report, s.reports = was_recovering and NEVER or 0, ''
 end
 if known_epoch > 0 and known_epoch < s.epoch then
   local known = { watermark = 9, last = 10, arrived = 12, released = 13, admitted = 14,
