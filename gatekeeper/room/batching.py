@@ -2,7 +2,8 @@
 
 Rules. A batch has at most `limit` items, since a script blocks the store for every client: 100
 polls take about 1 ms, 512 took 7 ms. An item whose caller was cancelled is still sent (it may be on
-its way already) and its reply is dropped. An error reaches every caller of the batch.
+its way already) and its reply is dropped. An error reaches every caller of the batch. Stepped
+callers continue one after the other, within the callback in which the replies arrive.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from gatekeeper.errors import StoreError
+from gatekeeper.stepper import PromptFuture
 
 Item = TypeVar("Item")
 Reply = TypeVar("Reply")
@@ -32,15 +34,17 @@ class Batcher(Generic[Item, Reply]):
         self._send = send
         self._name = name
         self._limit = limit
-        self._waiting: list[tuple[Item, asyncio.Future[Reply]]] = []
+        self._loop: asyncio.AbstractEventLoop
+        self._waiting: list[tuple[Item, PromptFuture[Reply]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def submit(self, item: Item) -> asyncio.Future[Reply]:
+    def submit(self, item: Item) -> PromptFuture[Reply]:
         """The future reply to `item`."""
-        loop = asyncio.get_running_loop()
         if not self._waiting:
-            loop.call_soon(self._flush)
-        future: asyncio.Future[Reply] = loop.create_future()
+            # Once for each batch: before Python 3.12 the look is a system call.
+            self._loop = asyncio.get_running_loop()
+            self._loop.call_soon(self._flush)
+        future: PromptFuture[Reply] = PromptFuture(loop=self._loop)
         self._waiting.append((item, future))
         return future
 
@@ -53,7 +57,7 @@ class Batcher(Generic[Item, Reply]):
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, batch: list[tuple[Item, asyncio.Future[Reply]]]) -> None:
+    async def _run(self, batch: list[tuple[Item, PromptFuture[Reply]]]) -> None:
         try:
             replies = await self._send([item for item, _ in batch])
             if len(replies) != len(batch):
@@ -67,6 +71,7 @@ class Batcher(Generic[Item, Reply]):
             for (_, future), reply in zip(batch, replies, strict=True):
                 if not future.done():
                     future.set_result(reply)
+                future.resume()
 
     async def close(self) -> None:
         """Wait for the replies to submitted items; the sender has its own timeout."""
@@ -76,10 +81,10 @@ class Batcher(Generic[Item, Reply]):
             await asyncio.wait(self._tasks)
 
 
-def _fail(future: asyncio.Future[Reply], error: BaseException) -> None:
-    if future.done():
-        return
-    if isinstance(error, Exception):
-        future.set_exception(error)
-    else:
-        future.cancel()
+def _fail(future: PromptFuture[Reply], error: BaseException) -> None:
+    if not future.done():
+        if isinstance(error, Exception):
+            future.set_exception(error)
+        else:
+            future.cancel()
+    future.resume()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gatekeeper.stepper import step
+from gatekeeper.stepper import PromptFuture, step
 
 Results = list[int | BaseException]
 
@@ -80,3 +80,58 @@ async def test_awaiting_anything_but_a_future_is_a_type_error() -> None:
 
     with pytest.raises(TypeError, match="awaited None"):
         step(sleep(), lambda _: None)
+
+
+def prompt() -> PromptFuture[int]:
+    return PromptFuture(loop=asyncio.get_running_loop())
+
+
+async def test_operation_resumes_within_the_call_of_a_prompt_future() -> None:
+    first, second = prompt(), prompt()
+
+    async def add() -> int:
+        return await first + await second
+
+    results: Results = []
+    step(add(), results.append)
+    first.set_result(1)
+    first.resume()
+    assert results == []
+    second.set_result(2)
+    second.resume()
+    assert results == [3]
+
+
+async def test_prompt_future_resumes_a_task_as_any_future() -> None:
+    future = prompt()
+
+    async def wait() -> int:
+        return await future
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    future.set_result(1)
+    future.resume()
+    assert not task.done()
+    assert await task == 1
+    future.resume()
+
+
+async def test_failure_at_the_end_of_a_resumed_operation_is_reported() -> None:
+    """It reaches the loop's handler, not the caller of `resume`, who has others to resume."""
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: reported.append(context["exception"])
+    )
+    future, error = prompt(), ValueError("broken")
+
+    async def wait() -> int:
+        return await future
+
+    def fail(_result: object) -> None:
+        raise error
+
+    step(wait(), fail)
+    future.set_result(1)
+    future.resume()
+    assert reported == [error]

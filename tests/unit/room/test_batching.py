@@ -7,6 +7,7 @@ import pytest
 
 from gatekeeper.errors import StoreError
 from gatekeeper.room.batching import Batcher
+from gatekeeper.stepper import step
 
 
 async def double(items: Sequence[int]) -> list[int]:
@@ -68,3 +69,28 @@ async def test_cancelled_caller_leaves_the_others_their_reply() -> None:
     await asyncio.sleep(0)
     cancelled.cancel()
     assert await kept == 6
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_stepped_callers_go_on_in_the_callback_of_the_reply(fails: bool) -> None:
+    """One after the other, in their order, before the loop calls anything else."""
+    loop = asyncio.get_running_loop()
+    ends: list[object] = []
+
+    async def reply(items: Sequence[int]) -> Sequence[int]:
+        await asyncio.sleep(0)
+        loop.call_soon(ends.append, "callback")
+        if fails:
+            raise StoreError("no reply")
+        return items
+
+    batcher = Batcher(reply, name="reply")
+
+    async def submit(item: int) -> int:
+        return await batcher.submit(item)
+
+    for item in range(3):
+        step(submit(item), lambda result: ends.append(result if not fails else type(result)))
+    await batcher.close()
+    await asyncio.sleep(0)
+    assert ends == [*([StoreError] * 3 if fails else range(3)), "callback"]
