@@ -117,6 +117,19 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plain_listener, "PATIENCE_S", 60.0)
 
 
+async def test_known_poll_of_a_client_that_closes_gets_its_response(store_url: str) -> None:
+    """The gate responds itself: no `SingleExchange` begins, and the origin sees no request."""
+    async with known_request(Steps(OK), store_url) as stage:
+        poll = visitor_request(b"GET /.gatekeeper/status", b"Connection: close")
+        for _ in range(2):  # the second time its head is known
+            wire = await stage.connect()
+            wire.send(poll)
+            response = await wire.rest()
+            assert response.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert b'"state": "admitted"' in response
+        assert len(stage.origin.requests) == 1
+
+
 @pytest.mark.parametrize(
     ("pieces", "response"),
     [

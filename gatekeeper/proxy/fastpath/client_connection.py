@@ -152,6 +152,9 @@ class ClientConnection(ForwardedExchange, TimedConnection):
     def data_received(self, data: bytes) -> None:
         if self._state is HEAD and not self._received and len(data) <= MAX_PLAIN_BYTES:
             plan = self._server.admission.recall(data, self._peer)
+            if isinstance(plan, GateExchange):
+                self._serve(plan, data, is_last=False)
+                return
             if plan is not None:
                 if not plan.keep_alive:
                     self._server.known_closers += 1
@@ -159,10 +162,7 @@ class ClientConnection(ForwardedExchange, TimedConnection):
                 return
             if data.find(_HEAD_END) == len(data) - 4 > 0:  # exactly one head
                 new = self._server.admission.resolve(data, self._peer)
-                if new is None:
-                    self._hand_over(data)
-                else:
-                    self._serve(new, data, is_last=False)
+                self._hand_over(data) if new is None else self._serve(new, data, is_last=False)
                 return
         if self._state is CLOSED:
             return
@@ -188,9 +188,7 @@ class ClientConnection(ForwardedExchange, TimedConnection):
         end += len(_HEAD_END)
         head = received[start:end]
         admission = self._server.admission
-        plan: ForwardPlan | GateExchange | None = admission.recall(head, self._peer)
-        if plan is None:
-            plan = admission.resolve(head, self._peer)
+        plan = admission.recall(head, self._peer) or admission.resolve(head, self._peer)
         if plan is None:
             self._hand_over(self._rest())  # with the deadline of its head
             return

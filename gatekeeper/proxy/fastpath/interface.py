@@ -4,7 +4,7 @@ Rules: the fast path makes no decisions and no responses. A `ForwardPlan` goes t
 `GateExchange` is served by the gate, at once or later, and the fast path sends its reply. All other
 requests are handed over to aiohttp with the facts so far, so that the store is not called twice.
 
-    FastPathPolicy.recall  ─▶ ForwardPlan | None
+    FastPathPolicy.recall  ─▶ ForwardPlan | GateExchange | None (resolve)
     FastPathPolicy.resolve ─▶ ForwardPlan | GateExchange | None (hand over)
     GateExchange.respond   ─▶ CompleteResponse | HandOver | SwitchProtocol
 """
@@ -126,8 +126,8 @@ class GateExchange:
 class FastPathPolicy(Protocol):
     """The gate's decision on a request, given the address of the peer."""
 
-    def recall(self, data: bytes, peer: str) -> ForwardPlan | None:
-        """The plan, if `data` is one complete head whose fields are known; else None.
+    def recall(self, data: bytes, peer: str) -> ForwardPlan | GateExchange | None:
+        """The decision, if `data` is one complete head whose fields are known; else None.
 
         Called first, and nearly always sufficient. None is not a denial: call `resolve`.
         """

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from gatekeeper.proxy.fastpath.client_connection import ClientConnection
 from gatekeeper.proxy.fastpath.equal_deadlines import EqualDeadlines
+from gatekeeper.proxy.fastpath.interface import GateExchange
 from gatekeeper.proxy.fastpath.server import FastPathServer
 from gatekeeper.proxy.fastpath.single_exchange import PATIENCE_S, SingleExchange
 from gatekeeper.proxy.pool import MAX_IDLE_S
@@ -164,7 +165,12 @@ class PlainListener:
                 return
         if _CLOSES in data:
             plan = server.admission.recall(data, peer)
-            if plan is not None and not plan.keep_alive and plan.counted is None:
+            if not (
+                plan is None
+                or isinstance(plan, GateExchange)
+                or plan.keep_alive
+                or plan.counted is not None
+            ):
                 origin = server.pool.warm(MAX_IDLE_S)
                 if origin is not None:
                     server.known_closers += 1

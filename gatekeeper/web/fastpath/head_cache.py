@@ -10,7 +10,6 @@ outside of the key.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,11 +19,13 @@ from gatekeeper.policy.routing import Route
 from gatekeeper.web.pipeline import Visit
 from gatekeeper.web.room_gate import RoomGate
 
-# Names at the start of a line, with non-empty values.
-_VARIES = re.compile(rb"(\r\n(?:(?i:cookie)|(?i:x-forwarded-for)): )([^\r]++)(?=\r\n)")
-# The characters of a value, as in `plain_head`. A regular expression takes four times as long.
-_IN_VALUES = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
-_COOKIE_AT = slice(2, 3)  # where the two names differ
+# The start of these fields as clients and proxies write it. An exact search is several times as fast
+# as a regular expression for any letter case. A field in another spelling stays in the key.
+_COOKIE = (b"\r\nCookie: ", b"\r\ncookie: ")
+_ADDRESS = (b"\r\nX-Forwarded-For: ", b"\r\nx-forwarded-for: ")
+# Maps each character that a value cannot have, as in `plain_head`, to another one.
+_IN_VALUES = frozenset([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
+_PLAIN = bytes([each if each in _IN_VALUES else each ^ 1 for each in range(0x100)])
 _MAX_ENTRIES = 4096
 _MAX_BYTES = 2048
 # The facts in the key. It has no peer and no cookies, and no address that a proxy or the edge adds.
@@ -67,40 +68,48 @@ class HeadCache:
     """The most recent entries, separate for peers with trusted `X-Forwarded-*` and without."""
 
     def __init__(self) -> None:
-        self._entries: dict[tuple[bytes, bool], HeadEntry] = {}
+        self._entries: dict[bool, dict[bytes, HeadEntry]] = {True: {}, False: {}}
 
-    def recall(self, head: bytes, *, trusted: bool) -> tuple[HeadEntry, bytes] | None:
-        """The entry of `head` and its cookie; None: unknown."""
-        cut, values, cookie = _cut(head)
-        entry = self._entries.get((cut, trusted))
-        return (entry, cookie) if entry is not None and _is_plain(values) else None
+    def recall(self, head: bytes, *, trusted: bool) -> tuple[HeadEntry, Visit] | None:
+        """The entry of `head`, and the visit with its cookie; None: unknown."""
+        entries = self._entries[trusted]
+        cut, cookie = _cut(head, _COOKIE)
+        entry = entries.get(cut)
+        if entry is None:
+            cut, address = _cut(cut, _ADDRESS)
+            entry = entries.get(cut)
+            if entry is None or not _is_plain(address):
+                return None
+        return (entry, entry.visit(cookie or b"")) if _is_plain(cookie) else None
 
-    def keep(self, head: bytes, entry: HeadEntry, *, trusted: bool) -> None:
-        """Cache the entry, unless its route depended on a fact outside of the key."""
+    def keep(self, head: bytes, entry: HeadEntry, *, cookie: bytes | None, trusted: bool) -> None:
+        """Cache the entry of a plain head, unless its route depended on a fact outside of the key,
+        or its `cookie` is spelled so that it would stay in the key."""
         if entry.route.reads & ~KEY_FACTS:
             return
-        cut, _, _ = _cut(head)  # of a plain head
-        if len(cut) > _MAX_BYTES:
+        cut, found = _cut(head, _COOKIE)
+        cut, _ = _cut(cut, _ADDRESS)
+        if found != cookie or len(cut) > _MAX_BYTES:
             return
-        if len(self._entries) >= _MAX_ENTRIES:
-            del self._entries[next(iter(self._entries))]
-        self._entries[cut, trusted] = entry
+        entries = self._entries[trusted]
+        if len(entries) >= _MAX_ENTRIES:
+            del entries[next(iter(entries))]
+        entries[cut] = entry
 
 
-def _cut(head: bytes) -> tuple[bytes, list[bytes], bytes]:
-    """The head without the varying values, these values, and the last cookie."""
-    parts = _VARIES.split(head)  # text before a field, its name, its value, and so on
-    values, cookie = parts[2::3], b""
-    for at in range(1, len(parts), 3):
-        if parts[at][_COOKIE_AT] in b"Cc":
-            cookie = parts[at + 1]
-    del parts[2::3]
-    return b"".join(parts), values, cookie
+def _cut(head: bytes, spellings: Sequence[bytes]) -> tuple[bytes, bytes | None]:
+    """The head without the value of the first field with such a start, and the value."""
+    for beginning in spellings:
+        at = head.find(beginning)
+        if at >= 0:
+            start = at + len(beginning)
+            end = head.find(b"\r", start)  # faster than for two bytes; no plain value has one
+            return head[:start] + head[end:], head[start:end]
+    return head, None
 
 
-def _is_plain(values: Sequence[bytes]) -> bool:
-    """Whether every value is allowed in a plain head."""
-    for value in values:
-        if value.translate(None, _IN_VALUES) or value.strip(b"\t ") != value:
-            return False
-    return True
+def _is_plain(value: bytes | None) -> bool:
+    """Whether the value, if there is one, is allowed in a plain head."""
+    if value is None:
+        return True
+    return value != b"" and value.translate(_PLAIN) == value == value.strip(b"\t ")

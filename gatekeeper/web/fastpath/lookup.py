@@ -128,11 +128,12 @@ class FastPathLookup:
         self._heads = HeadCache()
         self._checks = CheckCache(pipeline.router)
 
-    def recall(self, data: bytes, peer: str) -> KnownForward | None:
+    def recall(self, data: bytes, peer: str) -> KnownForward | GateExchange | None:
         """A known block ends with the only empty line: with exactly one request line before it,
-        `data` is one whole head."""
-        if data.startswith(_STATUS):  # a poll: none of these is cached
-            return None
+        `data` is one whole head. So is the known head of a poll."""
+        if data.startswith(_STATUS):
+            recalled = self._heads.recall(data, trusted=self._is_trusted(peer))
+            return None if recalled is None else self._exchange(*recalled)
         line, _, block = data.partition(b"\r\n")
         known = self._known.get(block)
         if known is None or known.peer != peer:
@@ -176,8 +177,7 @@ class FastPathLookup:
             return ReadyResponse(check.response, keep_alive=check.keep_alive)
         trusted = self._is_trusted(peer)
         if (recalled := self._heads.recall(head, trusted=trusted)) is not None:
-            entry, cookie = recalled
-            visit = entry.visit(cookie)
+            entry, visit = recalled
             if entry.is_status or not isinstance(visit.held.token, Pass):
                 return self._exchange(entry, visit)
         request = parse_plain_head(head)
@@ -336,7 +336,7 @@ class FastPathLookup:
         # A cached head has no client address, and this room limits newcomers by address.
         counts_client = visit.admission.newcomer_limit is not None
         if request.page_ticket is None and (is_status or not counts_client):
-            self._heads.keep(head, entry, trusted=trusted)
+            self._heads.keep(head, entry, cookie=request.cookie, trusted=trusted)
         return self._exchange(entry, visit)
 
     def _exchange(self, entry: HeadEntry, visit: Visit) -> GateExchange:
