@@ -75,7 +75,7 @@ class SimpleGate:
             request.cookies["gatekeeper"], SECRET, algorithms=["HS256"], audience=self.rules.room
         )
         poll_request = PollRequest(VisitorId(claims["sub"]), claims["arr"], has_pass=False)
-        [position] = await self.queue._poll([poll_request])  # noqa: SLF001
+        [position] = await self.queue.poll_all([poll_request])
         assert isinstance(position, QueuePosition)
         response = web.json_response(
             self.status_of(position), headers={"Cache-Control": "no-store"}

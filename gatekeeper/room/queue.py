@@ -56,8 +56,7 @@ from gatekeeper.room.write_back import known_arguments, rate_text
 MAX_RELEASED_PER_CALL = MAX_SWEPT_PER_CALL = _LISTED_PER_CALL = 1000
 _PARTICIPANTS_KEPT_MS = 8 * 86_400_000  # one day longer than the draw's record
 # Values of `ends_us` that are no end of a session, see `touch`.
-UNCONFIRMED = 0
-IF_CONFIRMED = -1
+UNCONFIRMED, IF_CONFIRMED = 0, -1
 _MAX_TRIES = 4  # attempts of a call that meets an empty or older store
 
 _ARRIVE = load_script("arrive")
@@ -106,7 +105,7 @@ class Queue:
         self.configured = NO_EVENTS  # the events of a new store
         self._keys = room_keys(rules.room)
         self._arrivals = Batcher(self._arrive, name=f"arrive {rules.room}")
-        self._polls = Batcher(self._poll, name=f"poll {rules.room}")
+        self._polls = Batcher(self.poll_all, name=f"poll {rules.room}")
         self._touches = Batcher(self._touch, name=f"touch {rules.room}")
 
     async def arrive(self, request: ArrivalRequest) -> NewcomerStanding:
@@ -130,6 +129,19 @@ class Queue:
     def poll(self, request: PollRequest) -> asyncio.Future[Standing]:
         """The heartbeat of a waiting visitor, and the claim of a released one."""
         return self._polls.submit(request)
+
+    async def poll_all(self, batch: Sequence[PollRequest]) -> list[Standing]:
+        """The polls of a few visitors, in one call."""
+        rules = self.rules
+        state, rest = await self._run(
+            _POLL,
+            _us(rules.heartbeat_timeout_s),
+            _us(rules.pass_life_s),
+            _us(rules.session_absolute_timeout_s),
+            _us(self._return_window.seconds(self._newest_known(), rules=rules)),
+            *poll_arguments(batch, ticket_life_s=rules.longest_ticket_life_s, lanes=rules.lanes),
+        )
+        return standings_of(rest, batch, state)
 
     async def touch(self, visitor: VisitorId, *, until_us: int, ends_us: int) -> bool:
         """Extend the visitor's slot to `until_us`. `ends_us`: the end of the session, if the store
@@ -345,18 +357,6 @@ class Queue:
             *device_arguments(batch, ticket_life_s=rules.longest_ticket_life_s),
         )
         return [standing_on_arrival(*pair) for pair in zip(*[iter(rest)] * 2, strict=True)]
-
-    async def _poll(self, batch: Sequence[PollRequest]) -> list[Standing]:
-        rules = self.rules
-        state, rest = await self._run(
-            _POLL,
-            _us(rules.heartbeat_timeout_s),
-            _us(rules.pass_life_s),
-            _us(rules.session_absolute_timeout_s),
-            _us(self._return_window.seconds(self._newest_known(), rules=rules)),
-            *poll_arguments(batch, ticket_life_s=rules.longest_ticket_life_s, lanes=rules.lanes),
-        )
-        return standings_of(rest, batch, state)
 
     async def _touch(self, batch: Sequence[tuple[VisitorId, int, int]]) -> list[bool]:
         arguments = [text for visitor, *ends in batch for text in (visitor, *map(str, ends))]

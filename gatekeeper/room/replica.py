@@ -24,7 +24,7 @@ from gatekeeper.policy.decision import Standing
 from gatekeeper.policy.pacing import LocalBucket
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket, VisitorId
-from gatekeeper.room.batching import BATCH_LIMIT
+from gatekeeper.room.batching import BATCH_LIMIT, Batcher
 from gatekeeper.room.event_bus import Events
 from gatekeeper.room.leaving import LeaveCalls
 from gatekeeper.room.move_request import MoveRequest, MoveResult
@@ -75,6 +75,7 @@ class RoomReplica:
             on_backlog=self.wake,
             outstanding_polls=self.view.line.outstanding_polls,
         )
+        self._polls = Batcher(self._poll_all, name=f"poll {rules.room}")
         self._openings = openings(self.queue)
         self.autotune = Autotune(self.queue)
         self._reloads_events = False
@@ -130,6 +131,7 @@ class RoomReplica:
         await self._openings.close()
         if self._background:
             await asyncio.wait(self._background)
+        await self._polls.close()
         await self.queue.close()
         # A reload removed this room; its store is not down.
         metrics.store_up.labels(self.rules.room).set(1)
@@ -165,13 +167,13 @@ class RoomReplica:
             self._lost(error)
             return None
 
-    async def poll(self, request: PollRequest) -> Standing | None:
+    def poll(self, request: PollRequest) -> Awaitable[Standing | None]:
         """A waiting visitor's heartbeat, or a released visitor's claim."""
-        try:
-            return await self.queue.poll(request)
-        except StoreError as error:
-            self._lost(error)
-            return None
+        return self._polls.submit(request)
+
+    async def _poll_all(self, batch: Sequence[PollRequest]) -> Sequence[Standing | None]:
+        standings = await self._replied(self.queue.poll_all(batch))
+        return [None] * len(batch) if standings is None else standings
 
     async def leave(self, visitors: Sequence[VisitorId], *, by_visitor: bool = False) -> bool:
         """Visitors give back places and slots, or an origin or operator takes them. False: nothing

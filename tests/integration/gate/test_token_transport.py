@@ -205,13 +205,13 @@ async def test_void_cookies_never_hide_the_place(
 ) -> None:
     """Planted by a sibling host, as many as a head holds: each was valid, and its visitor left."""
     batches: list[int] = []
-    poll = Queue._poll
+    poll = Queue.poll_all
 
     async def recorded(queue: Queue, batch: Sequence[PollRequest]) -> list[Standing]:
         batches.append(len(batch))
         return await poll(queue, batch)
 
-    monkeypatch.setattr(Queue, "_poll", recorded)
+    monkeypatch.setattr(Queue, "poll_all", recorded)
     gate = await start_gate(rate="0")
     dead = [gate.issue_ticket() for _ in range(40)]
     await gate.queue.leave([each.visitor for each in dead], with_tickets=True)
