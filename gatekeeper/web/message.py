@@ -47,18 +47,23 @@ def head_of(response: GateResponse, *, has_length: bool = True) -> bytes:
     own_at = len(headers)
     while own_at and headers[own_at - 1][0] in _OF_ONE_VISITOR:
         own_at -= 1
-    lines = _common_lines(status, headers[:own_at])
-    for name, value in headers[own_at:]:
-        lines += f"{name}: {value}\r\n"
-    if has_length and status not in _WITHOUT_LENGTH:
-        lines += f"Content-Length: {len(body)}\r\n"
-    return f"{lines}Date: {_date(int(time()))}\r\n".encode()
+    length = len(body) if has_length and status not in _WITHOUT_LENGTH else None
+    first, last = _common_lines(status, headers[:own_at], length, int(time()))
+    if own_at == len(headers):
+        return first + last
+    own = "".join([f"{name}: {value}\r\n" for name, value in headers[own_at:]])
+    return first + own.encode() + last
 
 
-@lru_cache(maxsize=256)  # nearly all polls share these lines
-def _common_lines(status: int, headers: Headers) -> str:
+@lru_cache(maxsize=1024)  # nearly all polls of one second share these lines, and few lengths
+def _common_lines(
+    status: int, headers: Headers, length: int | None, at_s: int
+) -> tuple[bytes, bytes]:
+    """The lines before and after those of one visitor."""
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
-    return f"HTTP/1.1 {status} {phrase(status)}\r\n{lines}"
+    last = "" if length is None else f"Content-Length: {length}\r\n"
+    last += f"Date: {_date(at_s)}\r\n"
+    return f"HTTP/1.1 {status} {phrase(status)}\r\n{lines}".encode(), last.encode()
 
 
 def phrase(status: int) -> str:
