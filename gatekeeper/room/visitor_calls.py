@@ -134,7 +134,8 @@ def poll_arguments(
     batch: Sequence[PollRequest], *, ticket_life_s: float, lanes: Sequence[Lane] = ()
 ) -> list[str]:
     """The script's arguments for a batch of polls."""
-    turns = "".join([f"{each.turn_us:016d}" for each in batch])
+    # In half the time that it takes to format each of them.
+    turns = "%016d" * len(batch) % tuple([each.turn_us for each in batch])
     visitors = [each.visitor for each in batch]
     special = [
         each

@@ -19,8 +19,8 @@ from gatekeeper.policy.routing import Route
 from gatekeeper.web.pipeline import Visit
 from gatekeeper.web.room_gate import RoomGate
 
-# The start of these fields as clients and proxies write it. An exact search is several times as fast
-# as a regular expression for any letter case. A field in another spelling stays in the key.
+# The start of these fields as clients and proxies write it. An exact search is several times faster
+# than a regular expression for any letter case. A field in another spelling stays in the key.
 _COOKIE = (b"\r\nCookie: ", b"\r\ncookie: ")
 _ADDRESS = (b"\r\nX-Forwarded-For: ", b"\r\nx-forwarded-for: ")
 # Maps each character that a value cannot have, as in `plain_head`, to another one.
