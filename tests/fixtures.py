@@ -11,7 +11,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack
 from functools import cache
 from pathlib import Path
 
@@ -20,8 +20,8 @@ import pytest
 from gatekeeper.config.types import RoomName
 from gatekeeper.process import worker
 from tests.gates import Gate, GateStarter
-from tests.patient_store import PatientStore, steady_stores
-from tests.servers import EventsServer, StoreServer
+from tests.patient_store import PatientStore
+from tests.servers import EventsServer, StoreServer, steady_stores
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -54,11 +54,12 @@ def patient_gates() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def store_url() -> Iterator[str]:
     """The shared store; take `room_name` as well."""
-    with ExitStack() as stack:
-        url = os.environ.get("GATEKEEPER_TEST_STORE_URL")
-        url = url or stack.enter_context(StoreServer()).url
+    if url := os.environ.get("GATEKEEPER_TEST_STORE_URL"):
         steady_stores.add(url)
         yield url
+        return
+    with StoreServer() as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,12 @@ from dataclasses import replace
 from functools import cache
 
 from gatekeeper.room.store import RedisStore, Reply, Script
-from tests.servers import unresponsive_stores
+from tests.servers import steady_stores, unresponsive_stores
 
 STORE_TIMEOUT_S = 0.3  # of a call to a store that the test has made unreachable
 PATIENCE_S = 10.0  # of every other call
 # How long a room admits no visitor after a pause of all its replicas, which may be of the machine.
 _RETURN = "MAX_PAUSE, RETURN, ATTENDED_KEPT_MS = 3000000, {}, "
-steady_stores: set[str] = set()  # the URLs of stores that no test makes unreachable
 
 
 class PatientStore(RedisStore):

@@ -60,6 +60,7 @@ async def eventually(predicate: Callable[[], Any], timeout_s: float = 30, *, wha
 
 
 unresponsive_stores: set[str] = set()  # the URLs of stores that a test made so
+steady_stores: set[str] = set()  # those that no test has paused, ended or flushed yet
 
 
 class Server:
@@ -166,8 +167,10 @@ class StoreServer(Server):
     def __init__(self) -> None:
         super().__init__()
         self.url = f"unix://{self.home}/store.sock"
+        steady_stores.add(self.url)
 
     def pause(self) -> None:
+        steady_stores.discard(self.url)
         unresponsive_stores.add(self.url)
         super().pause()
 
@@ -176,6 +179,7 @@ class StoreServer(Server):
         unresponsive_stores.discard(self.url)
 
     def _end(self, number: signal.Signals) -> None:
+        steady_stores.discard(self.url)
         super()._end(number)
         unresponsive_stores.discard(self.url)
 
@@ -193,6 +197,7 @@ class StoreServer(Server):
 
     def flush(self) -> None:
         """Delete every key; connections stay open."""
+        steady_stores.discard(self.url)
         with self._client() as client:
             client.flushall()
 
