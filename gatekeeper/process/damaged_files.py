@@ -20,6 +20,7 @@ from pathlib import Path
 _PREFIX = "damaged-"
 _KEPT = frozenset({"lock", "server.log", "server.log.old", "store.sock"})
 _LOG = "server.log"
+_MANIFEST = "appendonly.aof.manifest"
 _MAX_KEPT = 3
 # A server may crash on damaged data. Other signals are external: by an operator, or by the kernel's
 # OOM killer.
@@ -42,6 +43,13 @@ def may_be_damaged(home: Path, *, code: int, log: str) -> bool:
     `log` is its output."""
     is_failure = code > 0 or code in _CRASHES
     return is_failure and not any(text in log for text in _NO_DAMAGE) and any(_data(home))
+
+
+def lacks_manifest(home: Path) -> bool:
+    """Whether the append-only log of Valkey or Redis has files and no manifest that lists them: the
+    server would start empty without an error, and write over them."""
+    files = [path.name for path in home.glob("appendonlydir/*")]
+    return bool(files) and _MANIFEST not in files
 
 
 def set_aside(home: Path, *, now: datetime | None = None) -> Path:

