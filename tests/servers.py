@@ -60,7 +60,7 @@ async def eventually(predicate: Callable[[], Any], timeout_s: float = 30, *, wha
 
 
 unresponsive_stores: set[str] = set()  # the URLs of stores that a test made so
-steady_stores: set[str] = set()  # those that no test has paused, ended or flushed yet
+steady_stores: set[str] = set()  # those that no test pauses, ends or flushes
 
 
 class Server:
@@ -167,6 +167,10 @@ class StoreServer(Server):
     def __init__(self) -> None:
         super().__init__()
         self.url = f"unix://{self.home}/store.sock"
+        self.note_steady()
+
+    def note_steady(self) -> None:
+        """What the test did to it is over: a later pause is one of the machine."""
         steady_stores.add(self.url)
 
     def pause(self) -> None:

@@ -367,3 +367,5 @@ async def test_unreachable_store_keeps_the_admitted(served: RunningProxy) -> Non
             return (await waiting.status())["position"] is not None
 
         await eventually(is_back, timeout_s=30)
+        # Between the tests of another file the gate's event loop does not run.
+        stage.store.note_steady()

@@ -60,6 +60,7 @@ DAMAGES: dict[str, Damage] = {
     "zeros at the end of the log": lambda store: zero(part(store, "incr"), at=1 << 30),
     "an empty manifest": lambda store: os.truncate(part(store, "manifest"), 0),
     "a manifest of zeros": lambda store: part(store, "manifest").write_bytes(bytes(4096)),
+    "a missing manifest": lambda store: part(store, "manifest").unlink(),
     "a missing base": lambda store: part(store, "base").unlink(),
 }
 
