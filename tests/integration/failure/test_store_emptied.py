@@ -23,8 +23,6 @@ from tests.integration.replicas.replica_group import (
 )
 from tests.servers import StoreServer, eventually
 
-RECOVERY_S = 1.3  # `confirm_timeout`, and a quarter of the poll interval of 1 s more
-
 
 async def recovered(replica: Replica) -> None:
     """Until the store may release again, by its own clock."""
@@ -234,7 +232,7 @@ async def test_used_passes_hold_slots_before_next_release(
 async def test_writes_lost_by_restart_are_written_back(
     private_store: StoreServer, room_name: RoomName, start_room: RoomStarter
 ) -> None:
-    room = start_room(**GRANTS_ONLY, **SHORT_TIMEOUTS)
+    room = start_room(**GRANTS_ONLY, heartbeat_timeout="9s", confirm_timeout="4s")
     replica = await room.replica()
     operator = await room.operator()
     visitors = await line_up(30, replica)
@@ -250,7 +248,6 @@ async def test_writes_lost_by_restart_are_written_back(
     # Ten were released and had not claimed when the store forgot that.
     assert admitted_indexes(visitors) == [*range(10)]
     await operator.allow(10)
-    await asyncio.sleep(RECOVERY_S / 2)
     await request_all(visitors, replica)
     await recovered(replica)
     await eventually(lambda: replica.state.released_total == 20)
