@@ -15,6 +15,7 @@ from typing import Any
 from playwright.async_api import Browser, CDPSession
 
 _TIMEOUT_S = 30
+_LEFT = -32000  # "Inspected target navigated or closed"
 
 
 class Phone:
@@ -55,8 +56,12 @@ class Phone:
         await self._send("Page.setWebLifecycleState", state="active")
 
     async def value(self, script: str) -> Any:
-        """The value of an expression in the page, which is not frozen."""
+        """The value of an expression in the page, which is not frozen; None if the page is left
+        meanwhile."""
         reply = await self._send("Runtime.evaluate", expression=script, returnByValue=True)
+        if "error" in reply:
+            assert reply["error"]["code"] == _LEFT, reply
+            return None
         return reply["result"]["result"].get("value")
 
     def _receive(self, event: dict[str, Any]) -> None:

@@ -47,6 +47,12 @@ class Sale:
     admitted: list[list[RoomVisitor]] = field(default_factory=lambda: [[]])
     first_admission_s: float = 0.0
 
+    async def line_up(self) -> None:
+        """A crowd that takes part in the draw: each of them has returned the ticket."""
+        self.visitors = [RoomVisitor() for _ in range(CROWD)]
+        for _ in range(2):
+            await request_all(self.visitors, *self.replicas)
+
     async def open_soon(self) -> None:
         """Move the start, as an operator does."""
         queue = self.replicas[0].room.queue
@@ -158,8 +164,7 @@ async def test_no_visitor_is_early_and_none_loses_the_turn(
     trouble: Callable[[Sale], Awaitable[None]],
 ) -> None:
     async with sale(private_store, room_name) as opening:
-        opening.visitors = [RoomVisitor() for _ in range(CROWD)]
-        await request_all(opening.visitors, *opening.replicas)
+        await opening.line_up()
         await opening.open_soon()
         async with asyncio.TaskGroup() as group:
             group.create_task(_await(trouble(opening)))
@@ -182,9 +187,7 @@ async def test_replica_that_starts_in_mid_event_draws_the_same_order(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     async with sale(private_store, room_name) as opening:
-        opening.visitors = [RoomVisitor() for _ in range(CROWD)]
-        for _ in range(2):
-            await request_all(opening.visitors, *opening.replicas)
+        await opening.line_up()
         await opening.open_soon()
         await opening.poll_until(opening.start_s + 0.3)
         await eventually(lambda: opening.replicas[0].state.schedule.events[0].drawn)
