@@ -70,8 +70,8 @@ async def test_controls_reach_the_waiting_page(
 
             await control.get_by_label("Message on the waiting page").fill("Hall B opens soon.")
             await press(control, "Show …", "Show message")
-            told = waiting.get_by_text("Hall B opens soon.", exact=True)
-            await expect(told).to_be_visible(timeout=_SOON_MS)
+            message = waiting.get_by_text("Hall B opens soon.", exact=True)
+            await expect(message).to_be_visible(timeout=_SOON_MS)
 
             await press(control, "Open", "Open the gate")
             await expect(waiting).not_to_have_title(re.compile("line"), timeout=_SOON_MS)

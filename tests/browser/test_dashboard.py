@@ -161,12 +161,12 @@ async def test_charts_of_one_replica_or_room(control: Control, visit_room: Visit
     page = await visit_room()
     await expect(page.locator("#replicas tr")).to_have_count(3)
     chart = page.locator("#site .chart").first
-    told = [await chart.get_attribute("aria-label")]
+    labels = [await chart.get_attribute("aria-label")]
     for one in ("gate-3-14-decade", "checkout"):
         await page.get_by_label("Charts of").select_option(one)
         assert len(await points(page, "forwarded")) > 170
-        told.append(await chart.get_attribute("aria-label"))
-    every, alone, one_room = (int(re.findall(r"forwarded (\d+)", t or "")[0]) for t in told)
+        labels.append(await chart.get_attribute("aria-label"))
+    every, alone, one_room = (int(re.findall(r"forwarded (\d+)", t or "")[0]) for t in labels)
     assert alone == pytest.approx(every * 0.25, rel=0.05)  # as the sale has it
     assert one_room == pytest.approx(every * 0.1, rel=0.05)
     control.sale.silent = "gate-3-14-decade"

@@ -67,8 +67,8 @@ async def test_place_moves_from_browser_to_browser(
         assert phone.url == gate.url + "/tickets?day=1"
         new = await place_of(phone, gate)
         assert (new.visitor, new.arrival_us) == (old.visitor, old.arrival_us)
-        told = laptop.get_by_role("heading", name="Your place is on another device")
-        await expect(told).to_be_visible(timeout=PATIENCE_MS)
+        heading = laptop.get_by_role("heading", name="Your place is on another device")
+        await expect(heading).to_be_visible(timeout=PATIENCE_MS)
         assert await held_by(laptop.context, gate) is None
 
         await plain.goto(link)  # used up
@@ -80,8 +80,8 @@ async def test_place_moves_from_browser_to_browser(
         await plain.goto(link)
         await plain.get_by_role("button", name="Continue here").click()
         await expect(plain.locator("#position")).to_have_text("1")
-        told = phone.get_by_role("heading", name="Your place is on another device")
-        await expect(told).to_be_visible(timeout=PATIENCE_MS)
+        heading = phone.get_by_role("heading", name="Your place is on another device")
+        await expect(heading).to_be_visible(timeout=PATIENCE_MS)
         await offered_link(plain, has_script=False)
         await gate.allow(1)
         await plain.goto(gate.url + "/tickets?day=1")

@@ -93,7 +93,7 @@ def test_list_of_controls_is_complete(tmp_path: Path) -> None:
 async def test_audit_address_is_from_trusted_proxies_only(
     store_url: str, room_name: RoomName
 ) -> None:
-    told = MARIA | {"X-Forwarded-For": "198.51.100.1, 203.0.113.9"}
+    headers = MARIA | {"X-Forwarded-For": "198.51.100.1, 203.0.113.9"}
     for trusted, address in (
         ([], "127.0.0.1"),
         ([ip_network("127.0.0.0/8")], "203.0.113.9"),
@@ -102,7 +102,9 @@ async def test_audit_address_is_from_trusted_proxies_only(
         async with running_admin(
             store_url, room_name, credentials=CREDENTIALS, trusted=trusted
         ) as operator:
-            await operator.request("POST", f"/admin/mode?mode=hold&room={room_name}", headers=told)
+            await operator.request(
+                "POST", f"/admin/mode?mode=hold&room={room_name}", headers=headers
+            )
             [entry] = await entries(operator)
             assert entry["address"] == address
 
@@ -212,8 +214,8 @@ async def test_commands_are_audited_under_the_token_name(
             first, second = shown.stdout.splitlines()
             assert " maria at 127.0.0.1: mode default from 'auto' to 'hold'" in first
             assert " maria at 127.0.0.1: revoke default" in second
-            told = await command("audit", "--json", "--limit", "1")
-            assert json.loads(told.stdout)["what"] == "revoke"
+            output = await command("audit", "--json", "--limit", "1")
+            assert json.loads(output.stdout)["what"] == "revoke"
             kept = (tmp_path / "audit.jsonl").read_text().splitlines()
             assert [json.loads(line)["what"] for line in kept] == ["mode", "revoke"]
             listen["GATEKEEPER_ADMIN__TOKEN"] = "the secret of otto, who may only read"

@@ -44,12 +44,12 @@ async def test_busiest_pass_is_listed_and_ended(
                             *(visitor.request("GET", "/", at=at) for _ in range(count))
                         )
 
-                def has_both(told: dict[str, Any]) -> bool:
-                    return [each["requests"] for each in told["passes"]] == [41, 6]
+                def has_both(response: dict[str, Any]) -> bool:
+                    return [each["requests"] for each in response["passes"]] == [41, 6]
 
-                told = await until(operator, has_both)
-                assert (await until(colleague, has_both))["passes"] == told["passes"]
-                busiest = told["passes"][0]
+                response = await until(operator, has_both)
+                assert (await until(colleague, has_both))["passes"] == response["passes"]
+                busiest = response["passes"][0]
                 assert busiest["room"] == room_name
                 assert busiest["addresses"] == 1
                 assert busiest["refused"] == 0
@@ -58,7 +58,7 @@ async def test_busiest_pass_is_listed_and_ended(
                 )
                 assert revoked.json["held"] == "slot"
                 for each in (operator, colleague):
-                    left = await until(each, lambda told: len(told["passes"]) == 1)
+                    left = await until(each, lambda response: len(response["passes"]) == 1)
                     assert left["passes"][0]["requests"] == 6
                     assert (await overview(each))["passes"] == left["passes"]
                 ended = ann.cookies()

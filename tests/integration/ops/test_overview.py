@@ -44,8 +44,8 @@ async def until(operator: Visitor, seen: Callable[[dict[str, Any]], bool]) -> di
     """The first overview in which something is seen."""
 
     async def look() -> dict[str, Any] | None:
-        told = await overview(operator)
-        return told if seen(told) else None
+        response = await overview(operator)
+        return response if seen(response) else None
 
     return await found(look)
 
@@ -54,19 +54,21 @@ async def found(look: Callable[[], Awaitable[dict[str, Any] | None]]) -> dict[st
     """The first that `look` finds."""
     async with asyncio.timeout(40):
         while True:
-            if (told := await look()) is not None:
-                return told
+            if (response := await look()) is not None:
+                return response
             await asyncio.sleep(0.1)
 
 
-def busy(told: dict[str, Any]) -> int:
+def busy(response: dict[str, Any]) -> int:
     """How many rows of replicas, that of all among them, admitted somebody just now."""
-    at = told["replica_fields"].index("admitted")
-    return sum(bool(row[at]) for row in told["now"]["replicas"].values()) if told["now"] else 0
+    at = response["replica_fields"].index("admitted")
+    return (
+        sum(bool(row[at]) for row in response["now"]["replicas"].values()) if response["now"] else 0
+    )
 
 
-def is_silent(told: dict[str, Any]) -> bool:
-    return any("1 of 2 replicas is not reporting" in each["text"] for each in told["situation"])
+def is_silent(response: dict[str, Any]) -> bool:
+    return any("1 of 2 replicas is not reporting" in each["text"] for each in response["situation"])
 
 
 async def test_overview_has_replicas_of_every_process_group(
@@ -82,22 +84,25 @@ async def test_overview_has_replicas_of_every_process_group(
                 async def come_and_look() -> dict[str, Any] | None:
                     async with Visitor(other.url) as newcomer:
                         await newcomer.get("/open/")
-                    told = await overview(here)
-                    return told if len(told["replicas"]) == 2 == busy(told) else None
+                    response = await overview(here)
+                    return response if len(response["replicas"]) == 2 == busy(response) else None
 
-                told = await found(come_and_look)
-                assert sorted(each["own"] for each in told["replicas"]) == [False, True]
-                assert [each["room"] for each in told["rooms"]] == [room_name, f"{room_name}-open"]
-                row = told["now"]["rooms"][room_name]
-                room = dict(zip(told["room_fields"], row, strict=True))
+                response = await found(come_and_look)
+                assert sorted(each["own"] for each in response["replicas"]) == [False, True]
+                assert [each["room"] for each in response["rooms"]] == [
+                    room_name,
+                    f"{room_name}-open",
+                ]
+                row = response["now"]["rooms"][room_name]
+                room = dict(zip(response["room_fields"], row, strict=True))
                 assert (room["queue"], room["limit"]) == (1, 0)
                 [worker] = other.workers()
                 os.kill(worker, signal.SIGSTOP)
                 await until(here, is_silent)
                 os.kill(worker, signal.SIGCONT)
                 assert await other.stop() == 0
-                told = await until(here, lambda told: len(told["replicas"]) == 1)
-                assert not is_silent(told)
+                response = await until(here, lambda response: len(response["replicas"]) == 1)
+                assert not is_silent(response)
 
 
 async def test_overview_returns_past_and_missed_samples(
@@ -109,9 +114,9 @@ async def test_overview_returns_past_and_missed_samples(
         for _ in range(4_000):  # more than an hour, in seconds
             await monitor.refresh()
             now_s += 1
-        told = await overview(admin)
-        assert len(told["samples"]) == told["kept_s"] / told["every_s"] == 720
-        times = [each["at"] for each in told["samples"]]
+        response = await overview(admin)
+        assert len(response["samples"]) == response["kept_s"] / response["every_s"] == 720
+        times = [each["at"] for each in response["samples"]]
         assert times[-1] - times[0] == 719 * 5
         missed = (await overview(admin, after=times[-3]))["samples"]
         assert [each["at"] for each in missed] == times[-2:]
@@ -130,13 +135,13 @@ async def test_overview_of_unreachable_store_keeps_last_figures(
         await monitor.refresh()
         private_store.kill()
         await monitor.refresh()
-        told = await overview(admin)
-        assert told["situation"][0]["text"].startswith("Store unreachable since {since}: ")
-        assert told["now"]["rooms"][room_name][told["room_fields"].index("queue")] is None
-        assert told["rooms"][0]["room"] == room_name
+        response = await overview(admin)
+        assert response["situation"][0]["text"].startswith("Store unreachable since {since}: ")
+        assert response["now"]["rooms"][room_name][response["room_fields"].index("queue")] is None
+        assert response["rooms"][0]["room"] == room_name
         private_store.restart()
         await monitor.refresh()
-        told = await overview(admin)
-        assert told["situation"][0]["text"] == "The line is empty, 0 of 7 active."
+        response = await overview(admin)
+        assert response["situation"][0]["text"] == "The line is empty, 0 of 7 active."
     await operator.close()
     await store.close()

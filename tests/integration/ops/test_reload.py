@@ -197,10 +197,10 @@ async def test_file_with_a_problem_changes_nothing_and_says_why(
     text = revision(22, origin_url=served.origin.url)
     assert before in text
     served.process.file.write_text(text.replace(before, after, 1))
-    status, told = await served.reload()
-    assert (status, told["error"]) == (400, "; ".join(told["problems"]))
-    assert problem in told["error"]
-    assert "secret" not in told["error"]
+    status, result = await served.reload()
+    assert (status, result["error"]) == (400, "; ".join(result["problems"]))
+    assert problem in result["error"]
+    assert "secret" not in result["error"]
     for _ in range(2):
         assert "Revision 21" in await served.get("/page")
 
@@ -233,22 +233,22 @@ async def test_files_that_the_configuration_names_are_read_again(served: Reloade
     template.write_text("<title>First {{ view.title }}</title>")
     rule = '[[rule]]\nname = "list"\naction = "block"\nclient = "file:networks"\n'
     served.write(25, server='templates = "pages"', more=rule)
-    status, told = await served.reload()
-    assert status == 200, told
+    status, result = await served.reload()
+    assert status == 200, result
     assert "First Revision 25" in await served.get("/page")
     template.write_text("<title>Second {{ view.title }}</title>")
-    status, told = await served.reload()
-    assert status == 200, told
+    status, result = await served.reload()
+    assert status == 200, result
     assert "Second Revision 25" in await served.get("/page")
     (folder / "networks").write_text("127.0.0.0/8\n")
-    status, told = await served.reload()
-    assert status == 200, told
+    status, result = await served.reload()
+    assert status == 200, result
     async with served.session.get(served.process.url + "/page") as response:
         assert response.status == 403
     (folder / "networks").write_text("nowhere\n")
-    status, told = await served.reload()
+    status, result = await served.reload()
     assert status == 400
-    assert 'rule[1].client: "networks", line 1: "nowhere" is not a network' in told["error"]
+    assert 'rule[1].client: "networks", line 1: "nowhere" is not a network' in result["error"]
 
 
 async def test_rooms_are_added_and_removed_live(served: ReloadedGate) -> None:

@@ -94,10 +94,10 @@ async def test_bad_body_changes_nothing(
 ) -> None:
     async with running_admin(store_url, room_name) as operator:
         before = await settings_of(operator, room_name)
-        status, told = await change(operator, room_name, body)
+        status, result = await change(operator, room_name, body)
         assert status == 400
-        assert told["error"].startswith(problem)
-        assert "; expected" in told["error"]
+        assert result["error"].startswith(problem)
+        assert "; expected" in result["error"]
         assert await settings_of(operator, room_name) == before
 
 
@@ -126,8 +126,8 @@ async def test_repeated_query_parameter_changes_nothing(
 
 async def test_change_of_an_unknown_room_is_refused(store_url: str, room_name: RoomName) -> None:
     async with running_admin(store_url, room_name) as operator:
-        status, told = await change(operator, RoomName("nowhere"), {"burst": 3})
-        assert (status, told["error"]) == (
+        status, result = await change(operator, RoomName("nowhere"), {"burst": 3})
+        assert (status, result["error"]) == (
             400,
             f'room: "nowhere" is unknown; expected one of {room_name}',
         )

@@ -94,16 +94,16 @@ def test_poll_interval_fits_the_timeouts(
 @given(st.integers(0, 2**53 - 1), AHEAD, RATE)
 def test_poll_intervals_are_jittered_by_arrival(arrival_us: int, ahead: int, rate: float) -> None:
     longest = poll_interval_s(ahead, rate_per_minute=rate, rules=RULES)
-    told = poll_interval_s(ahead, rate_per_minute=rate, rules=RULES, arrival_us=arrival_us)
-    assert longest * 0.9 - 1 <= told <= longest
+    interval_s = poll_interval_s(ahead, rate_per_minute=rate, rules=RULES, arrival_us=arrival_us)
+    assert longest * 0.9 - 1 <= interval_s <= longest
 
 
 def test_poll_intervals_far_back_are_spread() -> None:
-    told = [
+    intervals_s = [
         poll_interval_s(100_000, rate_per_minute=1, rules=RULES, arrival_us=us)
         for us in range(10_000)
     ]
-    assert {told.count(seconds) > 2_000 for seconds in (34, 35, 36)} == {True}
+    assert {intervals_s.count(seconds) > 2_000 for seconds in (34, 35, 36)} == {True}
 
 
 # The line in virtual time. The client's own jitter is 15 % either way.
@@ -159,11 +159,11 @@ def test_release_near_the_front_is_learned_within_two_seconds(
     now_s = released_s - data.draw(st.floats(0, min(released_s, 60)))
     for _ in range(200):
         ahead_now, rate_now = line.at(now_s)
-        told_ahead = max(math.floor(ahead_now), 0)
-        told = poll_interval_s(told_ahead, rate_per_minute=rate_now, rules=RULES)
-        next_s = now_s + told * data.draw(JITTER)
+        shown_ahead = max(math.floor(ahead_now), 0)
+        interval_s = poll_interval_s(shown_ahead, rate_per_minute=rate_now, rules=RULES)
+        next_s = now_s + interval_s * data.draw(JITTER)
         if next_s >= released_s:
-            near = told_ahead < 4 or (told_ahead + 1) * 60 / rate_now < 5
+            near = shown_ahead < 4 or (shown_ahead + 1) * 60 / rate_now < 5
             late_s = next_s - released_s
             assert not near or late_s <= 2
             assert late_s <= 36 * 1.15
@@ -178,9 +178,9 @@ def test_queue_twice_as_fast_delays_no_claim(
     ahead: int, rate: float, factor: float, data: st.DataObject
 ) -> None:
     """The rate changes right after the response, or as many leave, wherever one stands."""
-    told = poll_interval_s(ahead, rate_per_minute=rate, rules=RULES)
+    interval_s = poll_interval_s(ahead, rate_per_minute=rate, rules=RULES)
     released_in_s = (ahead + 1) * 60 / (rate * factor)
-    assert told * data.draw(JITTER) - released_in_s <= 2
+    assert interval_s * data.draw(JITTER) - released_in_s <= 2
 
 
 @pytest.mark.parametrize("rate", [0, 1, 60, 500, 2_500, 6_000])
@@ -241,18 +241,18 @@ def test_recovery_window_covers_the_first_poll_after_an_opening(
 ) -> None:
     """Also of a page that polls 15 % later than the interval."""
     window_s = recovery_s(waiting + 1, rate_per_minute=rate, rules=RULES, is_opening=True)
-    told_s = poll_interval_before_draw_s(
+    interval_s = poll_interval_before_draw_s(
         until_start_s=until_start_s,
         waiting=waiting,
         rate_per_minute=rate,
         rules=RULES,
         arrival_us=arrival_us,
     )
-    assert window_s >= told_s * 1.15
+    assert window_s >= interval_s * 1.15
 
 
 def test_polls_during_a_long_draw_are_spread_over_an_interval() -> None:
-    told = [
+    intervals_s = [
         poll_interval_before_draw_s(
             until_start_s=-5,
             waiting=100_000,
@@ -262,8 +262,8 @@ def test_polls_during_a_long_draw_are_spread_over_an_interval() -> None:
         )
         for arrival_us in range(20_000)
     ]
-    assert 15 < sum(told) / len(told) < 21
-    assert sum(each <= 2 for each in told) < len(told) / 10
+    assert 15 < sum(intervals_s) / len(intervals_s) < 21
+    assert sum(each <= 2 for each in intervals_s) < len(intervals_s) / 10
 
 
 # A replica's own share while the store is away
@@ -330,5 +330,5 @@ def test_newcomer_polls_before_confirm_timeout() -> None:
     far_back = poll_interval_s(36_000, rate_per_minute=60, rules=rules)
     assert far_back > rules.confirm_timeout_s
     for ahead in (36_000, None):
-        told = poll_interval_s(ahead, rate_per_minute=60, rules=rules, newcomer=True)
-        assert told * 1.15 < rules.confirm_timeout_s
+        interval_s = poll_interval_s(ahead, rate_per_minute=60, rules=rules, newcomer=True)
+        assert interval_s * 1.15 < rules.confirm_timeout_s
