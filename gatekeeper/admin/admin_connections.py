@@ -25,9 +25,9 @@ WRITE_TIMEOUT_S: Final = 10.0  # for a client that does not read
 class AdminConnection(ConnectionHandler):
     """One connection; `server` has the others."""
 
-    __slots__ = ("_most", "_server")
+    __slots__ = ("_limit", "_server")
 
-    def __init__(self, server: Server, *, most: int = MAX_CONNECTIONS) -> None:
+    def __init__(self, server: Server, *, limit: int = MAX_CONNECTIONS) -> None:
         super().__init__(
             server,
             refuse=refuse_as_json,
@@ -35,7 +35,7 @@ class AdminConnection(ConnectionHandler):
             write_timeout_s=WRITE_TIMEOUT_S,
         )
         self._server = server
-        self._most = most
+        self._limit = limit
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -44,7 +44,7 @@ class AdminConnection(ConnectionHandler):
             for other in self._server.connections
             if isinstance(other, AdminConnection) and other.transport is not None
         ]
-        if len(others) <= self._most:
+        if len(others) <= self._limit:
             return
         idle = [
             (since_s, number, other)

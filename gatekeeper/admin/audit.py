@@ -147,8 +147,8 @@ class AuditLog:
         merged = heapq.merge(*both, key=lambda each: (each.number, each.entry.at), reverse=True)
         return [each.entry for each in merged]
 
-    def between(self, since_s: float, until_s: float, *, room: str, most: int) -> list[Entry]:
-        """The newest `most` changes of a period, of a room and of the whole gate, the oldest first,
+    def between(self, since_s: float, until_s: float, *, room: str, limit: int) -> list[Entry]:
+        """The newest `limit` changes of a period, of a room and of the whole gate, oldest first,
         without refused attempts. Reads the files: call it in a thread."""
         found = (
             entry
@@ -157,7 +157,7 @@ class AuditLog:
             and not _is_refused(entry)
             and since_s <= _at_s(entry) < until_s
         )
-        return list(deque(found, maxlen=most))
+        return list(deque(found, maxlen=limit))
 
     @property
     def mark(self) -> str:

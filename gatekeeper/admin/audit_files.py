@@ -50,14 +50,14 @@ class LineFiles:
             except OSError:
                 continue
 
-    def newest_lines(self, most: int) -> Iterator[bytes]:
-        """The last `most` lines of each of the two newest files, the oldest first."""
+    def newest_lines(self, limit: int) -> Iterator[bytes]:
+        """The last `limit` lines of each of the two newest files, the oldest first."""
         for path in (self._numbered(1), self._path):
             try:
                 lines = path.read_bytes().split(b"\n")
             except OSError:
                 continue
-            yield from [line for line in lines if line][-most:]
+            yield from [line for line in lines if line][-limit:]
 
     def _rotate(self) -> None:
         for number in range(self._rotated, 0, -1):

@@ -90,7 +90,7 @@ class ReportEndpoint:
             raise BadRequest(str(error)) from error
         stored = await self._minutes.read(room, since_s=span.since_s, until_s=span.until_s)
         entries = await asyncio.to_thread(
-            self._audit.between, span.since_s, span.until_s, room=room, most=MAX_ENTRIES + 1
+            self._audit.between, span.since_s, span.until_s, room=room, limit=MAX_ENTRIES + 1
         )
         if len(entries) > MAX_ENTRIES:
             entries = entries[1:]

@@ -72,10 +72,10 @@ def estimates(minutes: Sequence[Minute]) -> Iterator[Estimate]:
     """Estimates of the visitors who arrived while the page showed newcomers a wait."""
     line = _Line(minutes)
     for minute in minutes:
-        told = [point for point in minute.points if point.shown_wait_s is not None]
-        if not minute.arrived or not told:
+        shown = [point for point in minute.points if point.shown_wait_s is not None]
+        if not minute.arrived or not shown:
             continue
-        for point in told:
+        for point in shown:
             released_us = line.released_us(point.at_us, after_us=point.at_us)
             if released_us is not None and point.shown_wait_s is not None:
                 took_s = (released_us - point.at_us) / 1_000_000

@@ -152,13 +152,13 @@ def _value(name: str, value: object) -> Any:
         case "rate":
             return parse_number(value)
         case "points":
-            return tuple(map(_point, _list(value, most=_MAX_POINTS)))
+            return tuple(map(_point, _list(value, max_items=_MAX_POINTS)))
         case "origin" | "waits" | "totals":
-            return tuple(map(parse_count, _list(value, most=_MAX_BUCKETS)))
+            return tuple(map(parse_count, _list(value, max_items=_MAX_BUCKETS)))
         case "lanes":
             return parse_lanes(value)
         case "steered":
-            return tuple(map(parse_steering, _list(value, most=MAX_STEERING_STEPS)))
+            return tuple(map(parse_steering, _list(value, max_items=MAX_STEERING_STEPS)))
         case "failures":
             if not isinstance(value, dict) or len(value) > _MAX_CAUSES:
                 raise ValueError("expected counts by cause")
@@ -168,18 +168,18 @@ def _value(name: str, value: object) -> Any:
 
 
 def _point(value: object) -> MinutePoint:
-    at_us, queue, watermark, told, undrawn, rate = _list(value, most=6, least=6)
+    at_us, queue, watermark, wait_s, undrawn, rate = _list(value, max_items=6, min_items=6)
     return MinutePoint(
         parse_count(at_us),
         parse_count(queue),
         parse_count(watermark),
-        None if told is None else parse_count(told),
+        None if wait_s is None else parse_count(wait_s),
         parse_count(undrawn),
         parse_number(rate),
     )
 
 
-def _list(value: object, *, most: int, least: int = 0) -> Sequence[object]:
-    if not isinstance(value, list) or not least <= len(value) <= most:
+def _list(value: object, *, max_items: int, min_items: int = 0) -> Sequence[object]:
+    if not isinstance(value, list) or not min_items <= len(value) <= max_items:
         raise ValueError("expected a list")
     return value

@@ -49,8 +49,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def shown_wait_s(minute: Minute) -> float | None:
     """The average wait shown to newcomers, seconds; None: none was shown."""
-    told = [point.shown_wait_s for point in minute.points if point.shown_wait_s is not None]
-    return round(sum(told) / len(told), 1) if told else None
+    shown = [point.shown_wait_s for point in minute.points if point.shown_wait_s is not None]
+    return round(sum(shown) / len(shown), 1) if shown else None
 
 
 def csv_of(report: Report) -> bytes:

@@ -24,9 +24,9 @@ class WrongTokens:
     """The attempts of the last minute, by address."""
 
     def __init__(
-        self, *, most: int = _MAX_ADDRESSES, monotonic_s: Callable[[], float] = time.monotonic
+        self, *, limit: int = _MAX_ADDRESSES, monotonic_s: Callable[[], float] = time.monotonic
     ) -> None:
-        self._most = most
+        self._limit = limit
         self._monotonic_s = monotonic_s
         self._attempts: OrderedDict[Source, tuple[float, ...]] = OrderedDict()
         self._valid: OrderedDict[Source, None] = OrderedDict()
@@ -46,7 +46,7 @@ class WrongTokens:
         source = source_of(address)
         newest = (*self._attempts.pop(source, ()), self._monotonic_s())[-MAX_WRONG:]
         self._attempts[source] = newest
-        if len(self._attempts) > self._most:
+        if len(self._attempts) > self._limit:
             self._attempts.popitem(last=False)
 
     def was_valid(self, address: str) -> bool:
@@ -58,5 +58,5 @@ class WrongTokens:
         source = source_of(address)
         self._valid[source] = None
         self._valid.move_to_end(source)
-        if len(self._valid) > self._most:
+        if len(self._valid) > self._limit:
             self._valid.popitem(last=False)

@@ -55,14 +55,14 @@ class EventView:
         not know that yet."""
         return self.prequeue_in_s or 0.0
 
-    def joining_spread_s(self, most_s: float) -> float:
+    def joining_spread_s(self, limit_s: float) -> float:
         """Over how many seconds the reloads of pages without a place are spread when places are
         given out: within the first half of a short prequeue, since later visitors take no part in a
         draw."""
         if self.prequeue_in_s is None:
-            return min(most_s, _LATE_NEWS_S)
+            return min(limit_s, _LATE_NEWS_S)
         prequeue_s = (self.starts_in_s or 0.0) - self.prequeue_in_s
-        return min(most_s, prequeue_s / 2) if prequeue_s > 0 else most_s
+        return min(limit_s, prequeue_s / 2) if prequeue_s > 0 else limit_s
 
     @property
     def days_left(self) -> int:

@@ -113,18 +113,18 @@ def path_readings(target: str) -> PathReadings:
         if is_last and is_ambiguous:
             break
         # Each has at least one variant, so more than the limit need not be evaluated.
-        texts = _decoded_once(undecoded, seen, most=0 if is_last else left)
+        texts = _decoded_once(undecoded, seen, limit=0 if is_last else left)
     return PathReadings(tuple(found), is_ambiguous or bool(texts))
 
 
-def _decoded_once(undecoded: Iterable[str], seen: Container[str], *, most: int) -> list[str]:
-    """The new decodings of these: all, or at most one more than `most`."""
+def _decoded_once(undecoded: Iterable[str], seen: Container[str], *, limit: int) -> list[str]:
+    """The new decodings of these: all, or at most one more than `limit`."""
     found: dict[str, None] = {}
     for text in undecoded:
         for decoded in _decodings(text):
             if decoded not in seen:
                 found[decoded] = None
-                if len(found) > most:
+                if len(found) > limit:
                     return list(found)
     return list(found)
 

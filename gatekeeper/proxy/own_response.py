@@ -62,16 +62,16 @@ class StreamedResponse:
     expects.
 
     `head` is like that of `OwnResponse`, without Content-Length. An incomplete body ends in a
-    reset, so that it never looks complete. A slow client pauses `parts`; after `most_s` it is
+    reset, so that it never looks complete. A slow client pauses `parts`; after `limit_s` it is
     reset.
     """
 
     def __init__(
-        self, head: bytes, parts: AsyncGenerator[bytes, None], *, keep_alive: bool, most_s: float
+        self, head: bytes, parts: AsyncGenerator[bytes, None], *, keep_alive: bool, limit_s: float
     ) -> None:
         self._head = head
         self._parts = parts
-        self._most_s = most_s
+        self._limit_s = limit_s
         self.keep_alive = keep_alive
         self._is_chunked = False
         self._has_body = True
@@ -96,7 +96,7 @@ class StreamedResponse:
         assert client is not None
         if self._has_body:
             try:
-                async with asyncio.timeout(self._most_s), aclosing(self._parts):
+                async with asyncio.timeout(self._limit_s), aclosing(self._parts):
                     await self._write_parts(client)
             except BaseException:
                 client.abort()

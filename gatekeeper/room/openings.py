@@ -190,7 +190,7 @@ class Openings:
         since_us, is_idle = _some_arrival_us(state), False
         has_lanes = any(each.drawn and each.drawn.lanes for each in state.schedule.events)
         for _ in range(_MAX_PORTIONS):
-            portion = await self._queue.participants.undrawn(since_us=since_us, most=_PORTION)
+            portion = await self._queue.participants.undrawn(since_us=since_us, limit=_PORTION)
             lanes = await self._queue.participants.lanes_of([*portion]) if has_lanes else {}
             found = _by_draw(state.schedule, portion, lanes)
             is_idle = not found and (is_idle or since_us == 0)

@@ -27,11 +27,11 @@ class Participants:
         self._room = room
         self._keys = room_keys(room)
 
-    async def undrawn(self, *, since_us: int, most: int) -> dict[VisitorId, int]:
-        """At most `most` visitors in line at a provisional turn, with their arrivals, from
+    async def undrawn(self, *, since_us: int, limit: int) -> dict[VisitorId, int]:
+        """At most `limit` visitors in line at a provisional turn, with their arrivals, from
         `since_us` on."""
         since = float(PROVISIONAL_US + since_us)
-        found = await self._store.scores(self._keys[0], since=since, most=most)
+        found = await self._store.scores(self._keys[0], since=since, limit=limit)
         return {VisitorId(each): int(turn) - PROVISIONAL_US for each, turn in found.items()}
 
     async def lanes_of(self, visitors: Sequence[VisitorId]) -> dict[VisitorId, str]:
@@ -42,13 +42,13 @@ class Participants:
     async def count(self, draw: str) -> int:
         return await self._store.count(participants_key(self._room, draw))
 
-    async def portions(self, draw: str, *, most: int = _PORTION) -> AsyncIterator[list[str]]:
-        """All participants in ascending order, at most `most` at a time."""
+    async def portions(self, draw: str, *, limit: int = _PORTION) -> AsyncIterator[list[str]]:
+        """All participants in ascending order, at most `limit` at a time."""
         key, last = participants_key(self._room, draw), ""
         while True:
-            portion = await self._store.members(key, after=last, most=most)
+            portion = await self._store.members(key, after=last, limit=limit)
             if portion:
                 yield portion
-            if len(portion) < most:
+            if len(portion) < limit:
                 return
             last = portion[-1]

@@ -93,12 +93,12 @@ class Store(Protocol):
         """The script's reply as a flat list; raises StoreError."""
         ...
 
-    async def scores(self, key: str, *, since: float, most: int) -> dict[str, float]:
-        """The first `most` members of a ZSET with at least that score; raises StoreError."""
+    async def scores(self, key: str, *, since: float, limit: int) -> dict[str, float]:
+        """The first `limit` members of a ZSET with at least that score; raises StoreError."""
         ...
 
-    async def members(self, key: str, *, after: str, most: int) -> list[str]:
-        """The first `most` members after `after` of a ZSET whose scores are equal, in the order of
+    async def members(self, key: str, *, after: str, limit: int) -> list[str]:
+        """The first `limit` members after `after` of a ZSET whose scores are equal, in the order of
         their bytes; raises StoreError."""
         ...
 
@@ -142,22 +142,22 @@ class RedisStore:
         _seconds_of(script.name).observe(time.perf_counter() - began_s)
         return _listed(reply)
 
-    async def scores(self, key: str, *, since: float, most: int) -> dict[str, float]:
-        limit = ("LIMIT", "0", str(most))
+    async def scores(self, key: str, *, since: float, limit: int) -> dict[str, float]:
+        window = ("LIMIT", "0", str(limit))
         try:
             reply = await self._call(
-                "ZRANGEBYSCORE", key, repr(since), "+inf", "WITHSCORES", *limit
+                "ZRANGEBYSCORE", key, repr(since), "+inf", "WITHSCORES", *window
             )
         except _FAILURES as error:
             raise _translated(error, "zrangebyscore") from error
         pairs = zip(*[iter(_listed(reply))] * 2, strict=True)
         return {member.decode(): float(score) for member, score in pairs}
 
-    async def members(self, key: str, *, after: str, most: int) -> list[str]:
+    async def members(self, key: str, *, after: str, limit: int) -> list[str]:
         first = f"({after}" if after else "-"
-        limit = ("LIMIT", "0", str(most))
+        window = ("LIMIT", "0", str(limit))
         try:
-            reply = await self._call("ZRANGEBYLEX", key, first, "+", *limit)
+            reply = await self._call("ZRANGEBYLEX", key, first, "+", *window)
         except _FAILURES as error:
             raise _translated(error, "zrangebylex") from error
         return [member.decode() for member in _listed(reply)]

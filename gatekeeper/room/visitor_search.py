@@ -39,12 +39,13 @@ async def scores_of(
     store: Store, key: str, *, portion: int, since: float = 0.0
 ) -> AsyncIterator[dict[str, float]]:
     """The members of a ZSET with their scores, from `since` on, in portions. Members may repeat."""
-    most = portion
+    limit = portion
     while True:
-        scores = await store.scores(key, since=since, most=most)
+        scores = await store.scores(key, since=since, limit=limit)
         yield scores
-        if len(scores) < most:
+        if len(scores) < limit:
             return
         last = max(scores.values())
-        most = most * 2 if last == since else portion  # more members than one portion share a score
+        # More members than one portion share a score.
+        limit = limit * 2 if last == since else portion
         since = last

@@ -69,8 +69,8 @@ class _Buckets:
     """When each bucket of one family is full again. A full bucket equals one that was never used:
     full ones are evicted periodically, and when there is no space. Others are never evicted."""
 
-    def __init__(self, most: int, *, most_of_a_block: int) -> None:
-        self._most, self._most_of_a_block = most, most_of_a_block
+    def __init__(self, limit: int, *, limit_per_block: int) -> None:
+        self._limit, self._limit_per_block = limit, limit_per_block
         self._full_at_s: dict[int, float] = {}
         self._of_block: Counter[int] = Counter()
         self._swept_at_s = -math.inf
@@ -96,9 +96,9 @@ class _Buckets:
         return True
 
     def _has_space(self, source: Source) -> bool:
-        is_free = len(self._full_at_s) < self._most
+        is_free = len(self._full_at_s) < self._limit
         return is_free and (
-            source.block is None or self._of_block[source.block] < self._most_of_a_block
+            source.block is None or self._of_block[source.block] < self._limit_per_block
         )
 
     def _forget_full(self, now_s: float) -> None:
@@ -114,11 +114,11 @@ class AddressBuckets:
     def __init__(
         self,
         *,
-        most: int = _MAX_ADDRESSES,
-        most_of_a_block: int = _MAX_PER_BLOCK,
+        limit: int = _MAX_ADDRESSES,
+        limit_per_block: int = _MAX_PER_BLOCK,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._most, self._most_of_a_block = most, most_of_a_block
+        self._limit, self._limit_per_block = limit, limit_per_block
         self._monotonic_s = monotonic_s
         self._per_minute = 0.0
         self._forget()
@@ -127,8 +127,8 @@ class AddressBuckets:
         return len(self._ipv4) + len(self._ipv6)
 
     def _forget(self) -> None:
-        self._ipv4 = _Buckets(self._most, most_of_a_block=self._most)
-        self._ipv6 = _Buckets(self._most, most_of_a_block=self._most_of_a_block)
+        self._ipv4 = _Buckets(self._limit, limit_per_block=self._limit)
+        self._ipv6 = _Buckets(self._limit, limit_per_block=self._limit_per_block)
         self.not_kept = 0
 
     def take(self, source: Source, *, per_minute: float) -> float:

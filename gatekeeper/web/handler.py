@@ -102,7 +102,7 @@ class GateHandler:
         keep_alive = request.keep_alive and not ends_connection(request)
         if isinstance(response, ListResponse):
             head = head_of(response.head, has_length=False)
-            return StreamedResponse(head, response.parts, keep_alive=keep_alive, most_s=MAX_LIST_S)
+            return StreamedResponse(head, response.parts, keep_alive=keep_alive, limit_s=MAX_LIST_S)
         keep_alive = keep_alive and not response.close
         return OwnResponse(head_of(response), response.body, keep_alive=keep_alive)
 

@@ -17,16 +17,16 @@ _MAX_KEYS: Final = 32_768  # 250 bytes each
 class LastTimes(Generic[Key]):
     """The last times by key, seconds of the store's clock."""
 
-    def __init__(self, *, most: int = _MAX_KEYS) -> None:
+    def __init__(self, *, limit: int = _MAX_KEYS) -> None:
         self._at_s: dict[Key, float] = {}
-        self._most = most
+        self._limit = limit
 
     def __len__(self) -> int:
         return len(self._at_s)
 
     def note(self, key: Key, at_s: float) -> None:
         self._at_s.pop(key, None)  # so that it becomes the newest
-        if len(self._at_s) >= self._most:
+        if len(self._at_s) >= self._limit:
             del self._at_s[next(iter(self._at_s))]
         self._at_s[key] = at_s
 

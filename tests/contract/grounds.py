@@ -80,13 +80,13 @@ class EmulatedStore:
         assert all(type(part) in {str, int} for part in reply), reply
         return [part if isinstance(part, int) else str(part).encode() for part in reply]
 
-    async def scores(self, key: str, *, since: float, most: int) -> dict[str, float]:
+    async def scores(self, key: str, *, since: float, limit: int) -> dict[str, float]:
         scores = self._rules.data.get(key, {}).items()
         found = [(member, float(score)) for member, score in scores if float(score) >= since]
-        return dict(sorted(found, key=itemgetter(1))[:most])
+        return dict(sorted(found, key=itemgetter(1))[:limit])
 
-    async def members(self, key: str, *, after: str, most: int) -> list[str]:
-        return sorted(each for each in self._rules.data.get(key, {}) if each > after)[:most]
+    async def members(self, key: str, *, after: str, limit: int) -> list[str]:
+        return sorted(each for each in self._rules.data.get(key, {}) if each > after)[:limit]
 
     async def count(self, key: str) -> int:
         return len(self._rules.data.get(key, {}))

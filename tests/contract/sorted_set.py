@@ -40,9 +40,9 @@ class ZSet(dict[str, float]):
         return [(member, score) for score, _, member in self._order[first:last]]
 
     def ranks(
-        self, least: float, most: float, *, least_out: bool, most_out: bool
+        self, least: float, limit: float, *, least_out: bool, most_out: bool
     ) -> tuple[int, int]:
         """The first rank within two scores, and the first one after them."""
         below = bisect_right if least_out else bisect_left
         upto = bisect_left if most_out else bisect_right
-        return below(self._order, least, key=_score), upto(self._order, most, key=_score)
+        return below(self._order, least, key=_score), upto(self._order, limit, key=_score)

@@ -190,7 +190,7 @@ def drawn(schedule: Schedule, lane: Members) -> dict[str, int]:
 
 
 async def line_of(replica: Replica) -> list[str]:
-    found = await replica.queue._store.scores(replica.queue._keys[0], since=0, most=1000)
+    found = await replica.queue._store.scores(replica.queue._keys[0], since=0, limit=1000)
     return sorted(found, key=lambda name: (found[name], name))
 
 
@@ -221,7 +221,7 @@ async def test_participants_are_listed_with_their_lane(ground: Ground, open_room
     await draw(replica)
     listed = [
         line
-        async for portion in replica.queue.participants.portions(event.draw_id, most=3)
+        async for portion in replica.queue.participants.portions(event.draw_id, limit=3)
         for line in portion
     ]
     expected = [participant_of(name) for name in arrivals_us]

@@ -129,7 +129,7 @@ async def test_order_of_admission_is_the_drawn_order(ground: Ground, open_room: 
     assert all(drawn.first_us <= us < drawn.start_us for us in drawn_us.values())
     [sale] = schedule.events
     participants = replica.queue.participants
-    portions = [portion async for portion in participants.portions(sale.draw_id, most=5)]
+    portions = [portion async for portion in participants.portions(sale.draw_id, limit=5)]
     listed = [each for portion in portions for each in portion]
     assert listed == sorted(id_hash(name).hex() for name in NAMES)
     assert [len(portion) for portion in portions] == [5, 5, 2]
@@ -218,9 +218,9 @@ async def test_visitors_of_the_next_event_are_left_to_its_draw(
     asked: list[int] = []
     undrawn = replica.queue.participants.undrawn
 
-    async def counted(*, since_us: int, most: int) -> dict[VisitorId, int]:
+    async def counted(*, since_us: int, limit: int) -> dict[VisitorId, int]:
         asked.append(since_us)
-        return await undrawn(since_us=since_us, most=most)
+        return await undrawn(since_us=since_us, limit=limit)
 
     monkeypatch.setattr(replica.queue.participants, "undrawn", counted)
     schedule = await draw(replica)

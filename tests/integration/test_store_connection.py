@@ -260,7 +260,7 @@ async def test_server_that_is_no_store_is_refused(words: bytes) -> None:
     port = listener.sockets[0].getsockname()[1]
     async with connected(f"redis://127.0.0.1:{port}") as store:
         with pytest.raises(StoreError):
-            await store.scores("k", since=0, most=1)
+            await store.scores("k", since=0, limit=1)
         if words.startswith(b"HTTP"):
             with pytest.raises(StoreRefusal):
                 await store.ping()

@@ -125,7 +125,7 @@ async def test_draw_can_be_checked_by_anyone(
 
     seed = record.seed
     assert seed is not None
-    order = await gate.queue._store.scores(gate.queue._keys[0], since=0, most=3_000)
+    order = await gate.queue._store.scores(gate.queue._keys[0], since=0, limit=3_000)
     assert all(
         order[each] == drawn_turn_us(seed, each, start_us=record.start_us, span_us=record.span_us)
         for each in visitors
@@ -199,7 +199,7 @@ async def test_absent_visitor_comes_back_to_the_drawn_turn(
     other = await start_gate(event_toml(room_name), rate="0")
     absent = gate.visitor(other)
     await absent.join()
-    [visitor] = await gate.queue._store.scores(gate.queue._keys[0], since=0, most=10)
+    [visitor] = await gate.queue._store.scores(gate.queue._keys[0], since=0, limit=10)
     await gate.queue._store._call("ZREM", gate.queue._keys[0], visitor)  # type: ignore[attr-defined]
     await fill(gate, 40)
     await open_now(gate)
@@ -211,7 +211,7 @@ async def test_absent_visitor_comes_back_to_the_drawn_turn(
     await eventually(lambda: knows_the_draw(other))
     for at in (1, 0):
         assert (await absent.status(at=at))["draw"]["turn"] == turn_us
-    order = await gate.queue._store.scores(gate.queue._keys[0], since=0, most=100)
+    order = await gate.queue._store.scores(gate.queue._keys[0], since=0, limit=100)
     assert order[visitor] == turn_us
     assert (await drawn(absent)).participants == 40
 

@@ -125,7 +125,7 @@ async def test_operator_message_is_streamed(events_url: str, start_gate: GateSta
 async def deadlines(gate: Gate) -> list[float]:
     """Until when each visitor in line has to poll, in the order of the line."""
     store, (queue, deadlines, *_) = gate.queue._store, gate.queue._keys
-    visitors = list(await store.scores(queue, since=0, most=10))
+    visitors = list(await store.scores(queue, since=0, limit=10))
     found = await store.values(deadlines, visitors)
     return [float(found[visitor]) for visitor in visitors]
 
@@ -144,7 +144,7 @@ async def test_open_stream_is_a_heartbeat(events_url: str, start_gate: GateStart
         await eventually(is_extended)
         assert (await deadlines(gate))[0] == before[0]
 
-        [silent, _] = await gate.queue._store.scores(gate.queue._keys[0], since=0, most=10)
+        [silent, _] = await gate.queue._store.scores(gate.queue._keys[0], since=0, limit=10)
         call = gate.queue._store._call  # type: ignore[attr-defined]
         await call("HSET", gate.queue._keys[1], silent, "0")  # it has passed
         async with asyncio.timeout(WITHIN_S):
@@ -326,19 +326,19 @@ async def test_one_ticket_cannot_take_every_stream(
     other visitors, and a closed tab makes room."""
     gate = await streaming_gate(start_gate, events_url=events_url)
     greedy, other = await line_up(2, gate)
-    most = stream.MAX_STREAMS_PER_VISITOR
+    limit = stream.MAX_STREAMS_PER_VISITOR
     headers = {"Accept": stream.EVENT_STREAM}
-    open_ = [await greedy.session.get(greedy.urls[0] + PATH, headers=headers) for _ in range(most)]
-    assert [response.status for response in open_] == [200] * most
+    open_ = [await greedy.session.get(greedy.urls[0] + PATH, headers=headers) for _ in range(limit)]
+    assert [response.status for response in open_] == [200] * limit
     for _ in range(3):
         async with greedy.session.get(greedy.urls[0] + PATH, headers=headers) as refused:
             assert refused.status == 204  # an EventSource stops, and the page polls
     assert (await greedy.status())["position"] == 1
     async with streaming(other) as events:
         assert (await events.until("place"))["position"] == 2
-    await eventually(lambda: len(gate.worker.streams) == most)
+    await eventually(lambda: len(gate.worker.streams) == limit)
     open_[0].close()
-    await eventually(lambda: len(gate.worker.streams) == most - 1)
+    await eventually(lambda: len(gate.worker.streams) == limit - 1)
     async with streaming(greedy) as events:
         assert (await events.until("place"))["position"] == 1
     for response in open_[1:]:

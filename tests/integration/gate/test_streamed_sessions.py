@@ -57,7 +57,7 @@ async def assert_cut(response: aiohttp.ClientResponse) -> None:
 
 async def slots(gate: Gate) -> dict[str, float]:
     """The visitors who hold a slot, and until when."""
-    return await gate.queue._store.scores(gate.queue._keys[2], since=0, most=10)
+    return await gate.queue._store.scores(gate.queue._keys[2], since=0, limit=10)
 
 
 async def known_slots(gate: Gate, *visitors: str) -> dict[str, float]:

@@ -71,7 +71,7 @@ async def admin_port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     server = runner.server
     assert server is not None
     listener = await asyncio.get_running_loop().create_server(
-        lambda: AdminConnection(server, most=4), "127.0.0.1", 0
+        lambda: AdminConnection(server, limit=4), "127.0.0.1", 0
     )
     yield listener.sockets[0].getsockname()[1]
     listener.close()

@@ -143,7 +143,7 @@ async def test_refused_attempts_push_out_no_change(tmp_path: Path) -> None:
         assert [entry.outcome for entry in newest] == ["refused"] * 2 + ["done"] * 6
         assert [entry.after for entry in newest[2:]] == [39, 38, 37, 36, 35, 34]
         assert [entry.after for entry in log.newest(1)] == [39]
-    assert len(AuditLog(tmp_path).between(0, 2e9, room="", most=99)) >= 30
+    assert len(AuditLog(tmp_path).between(0, 2e9, room="", limit=99)) >= 30
     refused = sizes_of(tmp_path, of="audit-refused.jsonl")
     assert refused.keys() == {"audit-refused.jsonl", "audit-refused.jsonl.1"}
     assert sum(refused.values()) < 4_600
@@ -198,7 +198,7 @@ async def test_torn_line_costs_no_other_entry(tmp_path: Path, torn: bytes) -> No
     await audit.add("maria", "allow", address=HERE, after=3)
     assert [entry.after for entry in audit.newest()] == [3, 2, 1]
     assert [entry.after for entry in AuditLog(tmp_path).newest()] == [3, 2, 1]
-    assert [entry.after for entry in audit.between(0, 4e9, room="", most=9)] == [1, 2, 3]
+    assert [entry.after for entry in audit.between(0, 4e9, room="", limit=9)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("who", ["\x1b[2J", "\x9b", "\u2028", "\udcff", "a\nb"])
@@ -223,9 +223,9 @@ async def test_changes_of_a_period_come_from_all_files(tmp_path: Path) -> None:
         await log.add("maria", "rate", address="", room="sale", after=index)
     assert (tmp_path / "audit.jsonl.2").stat().st_size > 0
     since_s = 1_796_119_200.0 + 60 * 11
-    found = log.between(since_s, since_s + 300, room="sale", most=100)
+    found = log.between(since_s, since_s + 300, room="sale", limit=100)
     assert [entry.after for entry in found] == [10, 11, 12, 13, 14]
-    assert [entry.after for entry in log.between(0, 2e9, room="sale", most=3)] == [27, 28, 29]
+    assert [entry.after for entry in log.between(0, 2e9, room="sale", limit=3)] == [27, 28, 29]
 
 
 async def test_changes_of_a_period_are_of_the_room_and_the_gate(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ async def test_changes_of_a_period_are_of_the_room_and_the_gate(tmp_path: Path) 
     await log.add("maria", "rate", address="", room="other")
     await log.add("maria", "reload", address="", outcome="failed")
     await log.refused("anonymous", "rate", address="", note="unknown token")
-    found = log.between(1_796_119_200, 1_796_119_201, room="sale", most=9)
+    found = log.between(1_796_119_200, 1_796_119_201, room="sale", limit=9)
     assert [(entry.what, entry.room) for entry in found] == [("rate", "sale"), ("reload", "")]
 
 
@@ -255,4 +255,4 @@ async def test_damaged_entry_is_in_no_period(tmp_path: Path, line: str) -> None:
     await log.add("maria", "rate", address="", room="sale")
     with (tmp_path / "audit.jsonl").open("a") as file:
         file.write(line + "\n")
-    assert len(log.between(0, 2e9, room="sale", most=9)) == 1
+    assert len(log.between(0, 2e9, room="sale", limit=9)) == 1

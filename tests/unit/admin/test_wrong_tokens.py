@@ -17,7 +17,7 @@ HERE, THERE = "192.0.2.7", "192.0.2.8"
 
 @pytest.fixture
 def wrong(clock: Clock) -> WrongTokens:
-    return WrongTokens(most=100, monotonic_s=clock)
+    return WrongTokens(limit=100, monotonic_s=clock)
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ def test_higher_limit_holds_at_once() -> None:
 def test_bucket_in_use_is_never_forgotten_for_others() -> None:
     """Neither by a flood of addresses at its first use, nor by a later one."""
     clock = Clock()
-    buckets = AddressBuckets(most=100, monotonic_s=clock)
+    buckets = AddressBuckets(limit=100, monotonic_s=clock)
     assert taken(buckets, IPV4, per_minute=10, asks=20) == 10
     for number in range(2, 5000):
         assert buckets.take(Source(number), per_minute=10) == 0.0, "nobody is turned away for it"
@@ -118,7 +118,7 @@ def test_bucket_in_use_is_never_forgotten_for_others() -> None:
 
 def test_table_stays_bounded_under_a_flood_of_addresses() -> None:
     clock = Clock()
-    buckets = AddressBuckets(most=100, most_of_a_block=10, monotonic_s=clock)
+    buckets = AddressBuckets(limit=100, limit_per_block=10, monotonic_s=clock)
     for number in range(20_000):
         clock.now_s += 0.1
         buckets.take(Source(number), per_minute=60)
@@ -128,7 +128,7 @@ def test_table_stays_bounded_under_a_flood_of_addresses() -> None:
 
 def test_ipv6_network_of_a_provider_fills_only_its_share() -> None:
     """The others of its provider, and of all others, are counted or let through, never refused."""
-    buckets = AddressBuckets(most=1000, most_of_a_block=50, monotonic_s=Clock())
+    buckets = AddressBuckets(limit=1000, limit_per_block=50, monotonic_s=Clock())
     for number in range(0, 100_000, 7):
         buckets.take(source_of(f"2001:db8:{number >> 16:x}:{number & 0xFFFF:x}::1"), per_minute=5)
     assert len(buckets) == 50
@@ -139,7 +139,7 @@ def test_ipv6_network_of_a_provider_fills_only_its_share() -> None:
 
 
 def test_full_ipv6_table_does_not_concern_ipv4() -> None:
-    buckets = AddressBuckets(most=10, most_of_a_block=10, monotonic_s=Clock())
+    buckets = AddressBuckets(limit=10, limit_per_block=10, monotonic_s=Clock())
     for number in range(100):
         buckets.take(of_network(number, 1), per_minute=5)
     assert taken(buckets, IPV4, per_minute=5, asks=9) == 5
@@ -159,26 +159,26 @@ def test_full_buckets_make_space_for_others_and_only_they() -> None:
     """A table full of buckets that are full again counts the next address at once."""
     for source in (Source, lambda number: of_network(7, number)):
         clock = Clock()
-        buckets = AddressBuckets(most=100, most_of_a_block=50, monotonic_s=clock)
-        most = 100 if source is Source else 50
+        buckets = AddressBuckets(limit=100, limit_per_block=50, monotonic_s=clock)
+        limit = 100 if source is Source else 50
         busy = [source(number) for number in range(10)]
         for each in busy:
             assert taken(buckets, each, per_minute=10, asks=20) == 10
-        for number in range(10, most):
+        for number in range(10, limit):
             assert buckets.take(source(number), per_minute=10) == 0.0
         assert taken(buckets, source(500), per_minute=10, asks=20) == 20, "all are in use"
         assert buckets.not_kept == 20
         clock.now_s += 7.0  # those that were used once are full again
-        for number in range(500, 500 + most - 10):
+        for number in range(500, 500 + limit - 10):
             assert taken(buckets, source(number), per_minute=10, asks=20) == 10
-        assert len(buckets) == most
+        assert len(buckets) == limit
         assert [taken(buckets, each, per_minute=10, asks=20) for each in busy] == [1] * 10
 
 
 def test_full_table_is_looked_through_once_a_second() -> None:
     """Not for each newcomer of a flood."""
     clock = Clock()
-    buckets = AddressBuckets(most=100, monotonic_s=clock)
+    buckets = AddressBuckets(limit=100, monotonic_s=clock)
     for number in range(100):
         buckets.take(Source(number), per_minute=600)  # full again after 0.1 s
     assert buckets.take(Source(1000), per_minute=600) == 0.0

@@ -12,7 +12,7 @@ def test_newest_time_counts() -> None:
 
 
 def test_keys_of_longest_ago_are_forgotten_first() -> None:
-    times = LastTimes[int](most=3)
+    times = LastTimes[int](limit=3)
     for at, key in enumerate((1, 2, 3, 1, 4), start=1):
         times.note(key, at)
     assert [times.of(key) for key in (1, 2, 3, 4)] == [4, 0, 3, 5]
