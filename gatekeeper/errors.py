@@ -5,7 +5,7 @@ Rules: a `GatekeeperError` has a public message for operators and visitors, and 
 `raise … from`. Only `web` chooses an HTTP status, and only `cli` an exit code. Expected outcomes
 (a full room, a forged token) are values, not errors.
 
-A message that a person may read on a page is marked by `N_`, wherever it is written.
+A message that a person may read on a page is marked by `N_` where it is defined.
 """
 
 

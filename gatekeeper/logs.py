@@ -45,8 +45,8 @@ class Sampler:
         self._periods: dict[Hashable, _Period] = {}
 
     def pass_line(self, kind: Hashable) -> int | None:
-        """None: drop the line. Else write it; the number of lines of its kind that were dropped
-        since the last number."""
+        """Whether to write a line of this kind. None: drop it. Else write it, with the number of
+        lines of its kind that were dropped since the last number."""
         now_s = self._clock()
         if kind not in self._periods and len(self._periods) >= _MAX_KINDS:
             kind = "other"

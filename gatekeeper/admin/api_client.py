@@ -43,7 +43,7 @@ class AdminClient:
         return self._call("DELETE", f"{path}?{urlencode(query)}")
 
     def download(self, path: str, **query: str) -> bytes:
-        """The body of a response, whatever its type."""
+        """The body of a response of any type."""
         status, body = self._send("GET", f"{path}?{urlencode(query)}")
         if status not in _DONE:
             self._refuse(status, self._json(body), path)

@@ -1,7 +1,7 @@
 """The state of the gate in sentences, the most urgent first.
 
-Rules. Pure. A sentence names a fact and what it means for visitors, in numbers. A time is
-`{since}` in the text and seconds beside it: only the page knows the reader's time zone.
+Rules. Pure. A sentence names a fact and what it means for visitors, in numbers. A time is `{since}`
+in the text and a separate number of seconds: only the page knows the reader's time zone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The workers' metric files, written by prometheus_client's multiprocess mode.
 
 Rules. No other module reads these files, so the control room and Prometheus always agree, and each
-request is counted once. A counter is named without `_total`, whatever the release of
+request is counted once. A counter is named without `_total`, with every release of
 prometheus_client. The counts of workers that ended are in one file of each type, so that the number
 of files does not grow with the restarts.
 """

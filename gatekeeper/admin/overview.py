@@ -1,6 +1,6 @@
 """Everything that the control room shows, in one response.
 
-Rules. A page sends one request per second, whatever the number of rooms and replicas. The request
+Rules. A page sends one request per second, for any number of rooms and replicas. The request
 costs no store trip: the monitor has just read the store. `?after=` is the time of the newest sample
 the page has; the response has the samples after it, also for a suspended page and from another
 listener.

@@ -119,7 +119,7 @@ def _around_draw(
 
 
 class _Line:
-    """When each turn of a room was released."""
+    """The release times of a room's turns."""
 
     def __init__(self, minutes: Sequence[Minute]) -> None:
         points = [point for minute in minutes for point in minute.points]

@@ -118,12 +118,12 @@ def figures_of(minutes: Sequence[Minute], span: Span, *, schedule: Schedule) -> 
 
 
 def wait_quantiles(minutes: Iterable[Minute]) -> Quantiles:
-    """From arrival to admission, of the visitors that were admitted."""
+    """The waits from arrival to admission, of admitted visitors."""
     return _quantiles(metrics.waits.bounds_s, (each.waits for each in minutes))
 
 
 def origin_quantiles(minutes: Iterable[Minute]) -> Quantiles:
-    """From a request to the head of the origin's response."""
+    """The response times of the origin, from the request to the head of the response."""
     return _quantiles(metrics.origin_seconds.bounds_s, (each.origin for each in minutes))
 
 

@@ -70,7 +70,7 @@ def content_policy() -> str:
 
 
 def page_of(report: Report) -> bytes:
-    """The file."""
+    """The HTML of a report."""
     name = f"{report.event.name} in {report.room}" if report.event else report.room
     since, until = _time(report.span.since_s), _time(report.span.until_s)
     sections = [

@@ -61,8 +61,9 @@ def room_json(
     lanes: Mapping[str, int] = NO_LANES,
     steering: SteeringRecord | None = None,
 ) -> dict[str, object]:
-    """`lanes`: how many visitors of each lane are in line; a room without lanes has no such key.
-    `steering`: what autotune did; a room that it does not steer has no key `autotune`."""
+    """The JSON of a room. `lanes`: how many visitors of each lane are in line; a room without lanes
+    has no such key. `steering`: what autotune did; a room that it does not steer has no key
+    `autotune`."""
     found: dict[str, object] = {
         "room": operator.rules.room,
         "mode": state.mode.value,

@@ -17,7 +17,7 @@ _visitor = click.argument("visitor", metavar="REF|ID", callback=checked(parse_vi
 
 
 class _VisitorCommand(click.Command):
-    """One visitor id in 64 begins with a hyphen. It is no option."""
+    """Accepts a visitor id that begins with a hyphen, as one in 64 does; it is not an option."""
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
         ids = [each for each in arguments if each.startswith("-") and is_visitor_id(each)]

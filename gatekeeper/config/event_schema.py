@@ -104,12 +104,12 @@ class EventConfig(Section):
 
     @property
     def first_us(self) -> int:
-        """When the event begins: its prequeue, or its start without one."""
+        """When the event begins: at its prequeue, or without one at its start."""
         return self.start if self.prequeue is None else self.prequeue
 
     @property
     def last_us(self) -> int:
-        """When it ends."""
+        """When the event ends; NEVER_US without an end."""
         return NEVER_US if self.end is None else self.end
 
     def conflicts(self) -> Iterator[KeyConflict]:

@@ -82,7 +82,7 @@ class EventView:
 
 
 def renewal_s(remaining_s: float, *, spread_s: float, share: float) -> int:
-    """After how many seconds a page without a place is loaded again; `share`: random, from 0 to 1.
+    """Seconds until a page without a place reloads; `share`: random, from 0 to 1.
 
     Not before the awaited time, and spread over `spread_s` after it, so that 100,000 pages do not
     return in one second. A long wait is split, and the last part is at least half of the maximum.
@@ -93,5 +93,5 @@ def renewal_s(remaining_s: float, *, spread_s: float, share: float) -> int:
 
 
 def retry_s(*, spread_s: float, share: float) -> int:
-    """After how many seconds the page of a full line is loaded again; `share`: see `renewal_s`."""
+    """Seconds until the page of a full line reloads; `share`: see `renewal_s`."""
     return math.ceil(spread_s * (1 + share))

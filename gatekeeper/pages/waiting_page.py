@@ -102,7 +102,7 @@ class WaitingPage:
         return self._page(FilledSkeleton(skeleton, values, language), view, language)
 
     def rendered(self, view: WaitingView) -> Page:
-        """The page, rendered for this visitor alone."""
+        """The page, rendered for this visitor without a skeleton."""
         language = language_by_code(view.lang)
         text = self._template.render(view, language, self._template.values(view, language))
         return self._page(RenderedBody(text.encode()), view, language)
@@ -268,7 +268,8 @@ def _shown_event(
 
 @lru_cache(maxsize=256)
 def _when(state: str, states: str = "", **values: object) -> Markup:
-    """Attributes of an element shown in `states`, or in the states whose rows have these `values`.
+    """The attributes of an element that is shown in `states`, or in the states with these row
+    `values`.
 
     Not a macro, which took two thirds of the rendering time.
     """

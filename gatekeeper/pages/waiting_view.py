@@ -25,8 +25,7 @@ _NEWCOMER_RELOAD_S = 3
 
 
 def reload_seconds(refresh_s: int, *, is_new: bool) -> int:
-    """Seconds until a page without script is loaded again, where a script would poll after
-    `refresh_s`."""
+    """Seconds until a page without script reloads; `refresh_s`: when a script would poll."""
     return max(refresh_s, _NEWCOMER_RELOAD_S if is_new else _MIN_RELOAD_S)
 
 
@@ -69,7 +68,7 @@ class WaitingView:
 
     @property
     def reload_seconds(self) -> int:
-        """Seconds until a page without script is loaded again."""
+        """Seconds until a page without script reloads."""
         return reload_seconds(self.refresh_seconds, is_new=self.is_new)
 
     @property

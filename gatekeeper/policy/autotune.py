@@ -54,7 +54,7 @@ PERIOD_S = 5.0
 
 # Thresholds for a period and for the pool.
 _TOLERATED_SLOW = 0.05  # the p95 is above its target when more than this share is slower
-_MIN_BAD = 5  # responses: a few slow ones in a quiet period are no overload
+_MIN_BAD = 5  # bad responses: fewer in a quiet period are not an overload
 _MIN_EXPECTED = 10.0  # expected responses: with none at all, the origin has stopped
 _SURE = 2.5  # standard deviations above the tolerated number
 _CLEAR = 0.6  # of the tolerated number: below it, an overload is over
@@ -203,8 +203,8 @@ def _fall(
 def _in_overload(rate: float, memory: Memory, good: float) -> Memory:
     """The plateau and the limit during an overload, from the load that the origin serves.
 
-    Around a known limit the rate at which an overload begins is the better measure: one period
-    has few responses. Only a change by more than chance is measured by them.
+    Near a known limit the rate at which the overload began is the better measure, since one period
+    has few responses. The served load is only used after a significant change.
     """
     served = _SERVED * good / memory.responses_each
     best = max(memory.best, memory.plateau)
@@ -276,7 +276,7 @@ def _rise(rate: float, memory: Memory, period: Period, targets: Targets) -> Adju
 def _risen(memory: Memory, seconds: float) -> Memory:
     """A higher plateau, by the latency and by how long it has been that of an idle origin.
 
-    `calm_s` is a sum over time, so that chance in single periods evens out.
+    `calm_s` is a sum over time, so that noise in single periods averages out.
     """
     calm_s = max(memory.calm_s + seconds * (1 - memory.position / _UNLOADED), 0.0)
     calm_s = min(calm_s, _AHEAD_S)

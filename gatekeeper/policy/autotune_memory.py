@@ -4,7 +4,7 @@ Pure.
 Rules:
 - An admitted visitor loads the origin for a whole session, so the load follows the rate late. The
   model has the rate behind a few fixed delays at once; the delay that explains the responses best
-  says which rate the load of now stands for, and how many responses one visitor causes.
+  says which rate the current load corresponds to, and how many responses one visitor causes.
 - The weight of one group of visitors is capped by `visitor_groups`, in a period and in the pool.
 - Small excesses are judged by a pool of recent responses, in which older ones count less.
 - Between two periods the memory is a short text. An invalid text is read as a new memory.
@@ -268,11 +268,13 @@ class Memory:
         return _with_pool(_with_model(self, period), period)
 
     def after_unjudged(self, period: Period) -> Memory:
-        """The memory with that period in the model alone: its latencies are not the origin's."""
+        """The memory with that period only in the model, since its latencies are not the
+        origin's."""
         return _with_model(self, period)
 
     def after_pause(self, seconds: float) -> Memory:
-        """After that time without a period: the room was held, or replicas or store were absent.
+        """The memory after `seconds` without a period: the room was held, or replicas or store were
+        absent.
 
         No visitor was admitted. A short pause changes nothing; a long one resets the memory.
         """

@@ -3,8 +3,8 @@ store's clock.
 
 Rules. `decide` returns one of a closed set of values. The caller makes the store call that the
 value asks for, and `conclude` (`policy.next_token`) turns the store's reply into the visitor's next
-token. An unreachable store is a field of `RoomView`, not an exception. Every case without a row of
-its own is denied.
+token. An unreachable store is a field of `RoomView`, not an exception. Every unknown case is
+denied.
 
     token         store        decision
     pass          any          Forward, unless revoked

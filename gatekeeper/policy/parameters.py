@@ -27,7 +27,7 @@ _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 _NAME_END = re.compile(r"[\[. ]")  # where the name of a list or of a part ends: `a[]`, `a.x`
 
-_ANY_ESCAPE = "%(?:25)?[0-9A-Fa-f]{2}"  # also encoded once more
+_ANY_ESCAPE = "%(?:25)?[0-9A-Fa-f]{2}"  # plain, or encoded again
 _BLANK = f"[{re.escape(_BLANKS)}]"
 _NO_LONGER_NAME = "(?![A-Za-z0-9_-])"
 
@@ -78,7 +78,7 @@ def parameter_values(query: str, wanted: str, *, every: bool) -> tuple[str, ...]
 
 
 def cookie_values(fields: Iterable[str], wanted: str, *, every: bool) -> tuple[str, ...]:
-    """The values of a cookie in all Cookie fields, likewise. Raises TooManyValues."""
+    """The values of a cookie in all Cookie fields, in every reading. Raises TooManyValues."""
     has_plain = False
     found: dict[str, None] = {}
     for cookies in fields:
@@ -152,7 +152,7 @@ def value_readings(value: str) -> tuple[str, ...]:
 
 
 def _unescaped(value: str) -> str:
-    """Without escapes, including those that appear when others are removed."""
+    """The text without escapes, including those that appear when others are removed."""
     if "%" not in value:
         return value
     once = _ESCAPED_BYTE.sub("", value)

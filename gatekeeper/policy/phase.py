@@ -50,7 +50,7 @@ class Phase(StrEnum):
 
 
 # Why a visitor waits. `full`: every slot is held. `reconnecting`: the store is unreachable.
-# `challenge`: it has yet to be solved.
+# `challenge`: it is not solved yet.
 Reason = Literal[
     "line", "held", "full", "before", "prequeue", "draw", "ended", "reconnecting", "challenge"
 ]

@@ -276,9 +276,9 @@ def called_off(event: Event, *, now_us: int) -> Event | None:
 
 
 def forgetting(schedule: Schedule, *, now_us: int) -> Schedule:
-    """Without live events that ended long ago, or that were cancelled and would have started a day
-    ago. Not before the start as first announced: another event of that name and start would have
-    the same secret, which may be public."""
+    """The schedule without live events that ended long ago, or that were cancelled and would have
+    started a day ago. Not before the start as first announced: another event of that name and start
+    would have the same secret, which may be public."""
     kept = [each for each in schedule.events if each.file or _kept_until_us(each) > now_us]
     return schedule if len(kept) == len(schedule.events) else Schedule.of(kept)
 

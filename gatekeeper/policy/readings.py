@@ -46,7 +46,7 @@ _BEYOND_ASCII = re.compile(r"([^\x00-\x7f])")
 _IGNORED = re.compile(r"[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
 # Characters that code pages of Windows map to ASCII, and NFKC does not.
 _LOOKALIKES = dict(zip("∕⁄⧸╱∖⧵╲¥￥₩￦。｡ı", "////\\\\\\\\\\\\\\..i", strict=True))
-# A segment of dots and blanks alone, other than "." and "..".
+# A segment of only dots and blanks, other than "." and "..".
 _ODD_DOTS = re.compile(r"/(?!\.{1,2}(?:/|$))[. ]+(?=/|$)")
 _PARAMETERS = re.compile(r";[^/]*+")
 # The state of ASP.NET without cookies: "/(S(…))" with one or several letters.
@@ -337,7 +337,7 @@ def _without_parameters(path: str) -> str:
 
 
 def _without_blank_ends(path: str) -> str:
-    """Without the trailing dots and blanks of segments, which Windows removes."""
+    """The path without trailing dots and blanks of segments, which Windows removes."""
     if not _has_blank_ends(path):
         return path
     segments = path.split("/")
@@ -353,7 +353,7 @@ def _without_blank_end(segment: str) -> str:
 
 
 def _resolved(path: str) -> str:
-    """Without dot segments, as RFC 3986 section 5.2.4 removes them; an empty segment counts as a
+    """The path without dot segments (RFC 3986 section 5.2.4); an empty segment counts as a
     segment."""
     kept: list[str] = []
     segment = ""

@@ -1,7 +1,7 @@
 """The reference of a visitor: eight characters that a person can read out to support, `4Q7K-92ZD`.
 
 Rules. Pure. It is derived from the visitor id, so every replica computes the same one and none is
-stored. It is no secret and gives no place: neither a visitor id nor a token can be computed from
+stored. It is not secret and gives no place: neither a visitor id nor a token can be computed from
 it. It has 40 bits, so two visitors can share one; a search by reference can find several.
 """
 

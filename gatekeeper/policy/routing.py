@@ -154,7 +154,7 @@ class Router:
     def route(
         self, facts: RequestFacts, *, method: str | None = None, target: str | None = None
     ) -> Route:
-        """The route of a request; of the same request with another method and target, if given."""
+        """The route of a request, optionally with another method and target."""
         try:
             return self._route(RequestReadings(facts, method=method, target=target))
         except TooManyReadings as error:

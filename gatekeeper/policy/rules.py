@@ -119,12 +119,12 @@ class Rules:
 
     @property
     def pass_life_s(self) -> float:
-        """From issue to expiry: `session_idle_timeout_s` after the last use is always granted."""
+        """The lifetime of a pass: long enough for `session_idle_timeout_s` after every use."""
         return self.session_idle_timeout_s + self.pass_renewal_s
 
     @property
     def ticket_life_s(self) -> float:
-        """From issue to expiry: an absence of `place_ttl_s` never costs the place, also after a
+        """The lifetime of a ticket: an absence of `place_ttl_s` never costs the place, also after a
         stream, on which no ticket is renewed."""
         return self.place_ttl_s + self.ticket_renewal_s + self.stream_life_s
 
@@ -135,7 +135,7 @@ class Rules:
 
     @property
     def unconfirmed_pass_s(self) -> float:
-        """From issue to expiry of the pass of a newcomer who went straight through. If it is used
+        """The lifetime of the pass of a newcomer who went straight through. If it is used
         before that, it is renewed as a confirmed one."""
         return min(self.confirm_timeout_s, self.pass_life_s)
 

@@ -6,7 +6,7 @@ admissions by its windows (`windows_text`), so that only the store's clock decid
 
     before     before = "closed": from the end of the last event on; no place is given out
     prequeue   places, and no visitor is admitted
-    draw       from the start until all visitors in line stand at their drawn turn
+    draw       from the start until all visitors in line have their drawn turn
     running    by rate, grants and slots
     ended      after = "ended": until the next event begins
 
@@ -82,12 +82,12 @@ class Event:
 
     @property
     def first_us(self) -> int:
-        """When it begins."""
+        """When the event begins."""
         return self.start_us if self.prequeue_us is None else self.prequeue_us
 
     @property
     def last_us(self) -> int:
-        """When it ends; NEVER_US without an end."""
+        """When the event ends; NEVER_US without an end."""
         return NEVER_US if self.end_us is None else self.end_us
 
     @property

@@ -57,8 +57,8 @@ def caddy_config(
     trusted: Sequence[str] = (),
     own: OwnCertificate | None = None,
 ) -> Json:
-    """`trusted` are the networks of proxies in front of the edge. The JSON holds the key of the
-    operator's `own` certificate."""
+    """The configuration. `trusted` are the networks of proxies in front of the edge. The JSON holds
+    the key of the operator's `own` certificate."""
     automatic = [domain for domain in edge.domains if own is None or domain not in own.domains]
     issuers = _issuers(edge)
     tls: Json = {}
@@ -88,7 +88,7 @@ def caddy_config(
 
 
 def _issuers(edge: EdgeConfig) -> list[Json]:
-    """None: Caddy's own choice, which needs no account."""
+    """The issuers of certificates; None: Caddy's default, without an account."""
     account: Json = {"module": "acme"} | ({"email": edge.email} if edge.email else {})
     if edge.acme_ca:
         account["ca"] = edge.acme_ca

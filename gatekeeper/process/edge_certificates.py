@@ -237,6 +237,7 @@ def _names(certificate: x509.Certificate) -> list[str]:
 
 
 def _is_named(domain: str, names: Sequence[str]) -> bool:
-    """By RFC 9525 section 6.3: a wildcard is the whole first label."""
+    """Whether a domain is among the names (RFC 9525 section 6.3): a wildcard is the whole first
+    label."""
     _, _, parent = domain.partition(".")
     return domain in names or (not domain.startswith("*.") and f"*.{parent}" in names)

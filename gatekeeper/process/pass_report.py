@@ -1,4 +1,4 @@
-"""The busiest passes of one worker, as a file beside its metric files for the supervisor.
+"""The busiest passes of one worker, as a file next to its metric files, for the supervisor.
 
 Rules. Written every two seconds while a room counts its passes, and replaced atomically. Without a
 folder for metrics nothing is written.

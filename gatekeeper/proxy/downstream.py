@@ -68,7 +68,8 @@ class Downstream:
         reset(self.transport)
 
     def reset_when_closed(self, armed: bool) -> None:
-        """For a body that ends with the connection: until it is complete, every close is a reset.
+        """Arm or disarm resets for a body that ends with the connection: while armed, every close
+        is a reset.
 
         That includes the close by a server that shuts down, and by the kernel when a process dies.
         """

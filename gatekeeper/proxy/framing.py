@@ -18,7 +18,7 @@ from typing import Protocol
 from gatekeeper.errors import OriginProtocolError
 
 # RFC 9112 section 7.1, stricter in two points on which parsers disagree, since smuggling exploits
-# them: no whitespace before ";", and at most 15 digits, which every 64-bit parser reads alike.
+# them: no whitespace before ";", and at most 15 digits, which every 64-bit parser reads correctly.
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*+)?\r\n")
 _TRAILER_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+\r\n")
 

@@ -46,7 +46,7 @@ async def stop(upload: asyncio.Task[None]) -> None:
 async def _upload(
     request: BaseRequest, connection: OriginConnection, *, chunked: bool, timeout_s: float
 ) -> None:
-    """Runs beside the exchange; a failure on the client's side fails the exchange."""
+    """Runs concurrently with the exchange; a failure on the client's side fails the exchange."""
     content = request.content
     try:
         while not content.at_eof():

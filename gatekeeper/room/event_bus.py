@@ -45,7 +45,7 @@ class Events(Protocol):
 
 
 class NoEvents:
-    """`[events] url = "off"`: replicas synchronise by the store alone."""
+    """`[events] url = "off"`: replicas synchronise only by the store."""
 
     def connect(self) -> None:
         pass

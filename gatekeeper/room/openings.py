@@ -178,8 +178,8 @@ class Openings:
             await self._place(changed)
 
     def _lanes_of(self, event: Event, state: RoomState) -> tuple[LaneSpan, ...]:
-        """The turns of the room's lanes. Nobody is released during a prequeue, so the watermark is
-        that of its beginning, and may be one short of a turn that is partly released."""
+        """The turns of the room's lanes. No visitor is released during a prequeue, so the watermark
+        is that of its beginning, and may be one short of a turn that is partly released."""
         head_starts_us = {lane.name: lane.head_start_us for lane in self._queue.rules.lanes}
         released_us = state.watermark_us + 1
         return lane_spans(head_starts_us, prequeue_us=event.first_us, released_us=released_us)

@@ -1,10 +1,10 @@
 """A room for its operator: the state, and the controls.
 
-Rules. An operator is no replica: no pacer, no visitors. Every change is made in the store and then
-published, so that it holds whether or not a replica receives it. In a store that just lost
-everything a grant and a change of settings wait until the replicas, which may know of earlier ones,
-have written them back. The rules are those in force, as of the newest state seen. Raises
-StoreError.
+Rules. An operator is not a replica: it has no pacer and no visitors. Every change is made in the
+store and then published, so that it holds whether or not a replica receives it. In a store that
+just lost everything a grant and a change of settings wait until the replicas, which may know of
+earlier ones, have written them back. The rules are those in force, as of the newest state seen.
+Raises StoreError.
 """
 
 from __future__ import annotations

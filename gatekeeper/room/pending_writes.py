@@ -1,13 +1,13 @@
-"""What the store missed while it was unreachable: written when it recovers, kept until it is
-written.
+"""Pending writes: changes during an outage of the store, kept until they are written when it
+recovers.
 
-Rules. Used passes and returned tickets: a bounded number of each. A newcomer who was given a ticket
-meanwhile is confirmed once they have returned it; before that nothing is written. A newcomer who
-was given a pass holds an unconfirmed slot until they use it. Revoked visitors: all that the view
-knows. It takes a pass or an operator to be one of them, except for a bounded number that left the
-queue (`leaving`). After a loss of the store these may be hundreds of thousands, so a call writes
-some: no release waits for them, since every replica refuses their tokens itself. A write may happen
-twice (a call that timed out may have run), and every operation here is idempotent.
+Rules. Used passes and returned tickets: a bounded number of each. A newcomer who received a ticket
+during the outage is written once they have returned it. A newcomer who received a pass gets an
+unconfirmed slot until they use it. Revoked visitors: all of the view. They had a pass or were
+revoked by an operator, except for a bounded number that left the queue (`leaving`). After a loss of
+the store there may be hundreds of thousands, so a call writes a portion: no release waits for them,
+since every replica refuses their tokens itself. A write may happen twice (a call that timed out may
+have run), but every operation here is idempotent.
 """
 
 from __future__ import annotations
@@ -22,22 +22,24 @@ from gatekeeper.room.queue import UNCONFIRMED, Queue
 from gatekeeper.room.view import MAX_REVOKED
 from gatekeeper.room.visitor_calls import PollRequest
 
-_MOST = 200_000  # used passes, and as many returned tickets; together 70 MB
-_PORTION = 8 * BATCH_LIMIT  # sent at once
-_MAX_REVOKED_AT_ONCE = 2000  # 50 ms of a tick; replicas have to call each second in a recovery
+_MOST = 200_000  # used passes, and as many returned tickets; 70 MB together
+_PORTION = 8 * BATCH_LIMIT  # per call
+# Takes 50 ms of a tick; replicas have to call each second during a recovery.
+_MAX_REVOKED_AT_ONCE = 2000
 
 ReportRevoked = Callable[[Sequence[VisitorId], int], Awaitable[None]]
 
 
 class PendingWrites:
-    """Of one room, on one replica. `write` raises StoreError and continues there the next time."""
+    """The pending writes of one room on one replica. `write` raises StoreError, and the next call
+    continues."""
 
     def __init__(
         self, queue: Queue, *, on_revoked: ReportRevoked, on_refused: Callable[[VisitorId], None]
     ):
         self._queue = queue
-        self._on_revoked = on_revoked  # written, which makes so many in all
-        self._on_refused = on_refused  # this visitor was revoked elsewhere
+        self._on_revoked = on_revoked  # visitors that were written, and their new total
+        self._on_refused = on_refused  # a visitor that was revoked elsewhere
         self._returned: dict[VisitorId, PollRequest] = {}
         self._touched: dict[
             VisitorId, tuple[int, int]
@@ -45,15 +47,17 @@ class PendingWrites:
         self._revoked: set[VisitorId] = set()
 
     def add_returned(self, request: PollRequest) -> bool:
-        """Whether this visitor is one more."""
+        """Add a returned ticket; whether its visitor is new here."""
         is_new = request.visitor not in self._returned and len(self._returned) < _MOST
         if len(self._returned) < _MOST:
             self._returned[request.visitor] = request._replace(by_proxy=True)
         return is_new
 
     def add_touched(self, visitor: VisitorId, *, until_us: int, ends_us: int) -> None:
-        """A use of the pass, or with `UNCONFIRMED` the slot of a visitor who has yet to use it."""
-        most = _MOST // 2 if ends_us == UNCONFIRMED else _MOST  # any client can make a guess
+        """Add a use of a pass, or with `UNCONFIRMED` the slot of a visitor who has not used it
+        yet."""
+        # Any client can cause an unconfirmed slot.
+        most = _MOST // 2 if ends_us == UNCONFIRMED else _MOST
         if len(self._touched) >= most and visitor not in self._touched:
             return
         known_until_us, known_ends_us = self._touched.get(visitor, (until_us, ends_us))
@@ -71,7 +75,7 @@ class PendingWrites:
         return bool(self._revoked)
 
     async def write(self) -> None:
-        """Write them, of revocations `_MAX_REVOKED_AT_ONCE`."""
+        """Write all, except that of revocations at most `_MAX_REVOKED_AT_ONCE` are written."""
         await self._write_revoked()
         await self._write_touched()
         await self._write_returned()
@@ -100,8 +104,8 @@ class PendingWrites:
             self._on_refused(visitor)
 
     async def _write_returned(self) -> None:
-        """Until none is left. More may arrive meanwhile, so that the number of rounds is
-        bounded."""
+        """Write returned tickets until none is left. More may arrive meanwhile, so the number of
+        rounds is bounded."""
         for _ in range(0, _MOST, _PORTION):
             portion = list(islice(self._returned.values(), _PORTION))
             if not portion:

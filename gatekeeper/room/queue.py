@@ -55,7 +55,7 @@ from gatekeeper.room.write_back import known_arguments, rate_text
 
 MAX_RELEASED_PER_CALL = MAX_SWEPT_PER_CALL = _LISTED_PER_CALL = 1000
 _PARTICIPANTS_KEPT_MS = 8 * 86_400_000  # one day longer than the draw's record
-# Values of `ends_us` that are no end of a session, see `touch`.
+# Special values of `ends_us`, see `touch`.
 UNCONFIRMED, IF_CONFIRMED = 0, -1
 _MAX_TRIES = 4  # attempts of a call that meets an empty or older store
 

@@ -91,7 +91,7 @@ class StoreAddress:
         own = {name: value for name, value in options.items() if name in _OF_CONNECTION}
         tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
         session = {"client_name": _CLIENT_NAME, "protocol": 2}
-        # One opener for all connections in turn: it keeps its TLS context.
+        # One opener for all connections: it keeps its TLS context.
         self._opener = opener_class(**(session | own | tls))
         if opener_class is _TlsOpener:
             self._opener.ssl_context.get()  # raises if a file is missing

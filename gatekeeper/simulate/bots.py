@@ -130,7 +130,7 @@ class BotRecord:
 
 
 def bot_promise(record: BotRecord, *, admitted: int) -> Promise:
-    """`admitted`: the visitors that were admitted."""
+    """The promise about bots. `admitted`: the number of admitted visitors."""
     figures = bot_figures(record, admitted=admitted)
     got, share = figures["admitted"], figures["share"]
     detail = f"{got:,} of {got + admitted:,} admissions ({share:.1%})"

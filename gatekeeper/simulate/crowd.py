@@ -107,7 +107,8 @@ class Crowd:
         self._visitor_random = Random(plan.seed)  # noqa: S311  reproducible, not a secret
         self._pace_random = Random(plan.seed)  # noqa: S311
         self._observer = observer
-        self._run = secrets.token_hex(8)  # an invitation is good for one place, whatever the run
+        # Differs in each run, since an invitation is valid for one place.
+        self._run = secrets.token_hex(8)
         self._times = _event_times(observer.opening)
         self._solver = solver
         self._solving: set[asyncio.Task[None]] = set()
@@ -225,7 +226,7 @@ class Crowd:
                 return
             visitor.token, visitor.next_action = self._pass, Action.VISIT
         at = self._pace_random.randrange(self._client.addresses)
-        # Bots have connections of their own, so that visitors do not wait for them.
+        # Bots use separate connections, so that visitors do not wait for them.
         client = self._flooding if visitor.is_bot else self._client
         client.send(_Request(self, visitor, at), at=at)
 

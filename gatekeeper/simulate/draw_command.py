@@ -2,8 +2,8 @@
 
 Exit 0: verified. Exit 1: every problem on a line of standard error. Exit 2: usage. Exit 3: no
 problem, but the beacon of the record is unreachable: a line of standard error, with what was
-verified on standard output. A record that was saved without its list of participants is verified
-alone.
+verified on standard output. Of a record that was saved without its list of participants, only the
+record is verified.
 """
 
 from __future__ import annotations
@@ -99,6 +99,6 @@ def verify_draw(
 
 
 def _beside(file: Path) -> Path | None:
-    """The list of participants that was saved beside a record, if any."""
+    """The list of participants that was saved next to a record, if any."""
     names = (file.with_suffix(".participants"), file.with_name("participants"))
     return next((name for name in names if name.is_file()), None)

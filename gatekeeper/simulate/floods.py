@@ -1,7 +1,7 @@
 """Requests without cookies at a fixed rate, as crawlers, monitors, webhooks and previews send them.
 
-Rules. Each request is a client of its own, which keeps nothing of the response. The kinds take
-turns. The number in flight is bounded: what exceeds it is counted as skipped and not sent later.
+Rules. Each request is a separate client, which keeps nothing of the response. The kinds alternate.
+The number in flight is bounded: what exceeds it is counted as skipped and not sent later.
 """
 
 from __future__ import annotations

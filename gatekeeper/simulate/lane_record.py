@@ -109,7 +109,7 @@ def _is_confirming(visitor: Visitor) -> bool:
 
 
 def lane_promise(record: LaneRecord) -> Promise:
-    """Members have their head start, and none stands before a released turn."""
+    """Members have their head start, and none is placed before a released turn."""
     count = record.arrived.total()
     if not count:
         return Promise(LANES, None, "no visitor of a lane arrived")

@@ -41,7 +41,7 @@ class Observer:
     def __init__(
         self, plan: CrowdPlan | None = None, *, opening: OpeningRecord | None = None
     ) -> None:
-        """`opening`: of an event that the crowd takes part in."""
+        """`opening`: the record of an event that the crowd takes part in."""
         self.opening = opening
         self.order = Order()
         self.release_delays = ReleaseDelays()

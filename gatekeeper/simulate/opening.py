@@ -107,7 +107,7 @@ class DrawnTurns:
         return drawn_turn_us(self._seed, visitor, start_us=self.start_us, span_us=self.span_us)
 
     def lane_of(self, visitor: str) -> str:
-        """The lane in which a visitor is drawn; "": with everyone else."""
+        """The lane in which a visitor is drawn; "": none."""
         lane = self._lanes.get(visitor, "")
         return lane if lane in self._spans else ""
 
@@ -128,7 +128,7 @@ class _Participant:
 
 @dataclass(frozen=True, slots=True)
 class _Count:
-    """Of the crowd at one instant."""
+    """Counts of the crowd at one instant."""
 
     at_s: float
     admissions: int
@@ -198,7 +198,7 @@ class OpeningRecord:
         return [place for place in unknown if place.turn_us < PROVISIONAL_US]
 
     def certain_participants(self) -> set[str]:
-        """The listed lines of visitors that were in line when the event started, beyond doubt."""
+        """The list lines of the visitors that were certainly in line when the event started."""
         start_s = self.start_s
         return {
             participant_of(each.visitor, lane=self.turns.lane_of(each.visitor))
@@ -276,13 +276,14 @@ class FirstMinute:
     expected: float
 
     def keeps_rate(self, *, burst: int, late_s: float) -> bool:
-        """`late_s`: how late visitors claim their release."""
+        """Whether the rate was kept. `late_s`: how late visitors claim their release."""
         edge = 1 + late_s * self.expected / self.duration_s
         return 0.95 * self.expected - edge <= self.admissions <= 1.05 * self.expected + burst + edge
 
 
 def first_minute(record: OpeningRecord, *, rate_per_minute: float) -> FirstMinute | None:
-    """None when visitors did not wait for long enough: each has polled once since the start."""
+    """The admissions of the first minute; None: visitors did not wait for long enough, with each
+    one polling once since the start."""
     if len(record.counts) < 2:
         return None
     first, last = record.counts[0], record.counts[-1]
@@ -308,7 +309,8 @@ class Quiet:
 
 
 def quiet_opening(record: OpeningRecord) -> Quiet | None:
-    """None when there were too few requests, or the line was much shorter a minute later."""
+    """The polls around the start and later; None: too few requests, or a much shorter line
+    later."""
     if record.start_s is None or record.first_ended_s == math.inf:
         return None
     start = int(record.start_s)

@@ -59,7 +59,7 @@ class CrowdPlan:
     # Shares of the visitors that bring an invitation into a lane of the room.
     lanes: tuple[SimulatedLane, ...] = ()
     invitation_secret: bytes = field(default=b"", repr=False)
-    # Beside the visitors, for the whole run:
+    # In addition to the visitors, for the whole run:
     floods: int = 0  # requests per second without cookies
     lurkers: int = 0  # clients that keep a place at the front and never claim
     bots: int = 0  # clients that want admissions without being a person

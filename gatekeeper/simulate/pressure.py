@@ -128,7 +128,7 @@ class Throughput:
     """Finds the longest span in which real visitors waited. Call `sample` at short intervals."""
 
     def __init__(self, *, claim_timeout_s: float = 0.0) -> None:
-        """`claim_timeout_s`: with visitors that miss their release, else 0."""
+        """`claim_timeout_s`: 0 if no visitors miss their release."""
         self._settle_s = _SETTLE_S + _SETTLE_CLAIMS * claim_timeout_s
         self._busy_since_s: float | None = None
         self._began: tuple[float, int] | None = None
@@ -138,7 +138,7 @@ class Throughput:
     def sample(
         self, *, now_s: float, waiting: int, rate_per_minute: float | None, admissions: int
     ) -> None:
-        """`rate_per_minute` is None while releases do not follow the rate."""
+        """Add a sample. `rate_per_minute` is None while releases do not follow the rate."""
         if not rate_per_minute or waiting <= WAITING_S * rate_per_minute / 60:
             self._busy_since_s = self._began = None
             return

@@ -19,7 +19,7 @@ LURKERS = "lurkers"
 def pressure_promises(
     record: PressureRecord, plan: CrowdPlan, *, crowd_late_s: float
 ) -> Iterator[Promise]:
-    """`crowd_late_s`: how late the crowd itself sent its requests."""
+    """The promises of a run. `crowd_late_s`: how late the crowd itself sent its requests."""
     yield _waits(record)
     yield _throughput(record, plan, crowd_late_s=crowd_late_s)
     yield _floods(record)

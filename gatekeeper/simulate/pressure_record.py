@@ -46,7 +46,7 @@ class PressureRecord:
         self.queue = QueueRecord()
         self.lurkers = LurkerRecord()
         self.room: RoomFigures | None = None
-        self.is_closed = False  # an event that the crowd takes part in has yet to open
+        self.is_closed = False  # an event that the crowd takes part in is not open yet
         # Visitors that may have been released and left without a claim, or fell silent.
         self.leaving = 0
         self.left = 0
@@ -163,7 +163,7 @@ class PressureRecord:
         return LURKER_AHEAD if self.lurkers.is_ahead(behind=behind, later=later) else None
 
     def _arrivals_at(self, at_s: float) -> int:
-        """The number of arrivals that had begun by then, or some of them."""
+        """A lower bound of the number of arrivals that had begun at `at_s`."""
         return next(
             (count for until_s, count in reversed(self._arrivals_until) if until_s <= at_s), 0
         )

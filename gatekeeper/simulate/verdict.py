@@ -10,11 +10,11 @@ watermark      the watermark never falls
 places         a visitor that keeps polling keeps the place
 sessions       an admitted visitor stays admitted
 forged tokens  no forged, swapped or spent token is accepted
-lanes          members have the head start of their lane, and none stands before a released turn
+lanes          members have the head start of their lane, and none is placed before a released turn
 waits          a visitor waits no longer than position and rate promise
 throughput     while visitors wait, the origin receives the rate
 floods         only visitors that return a token have a place
-lurkers        a lurker takes at most two releases, then it stands at the end
+lurkers        a lurker takes at most two releases, then it is at the end
 bots           while the room sets a challenge, nothing is admitted without solving it
 
 Of an event also (`opening_promises`):

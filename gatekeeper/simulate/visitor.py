@@ -119,7 +119,7 @@ class Visitor:
 
     @property
     def is_beside(self) -> bool:
-        """Whether it is no visitor of the crowd: a lurker or a bot, which never ends."""
+        """Whether it is a lurker or a bot, which does not count as a visitor and never ends."""
         return self.kind in _BESIDE
 
     @property
@@ -235,7 +235,7 @@ def _on_failure(visitor: Visitor, random: Random) -> float | None:
 def _on_queue_response(
     visitor: Visitor, response: ObservedResponse, *, plan: CrowdPlan, random: Random
 ) -> float | None:
-    """After a response to an arrival or a poll."""
+    """Apply a response to an arrival or a poll."""
     if visitor.kind is VisitorKind.LURKER:
         return _on_lurker_response(visitor, response, plan=plan, random=random)
     if visitor.is_bot:
@@ -285,7 +285,7 @@ def _on_queue_response(
 def _on_lurker_response(
     visitor: Visitor, response: ObservedResponse, *, plan: CrowdPlan, random: Random
 ) -> float:
-    """After a response to an arrival or a poll of a lurker, which never stops."""
+    """Apply a response to an arrival or a poll of a lurker, which never stops."""
     if response.outcome is not Outcome.WAITING or visitor.token is None:
         if visitor.next_action is Action.POLL and response.outcome is Outcome.ADMITTED:
             visitor.stage, visitor.next_action = VisitorStage.ADMITTED, Action.LEAVE
@@ -337,7 +337,7 @@ def _start_over(visitor: Visitor) -> None:
 def _on_visit_response(
     visitor: Visitor, response: ObservedResponse, *, plan: CrowdPlan, random: Random
 ) -> float | None:
-    """After a response to a request of an admitted visitor to the site."""
+    """Apply a response to an admitted visitor's request to the site."""
     if visitor.is_bot:  # a copy of a pass
         return _BOT_RETURN_S * random.uniform(*_JITTER)
     if response.outcome is Outcome.WAITING:

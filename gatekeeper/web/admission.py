@@ -169,7 +169,7 @@ class Admission:
     def _decide(
         self, held: Token | None, newcomers: Newcomers = "queued", *, has_no_reply: bool = False
     ) -> Decision:
-        """`has_no_reply`: the store did not reply to this request."""
+        """The decision. `has_no_reply`: the store did not reply to this request."""
         view = self.room.view
         decisive = replace(view.decisive, store_up=False) if has_no_reply else view.decisive
         return decide(
@@ -188,7 +188,7 @@ class Admission:
         return limit.wait_s(facts)
 
     async def _take_admission(self) -> Outcome:
-        """One admission, without a slot, a visitor or a place."""
+        """Take one admission, without a slot, a visitor or a place."""
         taken = await self.room.take_admission()
         if taken is None:
             return self._without_store(self._decide(None, "once", has_no_reply=True))

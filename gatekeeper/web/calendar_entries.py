@@ -30,7 +30,7 @@ def event_in(name: str) -> str | None:
 def calendar_of(
     event: str, state: RoomState | None, *, facts: RequestFacts, room: RoomConfig, now_s: float
 ) -> bytes | None:
-    """The file; None: the room has no such event."""
+    """The calendar file; None: the room has no such event."""
     found = None if state is None else state.schedule.find(event)
     if found is None or found.cancelled:
         return None

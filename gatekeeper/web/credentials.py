@@ -10,7 +10,7 @@ if the store holds its slot (`token_choice`). Behind TLS the cookie has `Secure`
 `__Host-` (`__Secure-` with a Domain), so that no page over plain HTTP, and with `__Host-` no
 sibling host, can plant one (RFC 6265bis section 4.1.3). A cookie lasts as long as its token can be
 valid: a pass until the absolute end of its session. The `Cookie` field is searched, not parsed,
-since this is done for every request; `Tokens.read` refuses a value that is no token.
+since this is done for every request; `Tokens.read` refuses a value that is not a token.
 """
 
 from __future__ import annotations

@@ -144,7 +144,8 @@ class GateHandler:
     async def _exit(
         self, request: BaseRequest, facts: RequestFacts, known: object
     ) -> GateResponse | ListResponse | ProxiedResponse:
-        """`known`: the `KnownOutcome` of the fast path, if it handed the request over."""
+        """Serve the request by its exit. `known`: the `KnownOutcome` of the fast path, if it handed
+        the request over."""
         if facts.target.startswith(PREFIX):
             return await self._endpoints.respond(facts, partial(read_body, request))
         if not self._has_origin:

@@ -1,7 +1,7 @@
 """The gate's own responses: waiting pages, JSON and errors.
 
 Rules. None of them may be stored or indexed, and each has its state in `X-Gatekeeper-State`, for
-scripts. A request that accepts HTML gets a page, whatever its method, every other request JSON;
+scripts. A request of any method that accepts HTML gets a page, every other request JSON;
 unknown numbers are null. A page may be embedded as its room allows. Only `web` chooses a status.
 """
 
@@ -280,7 +280,7 @@ class Responses:
         return response.without_referrer() if may_hold_invitation(facts.target) else response
 
     def left(self, facts: RequestFacts, *, path: str, headers: Headers) -> GateResponse:
-        """The page after leaving without script; `path` leads back to the queue."""
+        """The page after leaving without script; its link `path` leads back to the queue."""
         page = self._pages.left(path=path, lang=preferred(facts.accept_language).code)
         return self.page(facts, page, state="none", status=200, headers=headers)
 

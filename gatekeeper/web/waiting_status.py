@@ -90,7 +90,7 @@ def _encoded_room(
 
 def event_json(event: EventView | None) -> dict[str, object]:
     """The fields of an event in the JSON; none without an event. `starts_in_seconds` lets a page
-    count down without a correct clock of its own."""
+    count down without a correct local clock."""
     if event is None:
         return {}
     left_s = event.starts_in_s

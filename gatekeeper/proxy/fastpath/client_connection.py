@@ -401,7 +401,7 @@ class ClientConnection(ForwardedExchange, TimedConnection):
 
     @property
     def exchange(self) -> tuple[float, ForwardPlan] | None:
-        """When the request that is being forwarded arrived, and its plan."""
+        """The arrival time and the plan of the request that is being forwarded."""
         return None if self._plan is None else (self._began_s, self._plan)
 
     def cut(self, began_s: float) -> None:

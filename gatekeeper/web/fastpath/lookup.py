@@ -168,7 +168,7 @@ class FastPathLookup:
         return route
 
     def _interned(self, route: Route) -> Route:
-        """The one object for equal routes, as many as rules, rooms and errors of a router."""
+        """The shared object of equal routes: as many as rules, rooms and errors of a router."""
         return self._one_of.setdefault(route, route)
 
     def resolve(self, head: bytes, peer: str) -> KnownForward | GateExchange | None:
