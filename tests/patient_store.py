@@ -38,6 +38,8 @@ class PatientStore(RedisStore):
 @cache
 def _patient(script: Script) -> Script:
     usual = _RETURN.format(2_000_000)
+    if "local MAX_PAUSE" not in script.text:
+        return script  # none of a room
     assert script.text.count(usual) == 1
     text = script.text.replace(usual, _RETURN.format(0))
     sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
