@@ -149,3 +149,12 @@ def test_token_of_another_key_is_none_as_by_pyjwt() -> None:
     assert same(Tokens(KEYRING, ROOM).mint(TICKET))
     assert not same(Tokens(Keyring([b"x" * 32]), ROOM).mint(TICKET))
     assert same(Tokens(Keyring([OTHER]), ROOM).mint(PASS))
+
+
+@given(issued_at_s=st.floats(1.6e9, 4e9), life_s=st.floats(0.001, 1e6))
+def test_times_are_minted_in_milliseconds(issued_at_s: float, life_s: float) -> None:
+    ticket = TICKET._replace(issued_at_s=issued_at_s, expires_at_s=issued_at_s + life_s)
+    claims = jwt.decode(Tokens(KEYRING, ROOM).mint(ticket), options={"verify_signature": False})
+    for minted_s, time_s in ((claims["iat"], issued_at_s), (claims["exp"], issued_at_s + life_s)):
+        assert minted_s == round(minted_s, 3)
+        assert abs(minted_s - time_s) < 0.000_501
