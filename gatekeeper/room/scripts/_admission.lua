@@ -2,13 +2,14 @@
 -- every script, after `_room.lua`.
 --
 -- Recovery. Until `recovering_until` the queue fills again by the polls of its visitors, and any of
--- them may be missing yet. `advance` releases some before that: those of whom every visitor ahead had
--- the time to poll. Each replica that served the room before the loss reports up to which turn that
--- is so for its own visitors, and `to_report` of them must; 0: no loss, or of unknown extent. The
--- reports are `reports`, "replica time turn;" for each. `slots_before` plus `released` is at least the
--- number of slots held, also by visitors whom the store does not know yet; -UNLIMITED: no loss.
+-- them may still be missing. `advance` releases some before that: those of whom every visitor ahead
+-- had the time to poll. Each replica that served the room before the loss reports up to which turn
+-- that is so for its own visitors, and `to_report` of them must; 0: no loss, or of unknown extent.
+-- The reports are `reports`, "replica time turn;" for each. `slots_before` plus `released` is at
+-- least the number of slots held, also by visitors whom the store does not know yet; -UNLIMITED: no
+-- loss.
 --
--- Claims of before the loss. A visitor who was released and had yet to claim enters at once: others
+-- Claims of before the loss. A visitor who was released and had not claimed enters at once: others
 -- of the same release may have entered already. The store lost who these are, but of a visitor at or
 -- below the watermark it is known by the ticket whether they have returned to a turn that had passed
 -- them, and wait for the next admission. A visitor that has not was released after `owed_from`, or too
@@ -31,7 +32,7 @@ local function rate_of(s)
   return (rate or tonumber(s.rate) or 0) + 0.0
 end
 
--- What fell due between `from` and now, in units of the level.
+-- The admissions due between `from` and now, in units of the level.
 local function due_since(s, from)
   local own = (tonumber(s.rate) or 0) + 0.0
   local due = (now - from) * own
@@ -42,13 +43,13 @@ local function due_since(s, from)
   return math.floor(due * 1000 / 60)
 end
 
--- How many visitors are in the queue at a provisional turn.
+-- The number of visitors in the queue at a provisional turn.
 local function undrawn(s)
   if s.events == '' then return 0 end
   return call('ZCOUNT', QUEUE, fmt(PROVISIONAL), '+inf')
 end
 
--- Without events no draw is to come: visitors at provisional turns return to their arrivals.
+-- Without events there is no draw: visitors at provisional turns return to their arrivals.
 local function end_draws(s)
   if s.events ~= '' then return end
   repeat
@@ -92,7 +93,7 @@ local function pay(s, count)
   return by_rate
 end
 
--- What a release cost, as the deadline of an active visitor says it.
+-- The cost of a release, encoded in the deadline of an active visitor.
 local FREE, BY_GRANT = '0', '-1'
 
 -- Gives back what these unclaimed releases cost, of the rate's admissions at most `burst`. The caller
@@ -151,7 +152,7 @@ local function expire_slots(s, most, spent_us)
   for_all('ZREM', ACTIVE, unclaimed)
   s.abandoned = s.abandoned + #unclaimed
   if #unclaimed > 0 then
-    -- Counted beside the state: it decides nothing. A full store forgets it.
+    -- Counted outside of the state, for reports only. A full store forgets it.
     redis.pcall('HINCRBY', STATE, 'no_shows', fmt(#unclaimed))
     give_back(s, costs)
     note_missed(s, unclaimed)
@@ -187,8 +188,8 @@ local function yield_unconfirmed()
   if excess > 0 then call('ZREMRANGEBYRANK', UNCONFIRMED, 0, fmt(excess - 1)) end
 end
 
--- Whom the phase admits, by the table of `policy/phase.py`: 'open', every visitor whatever the rate
--- and the slots; 'closed', none; 'rate', as many as `admission_gate` says.
+-- How the phase admits, by the table of `policy/phase.py`: 'open', every visitor, without rate and
+-- slots; 'closed', none; 'rate', as many as `admission_gate` returns.
 local function phase_gate(s)
   if s.mode == 'open' then return 'open' end
   if s.mode ~= 'auto' then return 'closed' end
@@ -219,9 +220,9 @@ local function may_need_the_last(s)
 end
 
 -- Whether a newcomer may go straight through, with `waiting` visitors in the queue and `slots`
--- held: no admission that a confirmed visitor may need is spent on a guess. Half the bucket is kept
+-- held: no admission of confirmed visitors is spent on an unconfirmed one. Half the bucket is kept
 -- for them, at least one whole admission where it holds two, and all that the operator granted; the
--- only admission of a slow bucket while somebody may be about to confirm. Returns the gate, 'open'
+-- only admission of a slow bucket while a visitor may be about to confirm. Returns the gate, 'open'
 -- or 'rate', or false.
 local function has_room(s, waiting, slots)
   local gate = admission_gate(s)

@@ -1,4 +1,5 @@
--- Places that belong to one device: loaded after `_admission.lua` in front of the scripts that ask for them.
+-- Places that belong to one device: loaded after `_admission.lua` in front of the scripts that use
+-- them.
 
 --
 -- A record of HOLDERS: the device, the latest expiry of an invitation that was claimed with (0: none), the

@@ -1,4 +1,4 @@
--- admit: an operator releases one visitor of the queue, whatever the rate.
+-- admit: an operator releases one visitor of the queue, regardless of the rate.
 --
 -- KEYS  those of the room, as in `_room.lua`
 -- ARGV  1 claim_timeout, microseconds   2 the visitor
@@ -24,7 +24,7 @@ elseif score(QUEUE, visitor) then
   result = 'closed'
   if phase_gate(s) ~= 'closed' then
     result = 'released'
-    -- First what a full store refuses.
+    -- First the writes that a full store refuses.
     call('ZADD', ACTIVE, fmt(now + claim_us), visitor)
     call('HSET', DEADLINES, visitor, FREE)
     call('ZREM', QUEUE, visitor)

@@ -47,7 +47,7 @@ if waiting == 0 and max_active > 0 and slots + asking > max_active
   and expire_slots(s, 100, spent_us) > 0 then
   slots, changed, s.level = count_slots(), true, capped(s.level)
 end
--- Newcomers whom the store knows already, by an earlier call whose reply was lost.
+-- Newcomers that the store knows already, from an earlier call whose reply was lost.
 local held, confirmed, queued = {}, {}, {}
 if has_room(s, waiting, slots) then
   held = call('ZMSCORE', UNCONFIRMED, unpack_(ARGV, 6, 5 + asking))

@@ -9,15 +9,15 @@
 --       events that the caller has read, 3 those to store instead, 4 their windows; or 'draw' and
 --       the same, of a replica that decided a draw
 -- Reply the state; then for 'settings', 'events' and 'draw' '1' when they were set, else '0', and for
---       'no_shows' how many releases were not claimed since the store was born, and for 'lanes' how
+--       'no_shows' how many releases were not claimed since the store began, and for 'lanes' how
 --       many visitors of each lane polled within heartbeat_timeout and are in line; 'behind' when
 --       the store is older than what the caller knows, an error for any other setting.
 --
--- Guarantee. What fell due under the old rate is kept, up to burst. Grants add up. Every mode can
+-- Guarantee. Admissions due by the old rate are kept, up to burst. Grants add up. Every mode can
 -- be reversed: 'ended' releases no visitor, as 'hold', and takes no place. The change outlives
 -- every replica. 'settings' and 'events' change all of them, or none when others are stored than the
--- caller has read. A draw is no operator's change: after a loss, what a replica knows better counts.
--- 'allow' is not idempotent: its caller must not retry.
+-- caller has read. A draw is not an operator's change: after a loss, newer events of a replica
+-- replace it. 'allow' is not idempotent: its caller must not retry.
 
 local setting, value = ARGV[1], ARGV[2]
 

@@ -1,4 +1,4 @@
--- find: where visitors stand; changes nothing.
+-- find: the standing of visitors; changes nothing.
 --
 -- KEYS  those of the room, as in `_room.lua`
 -- ARGV  1… visitors
@@ -7,7 +7,7 @@
 --       'unconfirmed until', 'void until' (left, revoked, or the ticket is spent), 'unknown';
 --       'behind' when the store is older than what the caller knows.
 --
--- Guarantee. No visitor's place, slot or deadline changes: it is no heartbeat.
+-- Guarantee. No visitor's place, slot or deadline changes: it is not a heartbeat.
 
 local s = load_state()
 if not s then return { 'behind' } end

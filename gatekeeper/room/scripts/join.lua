@@ -3,7 +3,7 @@
 -- KEYS  those of the room, as in `_room.lua`
 -- ARGV  1 configured rate, per minute   2 recovery window, microseconds   3 'start' when this call is
 --       a replica's start, 'first' when no other replica has a state of the room either, else ''   4 configured message   5 configured events and 6 their windows,
---       for a store that is born   then the state that the caller knows, if any: 7 mode  8 rate
+--       for an empty store   then the newest state of the caller, if any: 7 mode  8 rate
 --       9 watermark  10 last arrival  11 grants  12 arrived  13 released  14 admitted  15 abandoned
 --       16 message  17 how many are expected to claim their slot  18 overrides  19 events  20 windows
 --       21 slots  22 how many replicas have to report before any visitor is released early (0: none
@@ -11,13 +11,14 @@
 --       `again_at`
 -- Reply the state.
 --
--- Guarantee. An empty store is born once, and only the first replica fills the bucket of a room of which
--- nothing else is known: what it would admit, a lost store may have admitted. What any replica still knows is written back: watermark
--- and totals never fall; of the rest the newest wins, except for what an operator has set since.
--- Visitors who returned while the store did not know of a draw take part in it. While the recovery
--- window runs no visitor is released but by the reports of replicas (`advance`), and none by these in a
--- store that lost the line again before it had recovered. A rate or message set at run time outlives
--- restarts until the configured one itself changes. Calling it twice has the effect of calling it once.
+-- Guarantee. An empty store is initialised once, and only the first replica fills the bucket of an
+-- unknown room, since a lost store may have spent it. The newest state of any replica is written
+-- back: watermark and totals never fall; of the rest the newest wins, except for what an operator
+-- has set since. Visitors who returned while the store did not know of a draw take part in it.
+-- While the recovery window runs no visitor is released but by the reports of replicas (`advance`),
+-- and none by these in a store that lost the line again before it had recovered. A rate or message
+-- set at run time outlives restarts until the configured one itself changes. Calling it twice has
+-- the effect of calling it once.
 
 local configured, window, kind = ARGV[1], number(ARGV[2]), ARGV[3]
 local configured_message = ARGV[4]
@@ -44,14 +45,14 @@ if is_new and kind == 'first' and known_epoch == 0 and (tonumber(configured) or 
 end
 
 -- The store lost data if the replica knows a later state than the store's own: it was rolled back,
--- or born on a clock that is behind. A new epoch then begins, so that the states before and after
--- differ and replicas that know still more are accepted as well. (Its own epoch also when another
--- such loss began from the same state: hence the fraction of a second.)
+-- or created with a clock that is behind. A new epoch then begins, so that the states before and
+-- after differ and replicas that know still more are accepted as well. (Its own epoch also when
+-- another such loss began from the same state: hence the fraction of a second.)
 local function newer_than(epoch, version)
   return known_epoch > epoch or (known_epoch == epoch and known_version > version)
 end
 
--- Visitors of a prequeue that the store did not know of, as `before` says, stand at their arrivals.
+-- Visitors of a prequeue that the store did not know of, by `before`, are at their arrivals.
 local function gather_again(before)
   for first, last in string.gmatch(s.windows, '(%d+) (%d+) p ') do
     local is_known = string.find(before, first .. ' ' .. last .. ' p ', 1, true)
@@ -72,7 +73,7 @@ local is_newest = newer_than(s.origin_epoch, s.origin_version)
 local NEVER = -1  -- in place of the number of replicas
 if newer_than(s.epoch, s.version) then
   s.epoch = math.max(now, known_epoch + 1 + now % 1000000)
-  -- A pause without a pacer, as in a fail-over, is no recovery from another loss.
+  -- A pause without a pacer, as in a fail-over, is not a recovery from another loss.
   local was_recovering = now < (stored.recovering_until or 0)
   s.to_report, s.reports = was_recovering and NEVER or 0, ''
 end
@@ -100,7 +101,7 @@ if known_epoch > 0 and known_epoch < s.epoch then
       end_draws(s)
     end
     s.grants = is_set_by_operator(s, 'allow') and math.max(s.grants, grants) or grants
-    -- What fell due since the store's own state was saved, the lost state may have spent.
+    -- The lost state may have spent what was due since the store's own state was saved.
     s.level, s.filled_at = 0, now
     local expected = number(ARGV[17])
     s.claims_until, s.owed_from, s.releases = 0, s.watermark, ''
@@ -113,7 +114,7 @@ if known_epoch > 0 and known_epoch < s.epoch then
     if now + window > s.recovering_until then s.recovering_until = now + window end
     changed = true
   end
-  -- The number of the best informed caller counts, if each of them allows early releases.
+  -- The number of the caller with the newest state counts, if all allow early releases.
   if known_epoch == s.origin_epoch and now < s.recovering_until and s.to_report ~= NEVER then
     to_report = to_report > 0 and math.max(s.to_report, to_report) or NEVER
     if to_report ~= s.to_report then s.to_report, changed = to_report, true end

@@ -9,11 +9,11 @@
 --       'behind' when the store is older than what the caller knows.
 --
 -- Guarantee. From now on no token of theirs is valid, and the slot is free at once. A release that
--- they had yet to claim gives back what it cost. A visitor who
--- holds a ticket and no slot has spent the ticket, which is no revocation: only the store accepts
--- tickets, so the replicas need not remember these visitors. While as many spent tickets as `MAX_SPENT`
--- are remembered, that of a visitor of whom the store knows nothing is not: such a ticket was never
--- returned, or its visitor was absent, so that it is worth a place in line and nothing else.
+-- they had not claimed gives back what it cost. A visitor who holds a ticket and no slot has spent
+-- the ticket, which is not a revocation: only the store accepts tickets, so the replicas need not
+-- remember these visitors. While as many spent tickets as `MAX_SPENT` are remembered, that of a
+-- visitor unknown to the store is not: such a ticket was never returned, or its visitor was absent,
+-- so that it only gives a place in line.
 
 local MAX_SPENT = 500000 -- 100 bytes each: a client needs two requests for one
 local pass_us, ticket_us, leaving = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])
@@ -22,9 +22,9 @@ if #ARGV ~= 3 + leaving and #ARGV ~= 3 + 2 * leaving then error('a device for ea
 local s = load_state()
 if not s then return { 'behind' } end
 
--- Gives up all that the visitor has; returns what that was.
+-- Gives up the visitor's slot or place; returns which it was.
 local function leave(visitor, is_holder)
-  -- First what a full store refuses: no slot is given back whose pass would still count.
+  -- First the writes that a full store refuses, so that no slot is free while its pass is valid.
   local is_active = score(ACTIVE, visitor)
   local waited = ticket_us > 0 and not is_active and not score(UNCONFIRMED, visitor)
   if not waited then

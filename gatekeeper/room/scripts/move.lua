@@ -2,7 +2,7 @@
 --
 -- KEYS  those of the room, as in `_room.lua`
 -- ARGV  1 the longest life of a ticket, microseconds   2 the visitor   3 the device that the code was
---       made on ('': of none)   4 the new device   5 when the code was made, microseconds
+--       made on ('': none)   4 the new device   5 when the code was made, microseconds
 -- Reply the state, then a string: 'moved moment' (the place is the new device's since then), 'used' (it
 --       became another device's since the code was made, or may have), 'claimed' (the visitor entered), 'void' (left, revoked, or
 --       the ticket was spent); 'behind' when the store is older than what the caller knows.

@@ -9,9 +9,9 @@
 --       caller knows.
 --
 -- Guarantee. Sets all, or nothing when that period is over, an operator has set another rate, other
--- settings or other events since, or the rate releases nobody now. What fell due under the old rate
--- is kept, up to burst, as when an operator sets it; but no operator did: after a loss, what a
--- replica knows better counts.
+-- settings or other events since, or the rate releases no visitor now. Admissions due by the old
+-- rate are kept, up to burst, as for an operator's change; but after a loss, a newer rate of a
+-- replica replaces it.
 
 local begin, known_rate = number(ARGV[1]), number(ARGV[4])
 local rate, steering, memory = ARGV[5], ARGV[6], ARGV[7]

@@ -9,7 +9,7 @@
 --
 -- Guarantee. A visitor with a valid pass is counted, also in a store that lost everything, and from
 -- now on confirmed. A slot is never shortened, and a session that the store knows keeps its end. A
--- touch restores nothing that was revoked. A visitor who has yet to use the pass is counted without
+-- touch restores nothing that was revoked. A visitor who has not used the pass is counted without
 -- being confirmed, and a visitor in line or with a slot stays there. A stream keeps a confirmed slot, and
 -- makes none.
 
