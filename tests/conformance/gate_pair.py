@@ -23,17 +23,18 @@ from tests.integration.proxy.forwarding import PATIENCE_S, Origin, Script, Wire,
 
 ROOM = RoomName("conformance")  # no other tests use it
 VISITOR = VisitorId("AAAAAAAAAAAAAAAAAAAAAA")
+_DAY_S = 86_400.0  # `make fuzz` takes hours
 _QUIET_S = 5.0  # how long expected bytes may take on a busy machine
 
 
-def cookie_of(*, visitor: VisitorId = VISITOR, life_s: float = 7200.0) -> str:
+def cookie_of(*, visitor: VisitorId = VISITOR, life_s: float = _DAY_S) -> str:
     """A cookie with a fresh pass of `visitor`."""
     now_s = time.time()
     pass_ = Pass(
         room=ROOM,
         visitor=visitor,
         arrival_us=int(now_s * 1e6),
-        issued_at_s=now_s + 3600,  # never due for renewal
+        issued_at_s=now_s + _DAY_S,  # never due for renewal
         expires_at_s=now_s + life_s,
         ends_at_s=now_s + life_s,
     )

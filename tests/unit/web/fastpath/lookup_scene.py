@@ -33,6 +33,7 @@ from gatekeeper.web.room_gate import RoomGate
 from gatekeeper.web.stream import Streams
 
 SECRET = b"a secret of the tests, longer than 32 bytes"
+DAY_S = 86_400.0  # `make fuzz` takes hours
 KEYRING = Keyring([SECRET])
 TRUSTED_PEER, PEER, OTHER_PEER = "127.0.0.1", "192.0.2.7", "198.51.100.7"
 RESPONSES = Responses(Pages())
@@ -52,9 +53,9 @@ def cookie(room: str) -> str:
         room=RoomName(room),
         visitor=VisitorId("A" * 22),
         arrival_us=round(now_s * 1e6),
-        issued_at_s=now_s + 3600,  # not due for renewal
-        expires_at_s=now_s + 7200,
-        ends_at_s=now_s + 7200,
+        issued_at_s=now_s + DAY_S,  # not due for renewal
+        expires_at_s=now_s + DAY_S,
+        ends_at_s=now_s + DAY_S,
     )
     name = "gatekeeper" if room == "default" else f"gatekeeper-{room}"
     return f"{name}={Tokens(KEYRING, pass_.room).mint(pass_)}"
