@@ -40,6 +40,7 @@ from gatekeeper.room.resp_connection import RespConnection
 
 _CLIENT_NAME = "gatekeeper"  # in CLIENT LIST
 _SHARE_OF_TIMEOUT = 4
+_PROTOCOL = 2  # of RESP
 _WATCH_EVERY_S = 1.0
 # The URL parameters of a single connection; the others are for redis-py's connection pool.
 _OF_CONNECTION = frozenset({"host", "port", "path", "username", "password", "db", "client_name"})
@@ -90,7 +91,7 @@ class StoreAddress:
         opener_class = _OPENERS[options.get("connection_class", Connection)]
         own = {name: value for name, value in options.items() if name in _OF_CONNECTION}
         tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
-        session = {"client_name": _CLIENT_NAME, "protocol": 2}
+        session = {"client_name": _CLIENT_NAME, "protocol": _PROTOCOL}
         # One opener for all connections: it keeps its TLS context.
         self._opener = opener_class(**(session | own | tls))
         if opener_class is _TlsOpener:
@@ -195,13 +196,29 @@ class StoreAddress:
     async def _find(self, sentinel: Sentinel) -> tuple[str, int]:
         try:
             host, port = await sentinel.discover_master(self._primary)
-        except MasterNotFoundError as error:
-            raise ConnectionError(f"no Sentinel names a primary: {error}") from error
+        except MasterNotFoundError:
+            raise await self._no_primary(sentinel) from None
         except RedisError as error:
             raise _translated(error) from error
         if (host, port) != self._server:
             log.info("store_primary", name=self._primary, address=f"{host}:{port}")
         return host, port
+
+    async def _no_primary(self, sentinel: Sentinel) -> Exception:
+        """Why no Sentinel names a primary. redis-py's error has whole objects in its text, with the
+        options of connections, and the cause behind them."""
+        replies = await asyncio.gather(
+            *(each.sentinel_masters() for each in sentinel.sentinels), return_exceptions=True
+        )
+        known = [each for each in replies if isinstance(each, dict)]
+        refusals = [each for each in replies if isinstance(each, _REFUSALS)]
+        if refusals and not known:
+            return hiredis.ReplyError(f"a Sentinel: {refusals[0]}")
+        if not known:
+            return ConnectionError("no Sentinel responds")
+        if not any(self._primary in each for each in known):
+            return ConnectionError(f"no Sentinel knows a primary of the name {self._primary!r}")
+        return ConnectionError("no Sentinel names a primary that runs")
 
 
 def _cause(error: RedisError) -> RedisError:
@@ -225,6 +242,7 @@ def _sentinel(url: SentinelUrl, tls: dict[str, Any], timeout_s: float) -> Sentin
         | {
             "socket_timeout": share_s,
             "socket_connect_timeout": share_s,
+            "protocol": _PROTOCOL,
             "retry": Retry(NoBackoff(), 0),  # redis-py's own default waits for seconds
         },
     )

@@ -5,7 +5,7 @@ from contextlib import suppress
 import pytest
 
 from gatekeeper.errors import StoreError
-from gatekeeper.room.store import RedisStore
+from gatekeeper.room.store import RedisStore, StoreRefusal
 from tests.ports import free_port
 from tests.servers import eventually
 from tests.store_group import PRIMARY_NAME, PortServer, SentinelServer, sentinel_url
@@ -67,8 +67,34 @@ async def test_sentinels_and_servers_have_passwords_of_their_own() -> None:
         await store.ping()
         assert users_of_gate(primary) == ["gate"]
         await store.close()
-        for query in ("", "?sentinel_password=of%20a%20server"):
+        for query, words in (
+            ("", "Authentication required."),
+            ("?sentinel_password=of%20a%20server", "invalid username-password pair"),
+        ):
             store = RedisStore(f"{url}{query}", timeout_s=5)
-            with pytest.raises(StoreError):
+            with pytest.raises(
+                StoreRefusal, match=f"^the store refuses: a Sentinel: {words}"
+            ) as no:
                 await store.ping()
+            assert len(no.value.public) < 200, "no objects of redis-py"
+            await store.close()
+
+
+async def test_cause_is_named_when_no_primary_is_found() -> None:
+    with SentinelServer(free_port(), lost_after_ms=100) as sentinel:
+        url = sentinel_url(sentinel)
+        causes = {
+            url: "no Sentinel names a primary that runs",
+            f"{url}s": f"no Sentinel knows a primary of the name '{PRIMARY_NAME}s'",
+            url.replace(str(sentinel.port), str(free_port())): "no Sentinel responds",
+        }
+        for each, cause in causes.items():
+            store = RedisStore(each, timeout_s=5)
+
+            async def is_named(store: RedisStore = store, cause: str = cause) -> bool:
+                with pytest.raises(StoreError) as lost:
+                    await store.ping()
+                return str(lost.value.__cause__) == cause
+
+            await eventually(is_named)
             await store.close()
