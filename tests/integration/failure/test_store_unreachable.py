@@ -18,7 +18,6 @@ from tests.integration.failure.outage import (
     GRANTS_ONLY,
     SHORT_TIMEOUTS,
     Outage,
-    Pair,
     recover,
     wait_until_recovered,
     wait_until_unreachable,
@@ -273,16 +272,18 @@ async def test_newcomer_let_in_without_store_counts_until_seen(
 
 
 async def test_long_outage_keeps_all_waiting_visitors(
-    private_store: StoreServer, pair: Pair
+    private_store: StoreServer, start_room: RoomStarter
 ) -> None:
     """Longer than both timeouts, and whether or not the visitors poll meanwhile."""
-    _, first, second, operator = pair
+    room = start_room(**GRANTS_ONLY, heartbeat_timeout="6s", confirm_timeout="1s")
+    first, second = await room.replicas(2)
+    operator = await room.operator()
     visitors = await line_up(300, first, second)
     await request_all(visitors, first, second)
     polling = visitors[::2]
     private_store.pause()
     for _ in range(3):
-        await asyncio.sleep(1.3)  # together longer than `heartbeat_timeout`
+        await asyncio.sleep(2.2)  # together longer than `heartbeat_timeout`
         await request_all(polling, first)
         assert all(visitor.is_waiting and visitor.position is None for visitor in polling)
     private_store.resume()

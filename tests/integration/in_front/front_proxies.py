@@ -86,6 +86,8 @@ FRONTS = (
             _GATE,
             (r'":8000"', "127.0.0.1:{port}"),
             (r'":8443"', "127.0.0.1:{tls_port}"),
+            # One late response to the check ends all service, and a busy machine is no outage.
+            (r"interval: 2s, timeout: 1s", "interval: 60s, timeout: 30s"),
             (r"filename: ", "filename: {folder}/"),
         ),
         deployed="in-front",
