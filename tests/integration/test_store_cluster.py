@@ -9,6 +9,7 @@ from gatekeeper.errors import StoreError
 from gatekeeper.room.store import RedisStore, Script, room_keys
 from tests.builders import SECRET
 from tests.gates import GateProcess
+from tests.ports import free_port
 from tests.servers import eventually
 from tests.store_group import PortServer
 
@@ -29,10 +30,19 @@ url = "{{url}}"
 """
 
 
+class Node(PortServer):
+    """Its bus has a port of its own: by default that is 10,000 above the other one, among those
+    which the system gives to any socket."""
+
+    def __init__(self) -> None:
+        self.bus_port = free_port()
+        cluster = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf")
+        super().__init__(*cluster, "--cluster-port", str(self.bus_port))
+
+
 @pytest.fixture
-def nodes() -> Iterator[tuple[PortServer, PortServer]]:
-    options = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf")
-    with PortServer(*options) as first, PortServer(*options) as second:
+def nodes() -> Iterator[tuple[Node, Node]]:
+    with Node() as first, Node() as second:
         yield first, second
 
 
@@ -41,9 +51,9 @@ def give_slots(node: PortServer, first: int, last: int) -> None:
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
 
 
-def meet(node: PortServer, other: PortServer) -> None:
+def meet(node: Node, other: Node) -> None:
     with node.client() as client:
-        client.execute_command("CLUSTER", "MEET", "127.0.0.1", other.port)
+        client.execute_command("CLUSTER", "MEET", "127.0.0.1", other.port, other.bus_port)
 
 
 def cluster_info(node: PortServer) -> str:
@@ -72,7 +82,7 @@ async def write(store: RedisStore) -> None:
 
 
 @pytest.mark.valkey
-async def test_one_shard_serves_a_room(nodes: tuple[PortServer, PortServer]) -> None:
+async def test_one_shard_serves_a_room(nodes: tuple[Node, Node]) -> None:
     node, _ = nodes
     give_slots(node, 0, SLOTS - 1)
     await eventually(lambda: "cluster_state:ok" in cluster_info(node))
@@ -89,7 +99,7 @@ def replicate(first: PortServer, second: PortServer) -> None:
 
 @pytest.mark.valkey
 async def test_fail_over_of_the_only_shard_is_followed(
-    nodes: tuple[PortServer, PortServer],
+    nodes: tuple[Node, Node],
 ) -> None:
     """Also back, when the server that was followed is lost."""
     first, second = nodes
@@ -114,7 +124,7 @@ async def test_fail_over_of_the_only_shard_is_followed(
 
 @pytest.mark.valkey
 async def test_room_that_moved_to_another_shard_is_not_followed(
-    nodes: tuple[PortServer, PortServer],
+    nodes: tuple[Node, Node],
 ) -> None:
     """Rooms would pull the one connection to and fro."""
     first, second = nodes
@@ -132,7 +142,7 @@ async def test_room_that_moved_to_another_shard_is_not_followed(
 
 @pytest.mark.valkey
 async def test_several_shards_are_a_start_error_of_one_line(
-    nodes: tuple[PortServer, PortServer],
+    nodes: tuple[Node, Node],
 ) -> None:
     first, second = nodes
     give_slots(first, 0, SLOTS // 2 - 1)
