@@ -25,6 +25,21 @@ SECRET = "benchmark-secret-of-more-than-thirty-two-bytes"
 _START_TIMEOUT_S = 60.0
 _ENVOY = "type.googleapis.com/envoy.extensions"
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+SIZES = 128  # of the files below `/item/`
+_SIZED = {f"sized-{at}": 1024 - SIZES // 2 + at for at in range(SIZES)}
+# As of a dynamic site. nginx makes `$request_id` for each request, 32 hexadecimal digits.
+_DIFFERING = """
+    location /item/ {
+        rewrite ^/item/([0-9]+)/ /sized-$1 break;
+        etag off;
+        add_header ETag '"$request_id"';
+        add_header Set-Cookie "visit=$request_id; Path=/; HttpOnly; SameSite=Lax";
+        add_header X-Request-Id $request_id;
+        add_header Cache-Control "private, no-cache";
+        add_header Vary Accept-Encoding;
+        add_header X-Content-Type-Options nosniff;
+        add_header Strict-Transport-Security max-age=31536000;
+    }"""
 
 
 @dataclass
@@ -64,10 +79,12 @@ def free_port() -> int:
 
 
 def start_origin(folder: Path) -> RunningProcess:
-    """nginx with files of 1 KB, 100 KB and 10 MB, on the core of the load."""
+    """nginx on the core of the load, with files of 1 KB, 100 KB and 10 MB, and `/item/N/`: files of
+    about 1 KB whose response heads all differ."""
     root = folder / "files"
     root.mkdir()
-    for name, size in (("1k", 1024), ("100k", 102_400), ("10m", 10_485_760)):
+    sizes = {"1k": 1024, "100k": 102_400, "10m": 10_485_760, **_SIZED}
+    for name, size in sizes.items():
         (root / name).write_bytes(os.urandom(size))
     port = free_port()
     config = f"""
@@ -75,7 +92,7 @@ def start_origin(folder: Path) -> RunningProcess:
         events {{ worker_connections 20000; }}
         http {{
             access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000000;
-            server {{ listen 127.0.0.1:{port} backlog=4096; root {root}; }}
+            server {{ listen 127.0.0.1:{port} backlog=4096; root {root}; {_DIFFERING} }}
         }}"""
     return start_nginx("origin", config, port, folder, core=LOAD_CORE)
 

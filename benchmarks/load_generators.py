@@ -32,11 +32,20 @@ class Cost:
 
 
 def wrk(
-    proxy: RunningProcess, path: str, *, headers: list[str], connections: int, seconds: int
+    proxy: RunningProcess,
+    path: str,
+    *,
+    headers: list[str],
+    connections: int,
+    seconds: int,
+    script: Path | None = None,
 ) -> Cost:
-    """Saturate with wrk. Exits if a response was not successful."""
+    """Saturate with wrk; a Lua `script` makes the requests. Exits if a response was not
+    successful."""
     before_s = proxy.cpu_s()
-    output = _wrk(proxy.url + path, headers=headers, connections=connections, seconds=seconds)
+    output = _wrk(
+        proxy.url + path, headers=headers, connections=connections, seconds=seconds, script=script
+    )
     cpu_s = proxy.cpu_s() - before_s
     done = re.search(r"(\d+) requests in ([\d.]+)(ms|s|m)", output)
     if done is None or "Non-2xx" in output or "Socket errors" in output:
@@ -70,8 +79,12 @@ def latency_fixed_rate_us(
     return {50: statistics.median(elapsed), 99: elapsed[len(elapsed) * 99 // 100]}
 
 
-def _wrk(url: str, *, headers: list[str], connections: int, seconds: int) -> str:
+def _wrk(
+    url: str, *, headers: list[str], connections: int, seconds: int, script: Path | None = None
+) -> str:
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "10s"]
+    if script is not None:
+        command += ["-s", str(script)]
     return run([*command, *_as_flags(headers), url], seconds)
 
 

@@ -25,6 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import contenders
+import differing_heads
 import forward_auth
 import load_generators
 import tls_listeners
@@ -147,6 +148,7 @@ def _forwarding(
         for case in CASES:
             count = rounds if case is MAIN else fewer
             parts.append(_case(case, proxies, rounds=count, seconds=seconds))
+        parts.append(_differing(proxies, folder, rounds=fewer, seconds=seconds))
         parts.append(_stream(proxies, rounds=fewer, seconds=seconds))
         parts.append(_latency(origin, proxies, rounds=fewer, seconds=seconds, folder=folder))
         pair = []
@@ -197,7 +199,32 @@ def runs(
 
 
 def _case(case: Case, proxies: list[RunningProcess], *, rounds: int, seconds: int) -> str:
-    costs = runs(case, proxies, rounds=rounds, seconds=seconds)
+    return _table_of(case.title, runs(case, proxies, rounds=rounds, seconds=seconds))
+
+
+def _differing(proxies: list[RunningProcess], folder: Path, *, rounds: int, seconds: int) -> str:
+    """As `MAIN`, but no head of a request or of a response is like another."""
+    costs: dict[str, list[load_generators.Cost]] = {proxy.name: [] for proxy in proxies}
+    passes = differing_heads.write_passes(
+        folder, lambda: f"gatekeeper={_pass()}", rounds=rounds + 1
+    )
+    for number in range(rounds + 1):
+        for proxy in proxies:
+            cost = differing_heads.wrk(
+                proxy,
+                passes,
+                number=number,
+                fields=BROWSER,
+                cookies=THREE_COOKIES,
+                passes=passes,
+                seconds=seconds if number else 1,
+            )
+            if number:
+                costs[proxy.name].append(cost)
+    return _table_of("1 KB, heads of requests and responses that all differ", costs)
+
+
+def _table_of(title: str, costs: dict[str, list[load_generators.Cost]]) -> str:
     cpu = {name: [c.cpu_us_per_request for c in runs] for name, runs in costs.items()}
     rate = {name: statistics.median(c.requests_per_s for c in runs) for name, runs in costs.items()}
     rows = [
@@ -205,7 +232,7 @@ def _case(case: Case, proxies: list[RunningProcess], *, rounds: int, seconds: in
         for name in cpu
     ]
     head = ["", "CPU µs per request", "Gatekeeper as a ratio", "requests/s"]
-    return f"### {case.title}\n\n{table(head, rows)}"
+    return f"### {title}\n\n{table(head, rows)}"
 
 
 def _stream(proxies: list[RunningProcess], *, rounds: int, seconds: int) -> str:
