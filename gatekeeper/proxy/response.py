@@ -26,7 +26,7 @@ _HEAD = re.compile(
     rb"\r\n\r\n"
 )
 _MAX_CONTROL_FIELDS = 1000  # bounds work that is quadratic in their number
-_MAX_LENGTH_DIGITS = 18  # as many as every 64-bit parser reads correctly
+MAX_LENGTH_DIGITS = 18  # as many as every 64-bit parser reads correctly
 
 # The control fields: those of this connection (RFC 9110 section 7.6.1), the command to the gate,
 # and those that are evaluated and forwarded. The pattern splits lines into kept lines, name, value,
@@ -49,7 +49,7 @@ _COMMANDS = (b"gatekeeper-command", b"cf-waiting-room-command")
 _FOR_GATE = frozenset({_SITE_DATA, *_COMMANDS})
 # Members of `Connection` that remove no field: two options, and the field that frames the message.
 _NOT_REMOVABLE = frozenset({b"close", b"keep-alive", _LENGTH})
-_WITHOUT_BODY = frozenset({204, 304})
+WITHOUT_BODY = frozenset({204, 304})
 _FIRST_FINAL = 200
 
 
@@ -191,7 +191,7 @@ def body_of(head: ResponseHead, *, method: str, http11_client: bool) -> Body:
         raise OriginProtocolError("the origin sent both Content-Length and Transfer-Encoding")
     length = _length_of(lengths) if lengths else None
     # 1. No body, regardless of the fields.
-    if head.status in _WITHOUT_BODY or method == "HEAD":
+    if head.status in WITHOUT_BODY or method == "HEAD":
         return LengthBody(0)
     # 4. Exactly `chunked`; HTTP/1.0 has no transfer codings.
     if codings and codings != (b"identity",):
@@ -207,6 +207,6 @@ def body_of(head: ResponseHead, *, method: str, http11_client: bool) -> Body:
 
 def _length_of(values: tuple[bytes, ...]) -> int:
     # `bytes.isdigit` accepts 0 to 9 only.
-    if len(values) > 1 or not values[0].isdigit() or len(values[0]) > _MAX_LENGTH_DIGITS:
+    if len(values) > 1 or not values[0].isdigit() or len(values[0]) > MAX_LENGTH_DIGITS:
         raise OriginProtocolError("the origin sent an invalid Content-Length")
     return int(values[0])

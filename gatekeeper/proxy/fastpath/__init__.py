@@ -9,6 +9,6 @@
 - `deadlines`: the deadlines of a client connection
 - `equal_deadlines`: many deadlines of equal length, with one timer
 - `idle_connections`: closes idle connections near the limit of open files
-- `known_responses`: response heads that the origin has sent before
+- `response_shapes`: what the heads of one kind of response have in common
 - `interface`: the interface to the gate's policy
 """

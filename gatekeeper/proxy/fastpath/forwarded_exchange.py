@@ -11,8 +11,7 @@ from time import perf_counter
 
 from gatekeeper.errors import OriginProtocolError
 from gatekeeper.proxy.fastpath.interface import ConnectionOwner, ForwardPlan
-from gatekeeper.proxy.fastpath.known_responses import LookedUp
-from gatekeeper.proxy.framing import Body, ChunkedBody, LengthBody
+from gatekeeper.proxy.framing import Body
 from gatekeeper.proxy.headers import interim_head, response_head
 from gatekeeper.proxy.response import UNREQUESTED_PROTOCOL, body_of, parse_response_head
 from gatekeeper.proxy.upstream import OriginConnection
@@ -48,25 +47,26 @@ class ForwardedExchange:
         assert plan is not None
         assert origin is not None
         if plan.may_add or self._head[0] == _H:  # of HEAD
-            return self._parse_head(data, plan, origin, None)
-        looked_up = server.responses.look_up(data)
-        if looked_up is None or (known := looked_up[0]) is None:
-            return self._parse_head(data, plan, origin, looked_up)
-        length, size = known.length, known.size
-        body: Body = LengthBody(length) if length >= 0 else ChunkedBody(decode=False)
+            return self._parse_head(data, plan, origin, may_learn=False)
+        found = server.responses.find(data, plan.own_cookies)
+        if found is None:
+            return self._parse_head(data, plan, origin, may_learn=True)
+        shape, match = found
+        groups, size = match.groups(), match.end()
+        body = shape.body(groups)
         early = body.take(data[size:]) if len(data) > size else b""
         if server.closing:
             self._keep_alive = False
-        plan.on_response(known.status, seconds=perf_counter() - self._began_s)
+        plan.on_response(shape.status, seconds=perf_counter() - self._began_s)
         self._body, self._partial_head = body, b""
-        origin.reusable = known.persistent
+        origin.reusable = shape.persistent
         end = LINE_END if self._keep_alive else CLOSE
-        return b"".join((known.before, looked_up[2], known.after, end, early))
+        return b"".join((shape.status_line, *groups, shape.end, end, early))
 
     def _parse_head(
-        self, data: bytes, plan: ForwardPlan, origin: OriginConnection, looked_up: LookedUp | None
+        self, data: bytes, plan: ForwardPlan, origin: OriginConnection, *, may_learn: bool
     ) -> bytes:
-        """Like `_take_head`, for an unknown head; `looked_up`: it can be cached."""
+        """Like `_take_head`, for a head of no known shape."""
         interim, own = b"", plan.own_cookies
         while (response := parse_response_head(data, own)) is None or response.is_interim:
             if response is None:
@@ -76,11 +76,11 @@ class ForwardedExchange:
                 raise OriginProtocolError(UNREQUESTED_PROTOCOL)
             interim += interim_head(response)
             data = data[response.size :]
-            looked_up = None
+            may_learn = False
         method = "HEAD" if self._head[0] == _H else "GET"
         body = body_of(response, method=method, http11_client=True)
-        if looked_up is not None:
-            self._server.responses.keep(looked_up, response, body)
+        if may_learn:
+            self._server.responses.learn(data, response, body)
         # Up to here nothing was counted or sent: an error can still be handed over.
         early = body.take(data[response.size :]) if len(data) > response.size else b""
         if body.until_close or self._server.closing:

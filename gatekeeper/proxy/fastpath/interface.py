@@ -21,7 +21,7 @@ from gatekeeper.proxy.context import Fields, OnResponse
 from gatekeeper.proxy.fastpath.deadlines import TimedConnection
 from gatekeeper.proxy.fastpath.equal_deadlines import EqualDeadlines
 from gatekeeper.proxy.fastpath.idle_connections import IdleConnection
-from gatekeeper.proxy.fastpath.known_responses import KnownResponses
+from gatekeeper.proxy.fastpath.response_shapes import ResponseShapes
 from gatekeeper.proxy.pool import OriginPool
 from gatekeeper.proxy.response import ResponseHead
 
@@ -159,7 +159,7 @@ class ConnectionOwner(Protocol):
     """The server of a client connection, as the connection uses it."""
 
     pool: OriginPool
-    responses: KnownResponses
+    responses: ResponseShapes
     first_checks: EqualDeadlines[TimedConnection]
     admission: FastPathPolicy
     idle_timeout_s: float

@@ -18,7 +18,7 @@ from gatekeeper.proxy.fastpath.deadlines import TimedConnection
 from gatekeeper.proxy.fastpath.equal_deadlines import EqualDeadlines
 from gatekeeper.proxy.fastpath.idle_connections import IdleConnection, IdleConnections
 from gatekeeper.proxy.fastpath.interface import FastPathPolicy, OpenConnection
-from gatekeeper.proxy.fastpath.known_responses import KnownResponses
+from gatekeeper.proxy.fastpath.response_shapes import ResponseShapes
 from gatekeeper.proxy.pool import OriginPool
 
 
@@ -40,7 +40,7 @@ class FastPathServer:
         """`handed_over` are the connections that aiohttp serves; `handshakes` those in their TLS
         handshake."""
         self.pool = pool
-        self.responses = KnownResponses()
+        self.responses = ResponseShapes()
         self.admission = admission
         self._new_handler = handler
         self.idle_timeout_s = idle_timeout_s
