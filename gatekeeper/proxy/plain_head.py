@@ -24,6 +24,8 @@ _HEAD = re.compile(
     + rb"((?>(?:[!#$%&'*+.^`|~0-9A-Za-z-]++: (?![\t ])[\t\x20-\x7e\x80-\xff]*+(?<![\t ])\r\n)+))"
     + rb"\r\n"
 )
+# The characters of its values. `bytes.translate` checks them four times as fast as a pattern.
+IN_VALUES = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
 # The start of such a head: lines end in CRLF, and the first one ends in the version.
 _BEGUN = re.compile(
     rb"(?:GET|HEAD) /[^\r\n]*+"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp.web import BaseRequest
 
@@ -23,7 +24,7 @@ from gatekeeper.web.message import PAGE_TICKET, QUEUE_TOKEN
 _MAX_TOKENS = 8  # parsed per field
 _HTMX = "HX-Request"
 # For a head that `parse_plain_head` accepted: one space follows each colon.
-_NEGOTIATION = re.compile(rb"\r\n(accept(?:-encoding|-language)?): ([^\r]*)", re.IGNORECASE)
+_READ = re.compile(rb"\r\n(accept(?:-encoding|-language)?|hx-request): ([^\r]*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,11 @@ class FactsReader:
     def of_plain_head(self, head: bytes, request: PlainRequest, peer: str) -> RequestFacts:
         """The facts of a plain request from `peer`; `head` is its head, unparsed."""
         found = {"accept": "", "accept-encoding": "", "accept-language": ""}
-        for name, value in _NEGOTIATION.findall(head):
+        for name, value in _READ.findall(head):
             key = name.decode("ascii").lower()
             text = value.decode("utf-8", "surrogateescape")
-            found[key] = f"{found[key]},{text}" if found[key] else text
+            before = found.get(key)
+            found[key] = f"{before},{text}" if before else text
         return RequestFacts(
             client=self.client_of_plain(request, peer),
             method=request.method,
@@ -71,8 +73,8 @@ class FactsReader:
             page_tickets=()
             if request.page_ticket is None
             else _members([_text(request.page_ticket)]),
-            is_htmx=bool(_values(head, _HTMX)),
-            fields=lambda name: _values(head, name),
+            is_htmx="hx-request" in found,
+            fields=partial(field_values, head),
         )
 
     def client_of_plain(self, request: PlainRequest, peer: str) -> Client:
@@ -85,8 +87,8 @@ class FactsReader:
         )
 
 
-def _values(head: bytes, name: str) -> list[str]:
-    """The values of a field of a plain head, in their order."""
+def field_values(head: bytes, name: str) -> list[str]:
+    """The values of a field of a plain head, in their order. Its first line is not looked at."""
     wanted = name.lower().encode("ascii")
     lines = [line.partition(b": ") for line in head.split(b"\r\n")[1:]]
     return [_text(value) for field, _, value in lines if field.lower() == wanted]

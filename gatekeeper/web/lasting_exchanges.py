@@ -24,7 +24,7 @@ from gatekeeper.policy.tokens import Pass
 from gatekeeper.proxy.downstream import reset
 from gatekeeper.proxy.fastpath.server import FastPathServer
 from gatekeeper.web.admission import Admission
-from gatekeeper.web.fastpath.lookup import KnownForward
+from gatekeeper.web.fastpath.known_forwards import KnownForward, VariedForward
 
 SWEEP_INTERVAL_S: Final = 0.5
 
@@ -95,6 +95,8 @@ class LastingExchanges:
             if exchange is None:
                 continue
             began_s, plan = exchange
+            if isinstance(plan, VariedForward):
+                plan = plan.known
             if isinstance(plan, KnownForward) and plan.admit.pass_ is not None:
                 lasting = self._seen(connection, began_s, before)
                 self._keep(connection, lasting, plan.visit.admission, plan.admit.pass_)

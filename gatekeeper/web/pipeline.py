@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, assert_never
 
 from gatekeeper import metrics
@@ -240,6 +241,20 @@ class Pipeline:
         if facts.cookies and (visit.gate is None or len(self._gates) > 1):
             self._confirmations.confirm(facts, but=visit.room)
         return visit
+
+    def visit_again(self, visit: Visit, cookie: str) -> Visit:
+        """The visit of the same request with another Cookie, on which its route does not depend. On
+        a site with one room, the facts stay those of `visit`."""
+        gate = visit.gate
+        if gate is None or len(self._gates) > 1:
+            return self.visit(replace(visit.facts, cookies=(cookie,)))
+        held = gate.credentials.read_cookie(
+            cookie,
+            secure=visit.facts.is_secure,
+            now_s=gate.admission.now_s(),
+            revoked=gate.admission.room.view.decisive.revoked,
+        )
+        return visit._replace(held=held)
 
     def visit_room(self, facts: RequestFacts, name: str | None, *, path: str = "/") -> Visit | None:
         """A visit of the room `name` at an endpoint, or without a name, of the room of `path` on

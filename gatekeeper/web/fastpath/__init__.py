@@ -2,6 +2,7 @@
 
 lookup       the exit: the outcome of a plain head, with the cache of known fields
 check_cache  a cache of allowed forward-auth checks
+known_forwards  a cache of forwarded requests, by their fields with or without what differs
 head_cache   a cache of heads that the gate itself responds to
 exchanges    the gate's own responses, as coroutines for `gatekeeper.stepper`
 """

@@ -16,6 +16,7 @@ from typing import Final
 
 from gatekeeper.policy.facts import Fact, RequestFacts
 from gatekeeper.policy.routing import Route
+from gatekeeper.proxy.plain_head import IN_VALUES
 from gatekeeper.web.pipeline import Visit
 from gatekeeper.web.room_gate import RoomGate
 
@@ -24,8 +25,7 @@ from gatekeeper.web.room_gate import RoomGate
 _COOKIE = (b"\r\nCookie: ", b"\r\ncookie: ")
 _ADDRESS = (b"\r\nX-Forwarded-For: ", b"\r\nx-forwarded-for: ")
 # Maps each character that a value cannot have, as in `plain_head`, to another one.
-_IN_VALUES = frozenset([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
-_PLAIN = bytes([each if each in _IN_VALUES else each ^ 1 for each in range(0x100)])
+_PLAIN = bytes([each if each in IN_VALUES else each ^ 1 for each in range(0x100)])
 _MAX_ENTRIES = 4096
 _MAX_BYTES = 2048
 # The facts in the key. It has no peer and no cookies, and no address that a proxy or the edge adds.

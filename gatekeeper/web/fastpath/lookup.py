@@ -7,8 +7,8 @@ None for everything else, and for an
 address that may hold an invitation: aiohttp parses it, and the pipeline decides in full.
 
 A browser sends the same fields repeatedly and changes the path. So the outcome for a block of
-fields is cached under its bytes and its peer, once its visitor was forwarded without a new token.
-That key contains every fact except the request line. No rule or room depends on an *ordinary*
+fields is cached for its peer (`known_forwards`), once its visitor was forwarded without a new
+token. Its key contains every fact except the request line. No rule or room depends on an *ordinary*
 request line, as the start of its target shows. All ordinary lines with a block have one route. For
 other lines the route is cached by request line and host if it read nothing else, else by all facts.
 Whether the pass still counts is checked for each request.
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -31,13 +31,11 @@ from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Rejected, Route
 from gatekeeper.policy.tokens import Pass
 from gatekeeper.proxy import ForwardContext
 from gatekeeper.proxy.client_address import EDGE_PEER, is_trusted
-from gatekeeper.proxy.context import Fields, OnResponse
+from gatekeeper.proxy.context import OnResponse
 from gatekeeper.proxy.fastpath.interface import GateExchange
 from gatekeeper.proxy.headers import plain_head
 from gatekeeper.proxy.plain_head import METHOD, TARGET, PlainRequest, parse_plain_head
 from gatekeeper.proxy.pool import authority_of
-from gatekeeper.proxy.response import ResponseHead
-from gatekeeper.web.added_fields import added_fields
 from gatekeeper.web.endpoints import PREFIX, Endpoints
 from gatekeeper.web.facts_reader import FactsReader, FieldTable
 from gatekeeper.web.fastpath.check_cache import CheckCache, KnownCheck
@@ -51,6 +49,13 @@ from gatekeeper.web.fastpath.exchanges import (
     header_lines,
 )
 from gatekeeper.web.fastpath.head_cache import HeadCache, HeadEntry
+from gatekeeper.web.fastpath.known_forwards import (
+    VARYING_FACTS,
+    KnownForward,
+    KnownForwards,
+    VariedForward,
+    passes_of,
+)
 from gatekeeper.web.outcome import Admit
 from gatekeeper.web.pass_uses import CountedPass
 from gatekeeper.web.pipeline import Pipeline, Visit, response_beyond_concurrent
@@ -59,42 +64,11 @@ from gatekeeper.web.stream import Streams
 
 _PREFIX = PREFIX.encode()
 _STATUS = b"GET %bstatus" % _PREFIX
-# An entry is about three times as large as its block. A browser's block has about 1 KB; one visitor
-# who sends new fields with each request can fill the cache, with 75 MB at most.
-_MAX_KNOWN = 8192
-_MAX_KNOWN_BYTES = 3072
+_MAX_KNOWN_BYTES = 3072  # of a block of fields; a browser's has about 1 KB
 _MAX_ROUTES = 8192  # request lines, usually 150 bytes each
 _ADMITTED: Final = Admit(None, changed=False)
 # Routes that read only these facts are shared by visitors.
 _SHARED: Final = Fact.METHOD | Fact.TARGET | Fact.HOST
-
-
-@dataclass(frozen=True, slots=True)
-class KnownForward:
-    """The outcome for a block of fields of one peer (a `ForwardPlan`)."""
-
-    peer: str
-    visit: Visit
-    passes: Callable[[], bool]  # whether the pipeline would still forward it unchanged
-    on_response: OnResponse
-    rest: bytes
-    keep_alive: bool
-    is_ordinary: bool  # its request line was ordinary
-    block: bytes
-    host: str
-    route: Route
-    admit: Admit
-    may_add: bool  # a new token
-    own_cookies: frozenset[str]
-    counted: CountedPass | None = None
-
-    def note_abandoned(self, *, seconds: float) -> None:
-        tally = self.visit.origin_tally(self.admit)
-        if tally is not None:
-            tally.count_abandoned(seconds=seconds)
-
-    def added(self, response: ResponseHead) -> Fields | None:
-        return added_fields(self.visit, self.admit, response, own=self.own_cookies)
 
 
 class FastPathLookup:
@@ -122,49 +96,79 @@ class FastPathLookup:
         self._own_cookies = own_cookies
         self._match_line = _request_lines(except_for=())
         self._match_ordinary_line = _request_lines(except_for=pipeline.router.deciding_prefixes)
-        self._known: dict[bytes, KnownForward] = {}
+        self._known = KnownForwards(own_cookies)
         self._routes: dict[tuple[object, bytes], Route] = {}  # bounded by `_MAX_ROUTES`
         self._one_of: dict[Route, Route] = {}
         self._heads = HeadCache()
         self._checks = CheckCache(pipeline.router)
 
-    def recall(self, data: bytes, peer: str) -> KnownForward | GateExchange | None:
+    def recall(self, data: bytes, peer: str) -> KnownForward | VariedForward | GateExchange | None:
         """A known block ends with the only empty line: with exactly one request line before it,
         `data` is one whole head. So is the known head of a poll."""
         if data.startswith(_STATUS):
             recalled = self._heads.recall(data, trusted=self._is_trusted(peer))
             return None if recalled is None else self._exchange(*recalled)
         line, _, block = data.partition(b"\r\n")
-        known = self._known.get(block)
-        if known is None or known.peer != peer:
+        known, varied = self._known.whole(block), None
+        if known is None:
+            varied = self._known.varied(block, peer, self._renew)
+            if varied is None:
+                return None
+            known = varied.known
+        elif known.peer != peer:
             return None
         if b"?" in line and line_may_hold_invitation(line):
             return None
         if known.is_ordinary and self._match_ordinary_line(line) is not None:
             has_same_route = True
         else:
-            has_same_route = self._route_of(line, known) is known.route
-        return known if has_same_route and known.passes() else None
+            has_same_route = self._route_of(line, known, varied=varied) is known.route
+        return (varied or known) if has_same_route and known.passes() else None
 
-    def _route_of(self, line: bytes, known: KnownForward) -> Route | None:
-        """The route of the known request with another request line; None: the line is malformed, or
-        under the gate's own prefix."""
+    def _renew(self, known: KnownForward, cookie: bytes) -> KnownForward | None:
+        """The outcome of a known request with another Cookie; None: it has no pass that is
+        forwarded unchanged."""
+        visit = self._pipeline.visit_again(known.visit, cookie.decode("utf-8", "surrogateescape"))
+        token = visit.held.token
+        if visit.route != known.route or not isinstance(token, Pass):
+            return None
+        admit = visit.admission.forward(token, by_header=False)
+        if admit is None or admit.changed:
+            return None
+        counted = visit.counted(admit)
+        return replace(
+            known,
+            visit=visit,
+            passes=passes_of(visit, token, counted),
+            on_response=_counter(visit, admit),
+            admit=admit,
+            counted=counted,
+        )
+
+    def _route_of(
+        self, line: bytes, known: KnownForward, *, varied: VariedForward | None
+    ) -> Route | None:
+        """The route of the known request with another request line, and with other values if it is
+        `varied`; None: the line is malformed, or under the gate's own prefix, or its route depends
+        on these values."""
         route = self._routes.get((known.host, line))
         if route is not None:
             return route
         every_fact = (known.peer, known.block)
-        route = self._routes.get((every_fact, line))
-        if route is None:
-            if self._match_line(line) is None:
-                return None
-            method, target, _ = line.decode("ascii").split(" ")
-            facts = known.visit.facts
-            fresh = self._pipeline.router.route(facts, method=method, target=target)
-            key = every_fact if fresh.reads & ~_SHARED else known.host
-            route = self._interned(fresh)
+        if varied is None and (route := self._routes.get((every_fact, line))) is not None:
+            return route
+        if self._match_line(line) is None:
+            return None
+        method, target, _ = line.decode("ascii").split(" ")
+        fresh = self._pipeline.router.route(known.visit.facts, method=method, target=target)
+        if varied is not None and fresh.reads & VARYING_FACTS:
+            return None
+        route = self._interned(fresh)
+        is_shared = not fresh.reads & ~_SHARED
+        if is_shared or varied is None:
             if len(self._routes) >= _MAX_ROUTES:
                 del self._routes[next(iter(self._routes))]
-            self._routes[key, line] = route
+            self._routes[known.host if is_shared else every_fact, line] = route
         return route
 
     def _interned(self, route: Route) -> Route:
@@ -193,18 +197,16 @@ class FastPathLookup:
             case Bypassed() | Ungated():
                 return self._forward(head, request, visit, _ADMITTED, peer=peer, passes=_always)
             case InRoom():
-                token, by_header = visit.held.token, visit.held.by_header
+                token = visit.held.token
                 if not isinstance(token, Pass):
                     return self._page(head, request, visit, trusted=trusted)
-                admit = visit.admission.forward(token, by_header=by_header)
+                admit = visit.admission.forward(token, by_header=visit.held.by_header)
                 if admit is None:
                     return None
-                passes = partial(visit.admission.forwards_unchanged, token, by_header)
                 counted = visit.counted(admit)
-                if counted is not None:
-                    if not counted.is_free():
-                        return self._beyond_concurrent(request, visit, counted)
-                    passes = partial(_passes_if_free, counted, passes)
+                if counted is not None and not counted.is_free():
+                    return self._beyond_concurrent(request, visit, counted)
+                passes = passes_of(visit, token, counted)
                 return self._forward(
                     head, request, visit, admit, peer=peer, passes=passes, counted=counted
                 )
@@ -250,9 +252,7 @@ class FastPathLookup:
             counted=counted,
         )
         if not admit.changed and len(block) <= _MAX_KNOWN_BYTES:
-            if len(self._known) >= _MAX_KNOWN:
-                del self._known[next(iter(self._known))]
-            self._known[block] = forward
+            self._known.keep(forward)
         return forward
 
     def _beyond_concurrent(
@@ -386,10 +386,6 @@ def _both(one: OnResponse, other: OnResponse) -> OnResponse:
         other(status, seconds=seconds)
 
     return count
-
-
-def _passes_if_free(counted: CountedPass, passes: Callable[[], bool]) -> bool:
-    return counted.is_free() and passes()
 
 
 def _always() -> bool:

@@ -198,7 +198,7 @@ async def test_without_concurrent_nothing_is_counted(start_gate: GateStarter) ->
     ann = holder(gate)
     assert (await ann.request("GET", "/")).status == 200
     assert gate.worker.site.gates[gate.room_name].uses is None
-    [plan] = gate.worker.site.lookup._known.values()
+    [plan] = gate.worker.site.lookup._known._blocks.values()
     assert plan.counted is None
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gatekeeper.web.facts_reader import FieldTable, _values
+from gatekeeper.web.facts_reader import FieldTable, field_values
 
 HEAD = (
     b"GET /x?a: b HTTP/1.1\r\nHost: shop.example\r\nX-Forwarded-Uri: /a: b\r\nx-a: 1\r\n"
@@ -15,7 +15,7 @@ HEAD = (
     ["Host", "host", "X-Forwarded-Uri", "X-A", "Empty", "Utf", "Latin", "None", "", "GET /x?a"],
 )
 def test_table_finds_what_the_head_has(name: str) -> None:
-    assert list(FieldTable(HEAD)(name)) == _values(HEAD, name) or name == ""
+    assert list(FieldTable(HEAD)(name)) == field_values(HEAD, name) or name == ""
 
 
 def test_repeated_field_keeps_its_order() -> None:

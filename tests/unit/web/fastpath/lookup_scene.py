@@ -22,11 +22,12 @@ from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.store import RedisStore
 from gatekeeper.web.admission import Admission
-from gatekeeper.web.credentials import Credentials
+from gatekeeper.web.credentials import Credentials, all_cookie_names
 from gatekeeper.web.endpoints import Endpoints
 from gatekeeper.web.facts_reader import FactsReader
 from gatekeeper.web.fastpath.exchanges import PageExchange, StatusExchange
-from gatekeeper.web.fastpath.lookup import FastPathLookup, KnownForward
+from gatekeeper.web.fastpath.known_forwards import KnownForward, VariedForward
+from gatekeeper.web.fastpath.lookup import FastPathLookup
 from gatekeeper.web.pipeline import Pipeline
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.room_gate import RoomGate
@@ -47,15 +48,18 @@ ROOMS = (
 NAMED_ROOM = (RoomConfig(name=RoomName("checkout"), path=("/secret",)),)
 
 
-def cookie(room: str) -> str:
+def cookie(
+    room: str, *, visitor: str = "A" * 22, life_s: float = DAY_S, issued_ago_s: float = -DAY_S
+) -> str:
+    """A cookie with a pass of `visitor`, which is not due for renewal as a rule."""
     now_s = time.time()
     pass_ = Pass(
         room=RoomName(room),
-        visitor=VisitorId("A" * 22),
+        visitor=VisitorId(visitor),
         arrival_us=round(now_s * 1e6),
-        issued_at_s=now_s + DAY_S,  # not due for renewal
-        expires_at_s=now_s + DAY_S,
-        ends_at_s=now_s + DAY_S,
+        issued_at_s=now_s - issued_ago_s,
+        expires_at_s=now_s + life_s,
+        ends_at_s=now_s + life_s,
     )
     name = "gatekeeper" if room == "default" else f"gatekeeper-{room}"
     return f"{name}={Tokens(KEYRING, pass_.room).mint(pass_)}"
@@ -86,7 +90,7 @@ def lookup(rooms: Sequence[RoomConfig], rules: Sequence[AccessRule] = ()) -> Fas
         endpoints=Endpoints(pipeline, RESPONSES),
         responses=RESPONSES,
         streams=Streams([]),
-        own_cookies=frozenset(),
+        own_cookies=all_cookie_names("gatekeeper", GATES),
     )
 
 
@@ -110,6 +114,8 @@ def exit_of(looked: FastPathLookup, data: bytes, peer: str) -> Exit:
     match found:
         case KnownForward():
             return Exit("forward", found.visit.route, found.rest)
+        case VariedForward(known=known):
+            return Exit("forward", known.visit.route, found.rest)
         case PageExchange() | StatusExchange():
             visit = found._visit
             return Exit(type(found).__name__, visit.route, creates_place=visit.creates_place)

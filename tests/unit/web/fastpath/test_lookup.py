@@ -266,6 +266,7 @@ CONDITIONS: dict[str, list[Condition]] = {
         FieldCondition((NamedValue("X-Key", ("yes",)),)),
         FieldCondition((NamedValue("X-Forwarded-Proto", ("https",)),)),
         FieldCondition((NamedValue("user-agent", ("*bot*",)),)),
+        FieldCondition((NamedValue("Referer", ("*shop.example/",)),)),
     ],
     "cookie": [
         FieldCondition((NamedValue("Cookie", ("*staff=yes*",)),)),
@@ -306,7 +307,16 @@ targets = st.sampled_from(
     ]
 )
 cookies = st.sampled_from(
-    ["", "staff=yes", "staff=no; " + PASSES["default"], *PASSES.values(), "a=b"]
+    [
+        "",
+        "a=b",
+        "staff=yes",
+        *PASSES.values(),
+        *(each + PASSES["default"] for each in ("staff=no; ", "a=b; ", "c=%s; ", "a=b ;\t", "; ")),
+        *(PASSES["default"] + each for each in ("; a=b", ";a=b", "; ", "; gatekeeper", " x; a=b")),
+        f"a=b; {PASSES['checkout']}; c=d; {PASSES['default']}; staff=yes",
+        f"xgatekeeper=1; {PASSES['default']}",
+    ]
 )
 forwarded = st.sampled_from(["", "203.0.113.9", "198.51.100.1, 192.0.2.7", "198.51.100.1"])
 others = st.sampled_from(
@@ -319,6 +329,13 @@ others = st.sampled_from(
         ("Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: image"),
         ("sec-purpose: prefetch",),
         ("X-Queue-Ticket: a.b.c",),
+        ("Referer: https://shop.example/",),
+        ("Referer: https://shop.example/a%20b",),
+        ("referer: https://shop.example/", 'If-None-Match: "a"'),
+        ("Referer: https://shop.example/", 'If-None-Match: "b"', 'If-None-Match: "c"'),
+        ("Referer:  a",),
+        ("Referer: ",),
+        ("Referer: \x01",),
     ]
 )
 methods = st.sampled_from(["GET", "GET", "GET", "HEAD"])
