@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 import structlog
+from redis.exceptions import RedisError
 
 from gatekeeper.admin.edge_status import no_edge
 from gatekeeper.admin.listener import STATIC_PREFIX
@@ -49,6 +50,8 @@ from gatekeeper.process.reload import CheckedFiles, Reloader
 from gatekeeper.process.state_folder import state_folder
 from gatekeeper.process.tls import TlsFiles
 from gatekeeper.room.store import RedisStore, StoreRefusal
+
+_EMBEDDED = "embedded"
 
 log = structlog.get_logger()
 
@@ -229,9 +232,9 @@ class Supervisor:
         return bound
 
     async def _start_servers(self, folder: Path) -> None:
-        if self._store_url == "embedded":
+        if self._store_url == _EMBEDDED:
             self._store_url = await self._start_server(partial(start_store, folder), "store")
-        if self._events_url == "embedded":
+        if self._events_url == _EMBEDDED:
             await self._start_server(partial(start_events, folder), "events")
             self._events_url = events_address(folder)
 
@@ -266,7 +269,24 @@ def check_files(config: Config) -> Pages:
     challenge_secrets(config)
     for room in config.rooms:
         invitation_keys(room)
+    if config.store.url != _EMBEDDED:
+        _check_store_url(config.store.url)
     return Pages.of(config, asset_prefix=STATIC_PREFIX)
+
+
+def _check_store_url(url: str) -> None:
+    """Raise StartError for one that redis-py cannot read. Its words may quote the password."""
+    try:
+        RedisStore(url, timeout_s=1)
+    except OSError as error:
+        raise StartError(
+            f"store.url: cannot use a TLS file that it names: {error.strerror}; expected PEM files"
+        ) from None
+    except (ValueError, RedisError):
+        raise StartError(
+            f"store.url: malformed ({_without_password(url)}); expected e.g. "
+            "redis://USER:PASSWORD@HOST:PORT/DATABASE, user and password percent-encoded"
+        ) from None
 
 
 def _cores() -> int:

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import trustme
 
-from gatekeeper.errors import ConfigError
+from gatekeeper.errors import ConfigError, StartError
 from gatekeeper.process.supervisor import (
     _local_address,
     _without_password,
     check_files,
     checked_files,
 )
-from tests.builders import parse_config
+from tests.builders import SECRET, parse_config
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,24 @@ def test_private_key_that_others_may_write_is_refused(tmp_path: Path, section: s
         check_files(parse_config(toml, folder=tmp_path))
     pem.chmod(0o644)
     check_files(parse_config(toml, folder=tmp_path))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://gate:sesame@store:99999",
+        "redis://gate:sesame@[::1",
+        "redis://:pa/sesame@store:1",
+        "redis://gate:pw@store?db=sesame",
+        "redis://gate:pw@store?socket_timeout=sesame",
+        "rediss://gate:sesame@store?ssl_ca_certs=/nowhere/ca.pem",
+        "rediss://gate:pw@store?ssl_cert_reqs=sesame",
+        "redis+sentinel://gate:pw@sentinel/shop?db=sesame",
+    ],
+)
+def test_malformed_store_url_is_one_line_without_its_password(tmp_path: Path, url: str) -> None:
+    toml = f'[store]\nurl = "{url}"\n[tokens]\nsecrets = ["{SECRET.decode()}"]\n'
+    with pytest.raises(StartError, match=r"^store\.url: (malformed|cannot use a TLS file)") as no:
+        check_files(parse_config(toml, folder=tmp_path))
+    assert "sesame" not in no.value.public
+    assert "\n" not in no.value.public
