@@ -23,6 +23,10 @@ def examples(count: int) -> int:
     return max(1, round(count * _SHARES[PROFILE]))
 
 
+# The timeout of a property that plays a whole room, seconds; of `make fuzz` as for all others.
+ROOM_TIMEOUT_S = 3600 if PROFILE == "thorough" else 450
+
+
 def load_profile() -> None:
     settings.register_profile("dev", deadline=None)
     settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.profiles import examples
+from tests.profiles import ROOM_TIMEOUT_S, examples
 from tests.property.honest_line import HonestLine
 
 DELAYS = st.floats(0.0, 12.0, allow_nan=False)
@@ -49,7 +49,7 @@ def happen(line: HonestLine, event: tuple[Any, ...]) -> None:
             getattr(line, name)(*arguments)
 
 
-@pytest.mark.timeout(450)
+@pytest.mark.timeout(ROOM_TIMEOUT_S)
 @settings(max_examples=examples(60), deadline=None)
 @given(
     seed=st.integers(0, 10_000),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.profiles import examples
+from tests.profiles import ROOM_TIMEOUT_S, examples
 from tests.property.honest_line import HonestLine
 from tests.property.test_honest_line import happen
 
@@ -104,7 +104,7 @@ def test_visitors_enter_in_order_after_a_loss(course: str, seed: int) -> None:
     assert line.admitted
 
 
-@pytest.mark.timeout(450)
+@pytest.mark.timeout(ROOM_TIMEOUT_S)
 @settings(max_examples=examples(40), deadline=None)
 @given(
     seed=st.integers(0, 10_000),

@@ -22,7 +22,7 @@ from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.tokens import Ticket, VisitorId
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.visitor_calls import ArrivalRequest
-from tests.profiles import examples
+from tests.profiles import ROOM_TIMEOUT_S, examples
 from tests.property.room_calls import RATES, REPLICAS, STATE
 from tests.property.room_events import EventRules
 from tests.property.room_ledger import Revocation, SpentTicket, WaitingState
@@ -184,7 +184,7 @@ class RoomMachine(EventRules):
 
 
 # Hypothesis shrinks a failing example for up to five minutes; the test must live to report it.
-@pytest.mark.timeout(450)
+@pytest.mark.timeout(ROOM_TIMEOUT_S)
 def test_room_holds_its_promises_under_any_course_of_events() -> None:
     run_state_machine_as_test(
         RoomMachine,

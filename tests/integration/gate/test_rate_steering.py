@@ -287,6 +287,8 @@ async def test_rate_falls_with_a_slow_origin_and_freezes(
         return all(rate_of(gate) < 6000 for gate in gates)
 
     await eventually(has_fallen)
+    # No other period ends before the rate is frozen: it would rise again.
+    monkeypatch.setattr("gatekeeper.room.queue.PERIOD_S", 600.0)
     async with operator_of(gates[0], store_url) as operator:
         record = await operator.steering()
         assert record is not None
