@@ -107,7 +107,7 @@ def audit_line(entry: dict[str, Any]) -> str:
 
 
 def setting_lines(room: dict[str, Any], *, only: Iterable[str] = ()) -> Iterator[str]:
-    """The settings of a room, one a line; those in `only`, or all."""
+    """The settings of a room, one per line; those in `only`, or all."""
     keys = list(only) or list(room["settings"])
     for key in keys:
         setting = room["settings"][key]

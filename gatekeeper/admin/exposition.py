@@ -69,12 +69,12 @@ _OF_AUTOTUNE: Final[Sequence[tuple[str, str, Callable[[SteeredRoom], float | Non
     ),
     (
         "gatekeeper_autotune_latency_target_seconds",
-        "The p95 that autotune keeps the origin's responses below.",
+        "Target of autotune for the p95 of the origin's responses.",
         lambda room: room.targets.latency_s,
     ),
     (
         "gatekeeper_autotune_failed_target_ratio",
-        "The share of failed responses that autotune stays below.",
+        "Target of autotune for the share of failed responses.",
         lambda room: room.targets.errors,
     ),
     (

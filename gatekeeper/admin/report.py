@@ -128,7 +128,7 @@ def period_of(
     if since_s < oldest_s:
         since_s = oldest_s
         warnings = [
-            f"Figures are kept for {KEPT_DAYS - 1} days: the beginning of the period is cut."
+            f"Figures are kept for {KEPT_DAYS - 1} days: the beginning of the period is omitted."
         ]
         if since_s >= until_s:
             raise ValueError(

@@ -113,7 +113,7 @@ def _warnings(report: Report) -> Iterable[str]:
         yield (
             f"While no figures were kept, {number(between.arrived)} visitors arrived, "
             f"{number(between.admitted)} were admitted, and {number(between.left)} left or did not "
-            "come, by the totals before and after. No other figure includes them."
+            "come, according to the totals before and after. No other figure includes them."
         )
 
 
@@ -232,7 +232,7 @@ def _autotune_section(steered: Sequence[SteeringStep]) -> Markup:
             )
         )
     columns = ("From", "To", "Changes", "Rate", "Because", "p95, at last", "Failed, at last")
-    return _table_section("What autotune did to the rate", columns, rows)
+    return _table_section("Changes of the rate by autotune", columns, rows)
 
 
 def _events_section(events: Sequence[Event]) -> Markup:

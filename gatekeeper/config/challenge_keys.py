@@ -23,7 +23,7 @@ _MAX_URL_CHARACTERS: Final = 300
 
 def _site_key(text: str) -> str:
     if text and _SITE_KEY.fullmatch(text) is None:
-        raise ValueError(f"{shown(text)} is not a site key; expected that of the provider")
+        raise ValueError(f"{shown(text)} is not a site key; expected the value from the provider")
     return text
 
 
@@ -57,7 +57,7 @@ def challenge_conflicts(
             ("challenge_secret_file", secret_file),
         ):
             if not value:
-                problem = f'missing while challenge is "{challenge}"; expected that of the provider'
+                problem = f'missing while challenge is "{challenge}"; expected the value from the provider'
                 yield KeyConflict(("challenge", key), problem)
     if challenge != "off" and noscript == "refuse" and template.endswith(".mustache"):
         problem = (

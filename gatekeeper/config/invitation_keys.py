@@ -82,7 +82,7 @@ def _secret_keys(path: Path) -> tuple[InvitationKey, ...]:
     if data.lstrip().startswith(_JSON_START):
         return _few(tuple(_of_set(path, data, kinds=("oct",))), path)
     if _PEM.search(data):
-        raise ConfigError(["a PEM; expected secrets, one a line, or a JWK set"], source=str(path))
+        raise ConfigError(["a PEM; expected secrets, one per line, or a JWK set"], source=str(path))
     secrets = read_secrets(path)
     return _few(tuple(InvitationKey("HS256", secret) for secret in secrets), path)
 

@@ -156,7 +156,7 @@ class RuleConfig(Section):
 
 
 def networks_in(path: Path) -> list[Network]:
-    """The networks in a file: one a line, `#` begins a comment; or the JSON that Google and Bing
+    """The networks in a file: one per line, `#` begins a comment; or the JSON that Google and Bing
     publish of their crawlers (`{"prefixes": [{"ipv4Prefix": …}, {"ipv6Prefix": …}]}`). Raises
     ValueError."""
     try:

@@ -283,7 +283,7 @@ class AdminConfig(Section):
                 )
             if token.secret and token.secret in [each.secret for each in self.tokens[:index]]:
                 yield KeyConflict(
-                    ("tokens", f"{path}.secret"), "used twice; expected a secret of its own"
+                    ("tokens", f"{path}.secret"), "used twice; expected a different secret"
                 )
 
 

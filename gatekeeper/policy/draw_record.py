@@ -9,8 +9,8 @@ with its field, problem and expectation. A record has one of two states:
 
 `note` is the reason why a drawn record of an event with a beacon has no round, or that its list was
 lost; it is optional. `lanes` has the turns of each lane, only for a draw with lanes. Participants
-are listed separately: SHA-256(visitor id) in lower-case hex, ascending, one a line, each once; in a
-lane a space and the lane follow. The list may be long: it is verified line by line, in constant
+are listed separately: SHA-256(visitor id) in lower-case hex, ascending, one per line, each once; in
+a lane a space and the lane follow. The list may be long: it is verified line by line, in constant
 memory.
 """
 

@@ -68,7 +68,7 @@ def with_added(schedule: Schedule, event: Event, *, now_us: int) -> Schedule:
         event = replace(event, prequeue_us=now_us + MARGIN_US)
         if event.first_us >= event.start_us:
             raise ConfigError(
-                ["prequeue: it is over before it could begin; expected a later start"],
+                ["prequeue: it would end before it begins; expected a later start"],
                 source="event",
             )
     return _checked(schedule, event, now_us=now_us)
@@ -144,8 +144,8 @@ def _checked(schedule: Schedule, event: Event, *, now_us: int) -> Schedule:
             )
     if len(coming) > MAX_EVENTS or len(after.events) > _MAX_KEPT:
         raise Conflict(
-            f"the room has {len(after.events) - 1} events; expected at most {MAX_EVENTS} to come, "
-            f"and {_MAX_KEPT} with those of the last week"
+            f"the room has {len(after.events) - 1} events; expected at most {MAX_EVENTS} upcoming "
+            f"ones, and {_MAX_KEPT} including those of the last week"
         )
     return _bounded(after)
 
@@ -161,8 +161,8 @@ def _bounded(schedule: Schedule) -> Schedule:
 def _known(schedule: Schedule, name: str) -> Event:
     event = schedule.find(name)
     if event is None:
-        names = ", ".join(each.name for each in schedule.events) or "none at all"
-        raise NotFound(f"no event {shown(name)} in this room; there is {names}")
+        names = ", ".join(each.name for each in schedule.events) or "no event"
+        raise NotFound(f"no event {shown(name)} in this room, which has {names}")
     return event
 
 

@@ -101,7 +101,7 @@ def explain_request(
         yield from _explain_check(router, facts)
         return
     if config.origin.is_none and not target.startswith(_ENDPOINTS):
-        yield 'no origin: the gate responds with 421; for a proxy that asks at "/.gatekeeper/auth":'
+        yield 'no origin: the gate responds with 421; for forward auth at "/.gatekeeper/auth":'
     yield from explain(router, facts)
 
 
@@ -110,7 +110,7 @@ def _explain_check(router: Router, facts: RequestFacts) -> Iterator[str]:
     scheme = "".join(facts.fields("X-Forwarded-Proto")) or facts.client.scheme
     host = "".join(facts.fields("X-Forwarded-Host"))
     client = replace(facts.client, scheme=scheme, forwarded_host=host)
-    yield "a check of forward auth: only a proxy in server.trusted_proxies may ask"
+    yield "a forward-auth check: only a proxy in server.trusted_proxies may send it"
     try:
         original = original_request(replace(facts, client=client))
     except BadRequest as error:
@@ -119,7 +119,7 @@ def _explain_check(router: Router, facts: RequestFacts) -> Iterator[str]:
     address = f"{original.client.scheme}://{original.client.host}{original.target}"
     yield f"the original request: {original.method} {address}"
     if original.target.startswith(_ENDPOINTS):
-        yield "403: an address of the gate's own; the proxy has to route it to the gate"
+        yield "403: an endpoint of the gate; the proxy has to route it to the gate"
         return
     yield from explain(router, original)
 
@@ -134,7 +134,7 @@ def explain(router: Router, facts: RequestFacts) -> Iterator[str]:
         return
     request = RequestReadings(facts)
     try:
-        yield f"readings of the path: {', '.join(request.paths)}"
+        yield f"interpretations of the path: {', '.join(request.paths)}"
     except TooManyReadings:
         yield _result(router.route(facts))
         return
@@ -144,7 +144,7 @@ def explain(router: Router, facts: RequestFacts) -> Iterator[str]:
         try:
             holds, _ = router.evaluate(rule, request)
         except TooManyValues:
-            yield f'rule "{rule.name}": a parameter or cookie has too many values to look at'
+            yield f'rule "{rule.name}": a parameter or cookie has too many values to check'
             break
         if holds:
             yield f'rule "{rule.name}" holds: the request {_ACTION[rule.action]}'
@@ -188,7 +188,7 @@ def _reason(router: Router, rule: AccessRule, request: RequestReadings) -> str:
 def _result(route: Route) -> str:
     match route:
         case Bypassed(rule=rule):
-            return f'forwarded by rule "{rule}", uncounted and without a token'
+            return f'forwarded by rule "{rule}", without counting and without a token'
         case Blocked(rule=rule):
             return f'403 by rule "{rule}"'
         case Ungated():

@@ -78,7 +78,7 @@ def _described(check: RequestFacts, client: Client, method: str, uri: str) -> Re
     if (target != "*" and TARGET.fullmatch(target) is None) or not uri.startswith(target[0]):
         raise BadRequest("the address of the original request is not a path with a query")
     if target == "*" and method != "OPTIONS":  # RFC 9112 section 3.2.4; in no room
-        raise BadRequest("the address * of the original request is for OPTIONS alone")
+        raise BadRequest("the address * of the original request is valid for OPTIONS only")
     if method.upper() == "CONNECT":  # an origin may ignore the letter case
         raise BadRequest("CONNECT is not supported")
 

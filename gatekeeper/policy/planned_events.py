@@ -200,8 +200,8 @@ def _refusal(
         is_moved = previous is None or previous.start != asked.start_us
         if is_moved and asked.start_us > now_us:
             return (
-                f"it has started {spell_time(before.start_us)}; expected its start as it was, or "
-                "another name for another sale"
+                f"it has started {spell_time(before.start_us)}; expected the unchanged "
+                "start, or a new name for another sale"
             )
     elif event.start_us <= now_us:
         return (

@@ -123,7 +123,7 @@ class WorkerProcess:
             report = await self.order(command, timeout_s=_WORKER_START_TIMEOUT_S)
             if report is None or "done" not in report:
                 self.kill()
-                raise StartError(f"worker {self.number}: cannot follow the newest configuration")
+                raise StartError(f"worker {self.number}: cannot apply the newest configuration")
 
     async def order(
         self, command: Command, *, timeout_s: float = _ORDER_TIMEOUT_S

@@ -28,7 +28,9 @@ from gatekeeper.process.commands import Abort, Commit, Prepare, WorkerPlan
 from gatekeeper.process.edge import Edge
 
 _LOAD_TIMEOUT_S = 30.0
-_STILL_READING = "an earlier reload still reads its files; expected a restart, or their end"
+_STILL_READING = (
+    "an earlier reload is still reading its files; expected the end of that reload, or a restart"
+)
 _PREPARE_TIMEOUT_S = 20.0
 _COMMIT_TIMEOUT_S = 5.0
 

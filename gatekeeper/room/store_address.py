@@ -217,8 +217,8 @@ class StoreAddress:
         if not known:
             return ConnectionError("no Sentinel responds")
         if not any(self._primary in each for each in known):
-            return ConnectionError(f"no Sentinel knows a primary of the name {self._primary!r}")
-        return ConnectionError("no Sentinel names a primary that runs")
+            return ConnectionError(f"no Sentinel knows a primary named {self._primary!r}")
+        return ConnectionError("no Sentinel reports a running primary")
 
 
 def _cause(error: RedisError) -> RedisError:

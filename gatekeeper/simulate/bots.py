@@ -28,7 +28,7 @@ from gatekeeper.simulate.visitor import BOT_KINDS, Action, Visitor, VisitorKind
 BOTS: Final = "bots"
 REPLAY_ACCEPTED: Final = "a proof of another place was accepted"
 UNSOLVED_ADMITTED: Final = "admitted without a solved challenge"
-EVADED: Final = "a request that creates no place went around the challenge"
+EVADED: Final = "a request that creates no place bypassed the challenge"
 EVASIONS: Final = (RequestKind.IMAGE, RequestKind.POST, RequestKind.HEAD, RequestKind.PREFETCH)
 _NEVER_SOLVES: Final = frozenset({VisitorKind.SCRAPER, VisitorKind.IDLER, VisitorKind.REPLAYER})
 _WORK: Final = "work"

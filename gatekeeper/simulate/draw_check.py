@@ -33,14 +33,14 @@ _TIMEOUT: Final = aiohttp.ClientTimeout(total=600, sock_connect=10, sock_read=30
 _CHUNK_BYTES: Final = 64 * 1024
 _MAX_LINE: Final = 128  # a real one has 64 digits
 _NO_SIGNATURE: Final = (
-    "outside of this check: the beacon's own signature of that round (BLS); its operators' tools "
+    "not verified here: the beacon's own signature of that round (BLS); its operators' tools "
     "verify it"
 )
 _NO_BEACON: Final = (
     "no beacon: the operator of the gate could compute the order before the start, visitors could "
     "not"
 )
-_NO_LIST: Final = "outside of this check: the list of participants, of which there is no file"
+_NO_LIST: Final = "not verified here: the list of participants, since there is no file of it"
 
 
 @dataclass(slots=True)
@@ -96,9 +96,11 @@ async def _describe(record: DrawRecord, verification: DrawVerification, findings
         findings.remarks.append(f"visitor {place.id_hash}: turn {place.turn_us}{of_all}{lane}")
     if not findings.problems:
         verified = "verified in part" if findings.unverified else "ok"
-        of_list = "participants" if verification.has_list else "participants by the record alone"
+        of_list = (
+            "participants" if verification.has_list else "participants according to the record"
+        )
         findings.remarks.append(
-            f"{verified}: the record of {record.event} in room {record.room} agrees with itself; "
+            f"{verified}: the record of {record.event} in room {record.room} is consistent; "
             f"{record.participants} {of_list}"
         )
 

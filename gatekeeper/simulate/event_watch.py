@@ -50,10 +50,10 @@ class EventWatch:
         if record is None:
             raise GatekeeperError(
                 f"no draw of event {self._event!r}: {self.problem}; "
-                "expected an event with a prequeue and a draw, ahead"
+                "expected an upcoming event with a prequeue and a draw"
             )
         if record.state != "committed":
-            raise GatekeeperError(f"event {self._event!r} has started; expected one that is ahead")
+            raise GatekeeperError(f"event {self._event!r} has started; expected an upcoming one")
         return record
 
     async def read(self) -> DrawRecord | None:

@@ -77,7 +77,7 @@ def _draw(record: OpeningRecord) -> Promise:
     return Promise(
         DRAW,
         True,
-        f"the record agrees with itself and with the crowd: {record.participants:,} "
+        f"the record is consistent with itself and with the crowd: {record.participants:,} "
         f"visitors of the prequeue, {record.late:,} after the start",
     )
 
@@ -87,7 +87,7 @@ def _first_minute(
 ) -> Promise:
     minute = first_minute(record, rate_per_minute=rate_per_minute)
     if minute is None:
-        return Promise(FIRST_MINUTE, None, "visitors did not wait for long enough at the rate")
+        return Promise(FIRST_MINUTE, None, "visitors did not wait long enough to measure the rate")
     return Promise(
         FIRST_MINUTE,
         minute.keeps_rate(burst=burst, late_s=_CLAIM_S + crowd_late_s),

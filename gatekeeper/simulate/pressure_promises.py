@@ -42,7 +42,7 @@ def _waits(record: PressureRecord) -> Promise:
 def _throughput(record: PressureRecord, plan: CrowdPlan, *, crowd_late_s: float) -> Promise:
     span = record.throughput.longest
     if span is None:
-        return Promise(THROUGHPUT, None, "no visitors waited for long enough at the rate")
+        return Promise(THROUGHPUT, None, "no visitors waited long enough to measure the rate")
     edge = span.edge(crowd_late_s)
     return Promise(
         THROUGHPUT,

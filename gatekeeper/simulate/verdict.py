@@ -21,7 +21,7 @@ Of an event also (`opening_promises`):
 
 nobody early     no visitor of the prequeue is admitted before the start
 first admission  within 10 s of the start
-draw             its public record agrees with itself and with the crowd
+draw             its public record is consistent with itself and with the crowd
 first minute     the origin receives the rate from the first minute on
 quiet opening    polls per second around the start at most 1.5 times those a minute later
 """
@@ -98,7 +98,7 @@ def verdict_of(
     if observer.arrived == 0:
         found.append("no visitor arrived")
     if observer.bots.unsolvable:
-        found.append('challenge: a crowd only solves "work"; its visitors could not enter')
+        found.append('challenge: a crowd solves only "work"; its visitors could not enter')
     if observer.unreadable_tokens:
         found.append(f"{observer.unreadable_tokens:,} visitors received no token with an arrival")
     return Verdict(
@@ -193,7 +193,9 @@ def _rate_promise(observer: Observer, plan: CrowdPlan, *, rate_per_minute: float
     if not observer.admitted_ended_s and len(observer.samples) < 2:
         return Promise(RATE, None, "no visitor was admitted")
     if rate_per_minute is None:
-        return Promise(RATE, None, "no visitor waited and read it; needs --rate or --admin")
+        return Promise(
+            RATE, None, "the rate is unknown, since no visitor waited; needs --rate or --admin"
+        )
     excess, has_counts = _max_above_rate(observer, rate_per_minute=rate_per_minute)
     in_a_minute = _max_in_a_minute(observer)
     allowed += _max_returned(observer) > 0  # the bucket may hold a fraction more than the burst

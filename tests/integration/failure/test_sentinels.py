@@ -84,8 +84,8 @@ async def test_cause_is_named_when_no_primary_is_found() -> None:
     with SentinelServer(free_port(), lost_after_ms=100) as sentinel:
         url = sentinel_url(sentinel)
         causes = {
-            url: "no Sentinel names a primary that runs",
-            f"{url}s": f"no Sentinel knows a primary of the name '{PRIMARY_NAME}s'",
+            url: "no Sentinel reports a running primary",
+            f"{url}s": f"no Sentinel knows a primary named '{PRIMARY_NAME}s'",
             url.replace(str(sentinel.port), str(free_port())): "no Sentinel responds",
         }
         for each, cause in causes.items():

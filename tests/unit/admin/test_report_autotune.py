@@ -87,7 +87,7 @@ def test_report_has_every_change_and_the_page_joins_a_rise() -> None:
     assert found[0]["why"] == "visitors wait, and the origin keeps up"
     assert (found[0]["before"], found[0]["after"], found[0]["p95_s"]) == (60, 70, 0.5)
     page = page_of(report).decode()
-    rows = page.partition("What autotune did")[2].partition("</table>")[0]
+    rows = page.partition("Changes of the rate by autotune")[2].partition("</table>")[0]
     assert rows.count("<tr>") == 1 + 4
     assert "60 to 170/min" in rows
     assert "170 to 60/min" in rows
@@ -96,4 +96,4 @@ def test_report_has_every_change_and_the_page_joins_a_rise() -> None:
 def test_report_of_a_room_without_autotune_has_no_such_table() -> None:
     report = report_on(minutes_of(line(60)))
     assert json.loads(json_of(report))["autotune"] == []
-    assert "What autotune did" not in page_of(report).decode()
+    assert "Changes of the rate by autotune" not in page_of(report).decode()

@@ -306,7 +306,7 @@ def test_event_that_is_ahead_has_no_report() -> None:
 def test_period_beyond_what_is_kept_is_cut_with_a_warning() -> None:
     span, [warning] = period_of("30d", "", event=None, now_s=NOW_S)
     assert span.since_s == START_S + 7200 - 7 * 86_400
-    assert warning == "Figures are kept for 7 days: the beginning of the period is cut."
+    assert warning == "Figures are kept for 7 days: the beginning of the period is omitted."
 
 
 @given(st.text(max_size=30))

@@ -78,7 +78,7 @@ def test_prequeue_in_the_past_begins_in_a_moment() -> None:
 
 def test_prequeue_without_time_to_begin_is_refused() -> None:
     late = replace(event(prequeue=-5), start_us=NOW + S)
-    with pytest.raises(ConfigError, match="prequeue: it is over before it could begin"):
+    with pytest.raises(ConfigError, match="prequeue: it would end before it begins"):
         with_added(NO_EVENTS, late, now_us=NOW)
 
 
@@ -130,7 +130,7 @@ def test_twenty_events_to_come_are_the_most() -> None:
 
 def test_forty_events_are_kept_at_most() -> None:
     over = [event(f"e{n}", prequeue=None, start=-100 + n, end=-99 + n) for n in range(40)]
-    with pytest.raises(Conflict, match="40 with those of the last week"):
+    with pytest.raises(Conflict, match="40 including those of the last week"):
         with_added(Schedule.of(over), event(), now_us=NOW)
 
 
@@ -212,7 +212,7 @@ def test_move_in_the_last_two_seconds_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["other", "", "SALE"])
 def test_unknown_event_is_refused(name: str) -> None:
-    with pytest.raises(NotFound, match="there is sale"):
+    with pytest.raises(NotFound, match="which has sale"):
         with_start(PLANNED, name, NewStart(), now_us=NOW)
     with pytest.raises(NotFound):
         with_cancelled(PLANNED, name, now_us=NOW)

@@ -50,12 +50,12 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
         (
             "POST /hooks/a",
             ["Signature: x"],
-            'forwarded by rule "hooks", uncounted and without a token',
+            'forwarded by rule "hooks", without counting and without a token',
         ),
         ("POST /hooks/a", [], 'in room "shop"'),
         ("GET /closed/x", [], '403 by rule "closed"'),
         ("GET /pay/x", [], 'in room "shop"'),
-        ("GET /robots.txt", [], 'forwarded by rule "robots", uncounted and without a token'),
+        ("GET /robots.txt", [], 'forwarded by rule "robots", without counting and without a token'),
     ],
 )
 def test_last_line_is_the_route(
@@ -69,7 +69,7 @@ def test_last_line_is_the_route(
 def test_reason_names_the_condition_and_the_reading(config: Config) -> None:
     url = "https://shop.example.com/hooks/%2e%2e/x"
     lines = [*explain_request(config, "POST", url, headers=["Signature: x"], client="192.0.2.1")]
-    assert lines[0] == "readings of the path: /hooks/%2e%2e/x, /hooks/../x, /x"
+    assert lines[0] == "interpretations of the path: /hooks/%2e%2e/x, /hooks/../x, /x"
     assert lines[1] == (
         'rule "hooks" (bypass) does not hold: '
         "path matches in one reading, and a bypass needs every reading"
@@ -117,7 +117,7 @@ def test_other_host_is_misdirected(config: Config) -> None:
         (
             "http://gate/.gatekeeper/auth/.gatekeeper/status",
             [],
-            ["403: an address of the gate's own; the proxy has to route it to the gate"],
+            ["403: an endpoint of the gate; the proxy has to route it to the gate"],
         ),
     ],
 )
@@ -125,7 +125,7 @@ def test_check_is_explained_by_its_original_request(
     config: Config, url: str, headers: list[str], lines: list[str]
 ) -> None:
     said = [*explain_request(config, "GET", url, headers=headers, client="192.0.2.1")]
-    assert said[0].startswith("a check of forward auth: only a proxy in server.trusted_proxies")
+    assert said[0].startswith("a forward-auth check: only a proxy in server.trusted_proxies")
     assert set(lines) <= set(said)
     assert said[-1] == lines[-1]
 

@@ -200,7 +200,7 @@ def test_too_many_values_are_explained() -> None:
     block = AccessRule("b", "block", (QueryCondition((NamedValue("s", ("1",)),)),))
     facts = RequestFacts(Client("", "https", "h"), "GET", "/?" + joined("&", 600))
     lines = list(explain(Router([SITE], [block]), facts))
-    assert 'rule "b": a parameter or cookie has too many values to look at' in lines
+    assert 'rule "b": a parameter or cookie has too many values to check' in lines
     assert lines[-1] == f"400: {MALFORMED}"
 
 

@@ -203,7 +203,7 @@ async def test_files_that_are_never_read_hold_up_no_reload() -> None:
         await reloader.reload()
     [reader] = [each for each in threading.enumerate() if each.name == "reload"]
     assert reader.daemon  # the gate can end
-    with pytest.raises(ConfigError, match="an earlier reload still reads its files"):
+    with pytest.raises(ConfigError, match="an earlier reload is still reading its files"):
         await reloader.reload()
     readable.set()
     await asyncio.to_thread(reader.join)

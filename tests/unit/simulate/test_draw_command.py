@@ -53,7 +53,7 @@ def change(file: Path, **fields: Any) -> str:
 def test_honest_record_is_verified(saved: Path) -> None:
     result = run(str(saved))
     assert result.exit_code == 0
-    assert "ok: the record of autumn-sale in room default agrees with itself; 50" in result.stdout
+    assert "ok: the record of autumn-sale in room default is consistent; 50" in result.stdout
     assert "no beacon" in result.stdout
     assert result.stderr == ""
 
@@ -67,12 +67,12 @@ def test_visitor_reads_turn_and_place(saved: Path) -> None:
 
 def test_list_is_found_beside_or_by_option(saved: Path, tmp_path: Path) -> None:
     named = (tmp_path / "sale.participants").rename(tmp_path / "participants")
-    without = "outside of this check: the list of participants"
+    without = "not verified here: the list of participants"
     assert without not in run(str(saved)).output
     elsewhere = named.rename(tmp_path / "elsewhere.txt")
     alone = run(str(saved))
     assert (alone.exit_code, without in alone.stdout) == (0, True)
-    assert "50 participants by the record alone" in alone.stdout
+    assert "50 participants according to the record" in alone.stdout
     result = run(str(saved), "--participants", str(elsewhere))
     assert (result.exit_code, without in result.output) == (0, False)
 
@@ -266,7 +266,9 @@ def test_unreachable_beacon_leaves_a_part_unverified(saved: Path) -> None:
     assert result.exit_code == 3
     [line] = result.stderr.splitlines()
     assert line.startswith("gatekeeper: not verified: the beacon http://127.0.0.1:1: it is unreach")
-    assert "verified in part: the record of autumn-sale in room default agrees" in result.stdout
+    assert (
+        "verified in part: the record of autumn-sale in room default is consistent" in result.stdout
+    )
     assert "ok:" not in result.stdout
 
 
