@@ -57,7 +57,8 @@ def challenge_conflicts(
             ("challenge_secret_file", secret_file),
         ):
             if not value:
-                problem = f'missing while challenge is "{challenge}"; expected the value from the provider'
+                missing = f'missing while challenge is "{challenge}"'
+                problem = f"{missing}; expected the value from the provider"
                 yield KeyConflict(("challenge", key), problem)
     if challenge != "off" and noscript == "refuse" and template.endswith(".mustache"):
         problem = (
