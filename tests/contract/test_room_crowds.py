@@ -14,7 +14,7 @@ async def waits_s(room: VirtualRoom, comes_s: list[float]) -> list[float]:
     """How long visitors wait who come at these times."""
     for number, at_s in enumerate(comes_s):
         room.come(at_s, f"honest {number}")
-    await room.run(until_s=comes_s[-1] + 10)
+    await room.run(until_s=comes_s[-1] + 20)
     return [
         round(room.admitted_at_s[f"honest {number}"] - at_s, 3)
         for number, at_s in enumerate(comes_s)
@@ -34,6 +34,25 @@ async def test_flood_without_cookies_delays_no_visitor(
     flooded.flood(per_s=20, until_s=comes_s[-1] + 5)
     assert await waits_s(alone, comes_s) == [0.0] * len(comes_s)
     assert max(await waits_s(flooded, comes_s)) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("burst", [1, 2, 10])
+@pytest.mark.parametrize("rate", ["60/min", "120/min", "600/min"])
+async def test_flood_costs_the_line_that_follows_at_most_2_s(rate: str, burst: int) -> None:
+    """Half a bucket of guesses would be seconds for everyone in that line."""
+    between_s = 60 / float(rate.removesuffix("/min"))
+    comes_s = [30 + number * 0.4 * between_s for number in range(2 * burst + 10)]
+    alone, flooded = (VirtualRoom(rate=rate, burst=burst) for _ in range(2))
+    flooded.flood(per_s=20, until_s=comes_s[-1])
+    without = await waits_s(alone, comes_s)
+    assert max(await waits_s(flooded, comes_s)) <= max(without) + 2.1
+
+
+async def test_crowd_of_half_a_bucket_walks_in_at_once() -> None:
+    """A flood is more unconfirmed slots than that: one crowd and the next are none."""
+    room = VirtualRoom(rate="60/min", burst=10)
+    comes_s = [10.0] * 5 + [20.0] * 5
+    assert await waits_s(room, comes_s) == [0.0] * len(comes_s)
 
 
 @pytest.mark.parametrize(("rate", "is_kept"), [("60/min", True), ("120/min", False)])

@@ -122,7 +122,7 @@ class RoomModel(PollModel):
         replies: list[SlotGrant | QueuePosition | bool] = []
         for request in requests:
             if request is None:
-                replies.append(self._is_admitted())
+                replies.append(self._is_admitted(is_guess=False))
             elif request.may_enter and isinstance(
                 known.get(request.visitor), ActiveState | UnconfirmedSlot
             ):
@@ -136,18 +136,26 @@ class RoomModel(PollModel):
         each = self.visitor_states.get(name)
         return each if isinstance(each, ActiveState | UnconfirmedSlot | WaitingState) else None
 
-    def _is_admitted(self) -> bool:
-        if not self.has_room():
+    def _is_admitted(self, *, is_guess: bool) -> bool:
+        if not self.has_room() or (is_guess and self._is_flooded()):
             return False
         self._pay(1)
         return True
+
+    def _is_flooded(self) -> bool:
+        """Whether more slots are unconfirmed than a crowd leaves, and the bucket is not full."""
+        if self.mode is Mode.OPEN:
+            return False
+        burst, most = self.rules.burst, self.rate / 60 * self.rules.unconfirmed_slot_s
+        is_crowd = len(self.unconfirmed()) <= burst / 2 + most / 8 + 0.5
+        return not is_crowd and self._level_now() < burst * UNIT
 
     def _arrival(
         self, request: ArrivalRequest, waiting: int, *, may_enter: bool
     ) -> SlotGrant | QueuePosition:
         self.last_us = arrival_us = max(self.last_us + 1, self.now_us)
         self.totals.arrived += 1
-        if not may_enter or not self._is_admitted():
+        if not may_enter or not self._is_admitted(is_guess=True):
             turn_us = self._turn_ahead_us(arrival_us, request.head_start_us)
             arrived_us = None if turn_us == arrival_us else arrival_us
             return QueuePosition(turn_us, waiting, confirmed=False, arrival_us=arrived_us)

@@ -16,7 +16,8 @@
 -- later than every turn of which a visitor was released; in the prequeue of a draw it stays the
 -- arrival, and after one it is not before the prequeue. Arrivals are unique and rise in the order of
 -- the calls. Only while there is room (`has_room`) a newcomer receives a slot, and one request an
--- admission; newcomers of the letters 'w' and 'i' never do. A newcomer who waits leaves nothing in the
+-- admission; newcomers of the letters 'w' and 'i' never do. While many slots are unconfirmed, a newcomer
+-- receives one only of a full bucket. A newcomer who waits leaves nothing in the
 -- store: the ticket is the place, and the first poll with it puts the visitor into the queue. A visitor who has a slot or a place gets no
 -- second one. No turn is given while `queue_limit` visitors are in the queue, nor more turns than
 -- are free by one call. Turns that were given before are not counted: a client that keeps no
@@ -55,10 +56,19 @@ if has_room(s, waiting, slots) then
   if waiting > 0 then queued = call('ZMSCORE', QUEUE, unpack_(ARGV, 6, 5 + asking)) end
 end
 
+-- A flood without cookies holds as many unconfirmed slots as fall due in the life of one, and a crowd of
+-- visitors fewer: half a bucket at once, and some who have yet to confirm. Above that a newcomer takes
+-- only what the bucket would lose, so that it is full when visitors come who confirm.
+local most, guesses = rate_of(s) / 60 * slot_us / 1000000, call('ZCARD', UNCONFIRMED)
+
+local function may_guess()
+  return guesses <= burst / 2 + most / 8 + 0.5 or level_of(s) >= burst * UNIT
+end
+
 local given, admitted, standings = {}, {}, {}
-local function admit()
+local function admit(is_guess)
   local gate = has_room(s, waiting, slots)
-  if not gate then return false end
+  if not gate or gate == 'rate' and is_guess and not may_guess() then return false end
   if gate == 'rate' then pay(s, 1) end
   changed = true
   return true
@@ -113,7 +123,7 @@ for i = 1, asking do
   local refused, is_known = nil, queued[i]
   if devices[i] and not twin then refused, is_known = refusal(i, visitor) end
   if byte(kinds, i) == ONE_REQUEST then
-    if not admit() then standing = 'no' end
+    if not admit(false) then standing = 'no' end
   elseif refused then
     standing = refused
   elseif twin then  -- twice in this batch
@@ -121,7 +131,7 @@ for i = 1, asking do
   elseif is_newcomer and (held[i] or confirmed[i]) then
     turn = fmt(s.last)
   else
-    local enters = is_newcomer and not is_known and admit()
+    local enters = is_newcomer and not is_known and admit(true)
     if not enters and free <= 0 and not is_known then
       standing = 'full'
     else
@@ -129,7 +139,7 @@ for i = 1, asking do
       s.arrived = s.arrived + 1
       turn, changed = fmt(s.last), true
       if enters then
-        slots = slots + 1
+        slots, guesses = slots + 1, guesses + 1
         s.admitted = s.admitted + 1
         add_pair(admitted, fmt(now + slot_us), visitor)
       else
