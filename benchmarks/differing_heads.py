@@ -1,9 +1,9 @@
 """Load of which all heads differ: those of the requests, and those of the responses.
 
 Rules. As between visitors and a dynamic site: the address, the page before it and one cookie of
-each request differ, and each visitor sends 20, with a pass of its own that no other round has. Of
-each response the length, the cookie that it sets, the entity tag and the request id differ. What
-does not differ is as in the other cases.
+each request differ, and each visitor sends 20, with a pass of its own that no other round has. All
+visitors have one address. Of each response the length, the cookie that it sets, the entity tag and
+the request id differ. What does not differ is as in the other cases.
 """
 
 from __future__ import annotations

@@ -216,7 +216,6 @@ def _differing(proxies: list[RunningProcess], folder: Path, *, rounds: int, seco
                 number=number,
                 fields=BROWSER,
                 cookies=THREE_COOKIES,
-                passes=passes,
                 seconds=seconds if number else 1,
             )
             if number:
@@ -359,6 +358,8 @@ def _introduction(rounds: int, fewer: int, seconds: int) -> str:
         "below 1 means that Gatekeeper costs less. "
         "Gatekeeper verifies the pass in the cookie (cached by its bytes); its figure includes "
         "all its processes: supervisor, worker, store and events. "
+        "Where all heads differ, each visitor sends 20 requests with a pass of its own, from one "
+        "address. "
         f"Versions: {'; '.join(versions)}."
     )
 
