@@ -27,7 +27,7 @@ from gatekeeper.policy.numbers import is_exact_int, is_exact_number
 from gatekeeper.policy.tokens import VisitorId, is_visitor_id
 from gatekeeper.room.event_bus import Listener
 from gatekeeper.room.event_signing import EventSigner
-from gatekeeper.room.nats_client import NatsClient
+from gatekeeper.room.nats_client import NatsClient, login_of
 from gatekeeper.room.state import RoomState, parse_json
 from gatekeeper.room.worker_figures import Figures, parse_figures
 
@@ -169,6 +169,7 @@ class NatsEvents:
             url = _read(url)
         await self._client.connect(
             url,
+            **login_of(url),
             name=f"gatekeeper {self._replica}",
             connect_timeout=_CONNECT_TIMEOUT_S,
             reconnect_time_wait=_RECONNECT_WAIT_S,

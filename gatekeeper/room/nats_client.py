@@ -7,9 +7,21 @@ counts as open until the next missed ping. Here such a message has no headers, a
 from __future__ import annotations
 
 import asyncio
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from nats.aio.client import DEFAULT_FLUSH_TIMEOUT, Client
 from nats.errors import FlushTimeoutError
+
+
+def login_of(url: str) -> dict[str, Any]:
+    """The login in a URL as arguments of `connect`. nats-py sends it as it is spelled there, and a
+    password may have characters that a URL cannot."""
+    parts = urlsplit(url)
+    user, password = unquote(parts.username or ""), parts.password
+    if password is None:
+        return {"token": user} if user else {}
+    return {"user": user, "password": unquote(password)}
 
 
 class NatsClient(Client):

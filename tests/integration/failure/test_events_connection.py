@@ -283,3 +283,32 @@ async def test_each_logged_outage_is_followed_by_its_recovery(
             await eventually(lambda: logged()[2:] == ["events_unreachable"])
             await asyncio.to_thread(private_events.start)
             await eventually(lambda: logged()[2:] == ["events_unreachable", "events_recovered"])
+
+
+class LoginServer(EventsServer):
+    """NATS with this login, in the syntax of its configuration."""
+
+    def __init__(self, login: str) -> None:
+        super().__init__()
+        self._login = login
+
+    def _command(self) -> list[str]:
+        command = super()._command()
+        with (self.home / "nats.conf").open("a") as file:
+            file.write(f"authorization {{ {self._login} }}\n")
+        return command
+
+
+@pytest.mark.parametrize(
+    ("login", "spelled"),
+    [
+        ('user: "gate", password: "s p@ce"', "gate:s%20p%40ce"),
+        ('user: "g@te", password: "plain"', "g%40te:plain"),
+        ('token: "t/ken"', "t%2Fken"),
+    ],
+)
+async def test_login_in_the_url_is_percent_encoded(login: str, spelled: str) -> None:
+    with LoginServer(login) as server:
+        async with running_events(server.url.replace("://", f"://{spelled}@")) as events:
+            events.connect()
+            await eventually(events.connected)
