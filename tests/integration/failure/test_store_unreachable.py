@@ -144,7 +144,7 @@ async def test_released_visitor_is_admitted_without_store(
 async def test_visitor_admitted_in_outage_holds_slot_later(
     private_store: StoreServer, start_room: RoomStarter
 ) -> None:
-    room = start_room(**GRANTS_ONLY, max_active=1, claim_timeout="2s")
+    room = start_room(**GRANTS_ONLY, max_active=1, claim_timeout="4s")
     replica = await room.replica()
     operator = await room.operator()
     visitors = await line_up(2, replica)
@@ -153,7 +153,7 @@ async def test_visitor_admitted_in_outage_holds_slot_later(
     private_store.pause()
     await request_all(visitors, replica)
     assert admitted_indexes(visitors) == [0]
-    await asyncio.sleep(4)  # the claim window ends meanwhile
+    await asyncio.sleep(5)  # the claim window ends meanwhile
     private_store.resume()
     await wait_until_recovered(replica)
     await request_all(visitors, replica)
