@@ -31,6 +31,7 @@ from gatekeeper.web.pipeline import Visit
 # browser's block has about 1 KB; one visitor can fill both caches, with 90 MB at most.
 _MAX_BLOCKS: Final = 4096
 _MAX_FORMS: Final = 8192
+_MAX_BYTES: Final = 3072  # of a block that is kept
 # The start of a line, and a value as in plain heads, but with any characters.
 _VARIES: Final = re.compile(
     rb"(\r\n(?=[cirtx])(?:cookie|referer|if-none-match|if-modified-since|traceparent|x-request-id)"
@@ -130,7 +131,9 @@ def _passes_if_free(counted: CountedPass, passes: Callable[[], bool]) -> bool:
     return counted.is_free() and passes()
 
 
-_Key = tuple[bytes, int, str]  # the block without its values, their number, and the peer
+# The block without its values, their number, and the peer. The number is negative if no cookie is
+# left for the origin: a line whose value is empty is in the block as well.
+_Key = tuple[bytes, int, str]
 # The outcome of a known request with another Cookie; None: it is unknown.
 Renewal = Callable[[KnownForward, bytes], KnownForward | None]
 
@@ -169,19 +172,23 @@ class KnownForwards:
         form = self._forms.get(key)
         if form is None:
             return None
+        is_small = len(block) <= _MAX_BYTES
         if own != form.own:
-            known = renew(form.known, cookie) if own.translate(None, IN_VALUES) == b"" else None
+            is_plain = is_small and own.translate(None, IN_VALUES) == b""
+            known = renew(form.known, cookie) if is_plain else None
             if known is None:
                 return None
             before, after = form.known.visitor_line, known.visitor_line
             form = self._forms[key] = _Form(known, own, form.rest.replace(before, after))
         varied = VariedForward(form.known, block, cookie, rest=form.rest % values)
-        if self._has_come_before(block):
+        if is_small and self._has_come_before(block):
             self._keep_whole(varied.whole())
         return varied
 
     def keep(self, known: KnownForward) -> None:
         """Cache the outcome for a plain block whose visitor received no new token."""
+        if len(known.block) > _MAX_BYTES:
+            return
         self._keep_whole(known)
         if known.visit.route.reads & VARYING_FACTS:
             return
@@ -231,9 +238,11 @@ class KnownForwards:
             values[at] = b"".join(crumbs[::2])[1:].strip(b"\t ")
             if self._names_own(values[at]) is not None:
                 return None
+        number = len(values)
         if cookie and b"" in values:  # the origin receives no Cookie
             values.remove(b"")
+            number = -number
         if not values or b"".join(values).translate(None, IN_VALUES):
             return None
         del parts[2::3]
-        return (b"".join(parts), len(values), peer), tuple(values), cookie, own
+        return (b"".join(parts), number, peer), tuple(values), cookie, own

@@ -64,7 +64,6 @@ from gatekeeper.web.stream import Streams
 
 _PREFIX = PREFIX.encode()
 _STATUS = b"GET %bstatus" % _PREFIX
-_MAX_KNOWN_BYTES = 3072  # of a block of fields; a browser's has about 1 KB
 _MAX_ROUTES = 8192  # request lines, usually 150 bytes each
 _ADMITTED: Final = Admit(None, changed=False)
 # Routes that read only these facts are shared by visitors.
@@ -251,7 +250,7 @@ class FastPathLookup:
             own_cookies=self._own_cookies,
             counted=counted,
         )
-        if not admit.changed and len(block) <= _MAX_KNOWN_BYTES:
+        if not admit.changed:
             self._known.keep(forward)
         return forward
 

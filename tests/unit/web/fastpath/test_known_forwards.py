@@ -116,6 +116,16 @@ def test_head_that_is_not_alike_is_looked_at_in_full(field: str, other: str) -> 
     assert experienced(visit(1)).recall(data, PEER) is None
 
 
+@pytest.mark.parametrize("name", ["Referer", "X-Request-Id", "If-None-Match"])
+@pytest.mark.parametrize("others", [f"a=b; {PASS}", f"{PASS}; a=b"])
+def test_cookie_does_not_take_the_place_of_an_empty_value(name: str, others: str) -> None:
+    known = [f"{name}: 1", f"Cookie: {PASS}"]  # the origin receives no cookie
+    empty = [f"{name}: ", f"Cookie: {others}"]
+    for order in (1, -1):
+        looked = experienced(head("/", *known[::order]))
+        assert looked.recall(head("/", *empty[::order]), PEER) is None
+
+
 def test_bytes_after_the_head_are_no_cookie_of_it() -> None:
     looked = experienced(head("/", f"{REFERER}1", f"Cookie: {PASS}"))
     assert is_varied(looked, head("/", f"{REFERER}2", f"Cookie: {PASS}"))
@@ -233,14 +243,23 @@ def test_number_of_known_requests_is_bounded() -> None:
     assert len(looked._known._seen) <= 4096
 
 
-def test_values_are_cut_out_in_linear_time() -> None:
+def test_large_blocks_are_forwarded_and_not_kept() -> None:
     looked = experienced(visit(1))
+    for _ in range(4):
+        assert is_varied(looked, visit("2" * 3000))
+    assert len(looked._known) == 1
+    other = f"{cookie('default', visitor='B' * 22)}; gatekeeper={'x' * 3000}"
+    assert looked.recall(visit(2, pass_=other), PEER) is None
 
-    def recall(data: bytes) -> None:
-        looked.recall(data, PEER)
+
+def test_values_are_cut_out_in_linear_time() -> None:
+    known = experienced(visit(1))._known
+
+    def cut(data: bytes) -> None:  # a block that came before would not be cut
+        known._cut(data, PEER)
 
     for text in (b"; gatekeepe=", b";\t ", b"; ", b"gatekeeper=a;", b"\r\nReferer: a", b"\r\n"):
-        assert_linear(recall, partial(_filled, text), largest=8000)
+        assert_linear(cut, partial(_filled, text), largest=8000)
 
 
 def _filled(text: bytes, size: int) -> bytes:
