@@ -17,6 +17,7 @@ from gatekeeper.proxy.framing import LengthBody
 from gatekeeper.proxy.response import parse_response_head
 from gatekeeper.proxy.upstream import OriginConnection
 from tests.conformance.fast_path_scene import GET, Aiohttp, Clock, Plan, Transport
+from tests.linear_time import assert_linear
 
 DATES = tuple(f"Sun, 29 Nov 2026 12:00:{second:02} GMT" for second in range(40))
 HEAD = GET.replace(b"GET", b"HEAD")
@@ -312,3 +313,20 @@ def test_shapes_in_turn_are_all_known() -> None:
     kinds = list(range(8))
     take(shapes, *kinds * 2)
     assert take(shapes, *kinds * 100) == 800
+
+
+@pytest.mark.parametrize("end", [b"\r\n\r\n", b"\0", b"\r\nX-Id: 1\r\n\r\n"])
+@pytest.mark.parametrize("text", [b"a", b" ", b"\t=; ", b"\xff", b"3", b": "])
+def test_head_is_matched_in_linear_time(text: bytes, end: bytes) -> None:
+    start = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nX-A: 1\r\nX-B: 1\r\nSet-Cookie: a="
+    shapes, head = ResponseShapes(), parse_response_head(start + b"\r\n\r\n")
+    assert head is not None
+    for _ in range(2):
+        shapes.learn(start + b"\r\n\r\n", head, LengthBody(3))
+    assert len(shapes) == 1
+
+    def filled(size: int) -> bytes:
+        value = text * (size // len(text) // 3)
+        return start.replace(b"1\r", value + b"\r") + value + end
+
+    assert_linear(lambda data: shapes.find(data, frozenset()), filled, largest=12_000)

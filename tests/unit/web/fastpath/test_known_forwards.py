@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.types import RoomName
 from gatekeeper.policy.access import (
     AccessRule,
     CookieCondition,
@@ -19,12 +20,15 @@ from gatekeeper.policy.access import (
     NamedValue,
     PathCondition,
 )
+from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.proxy.response import parse_response_head
 from gatekeeper.web.fastpath.known_forwards import KnownForward, VariedForward
 from gatekeeper.web.fastpath.lookup import FastPathLookup
 from gatekeeper.web.lasting_exchanges import LastingExchanges
 from tests.linear_time import assert_linear
 from tests.unit.web.fastpath.lookup_scene import (
+    DAY_S,
+    GATES,
     ONE_ROOM,
     OTHER_PEER,
     PASSES,
@@ -149,6 +153,20 @@ def test_other_pass_is_read_and_names_its_visitor() -> None:
         assert isinstance(plan, VariedForward)
         assert (b"Visitor: BBBB" in plan.rest) == (pass_ is other)
         assert exit_of(looked, data, PEER) == exit_of(lookup(ONE_ROOM), data, PEER)
+
+
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_revoked_pass_is_not_recalled(times: int) -> None:
+    """Known without its values, after another visitor of this peer, and as a whole."""
+    visitor = VisitorId(f"revoked-{times}".ljust(22, "_"))
+    pass_ = cookie("default", visitor=visitor)
+    looked = experienced(visit(1, pass_=pass_), visit(2))
+    assert all(looked.recall(visit(3, pass_=pass_), PEER) for _ in range(times))
+    view = GATES[RoomName("default")].admission.room.view
+    view.revoke([visitor], until_s=view.now_s() + DAY_S, count=1)
+    assert looked.recall(visit(3, pass_=pass_), PEER) is None
+    assert looked.recall(visit(4, pass_=pass_), PEER) is None
+    assert is_varied(looked, visit(4))
 
 
 @pytest.mark.parametrize("life_s", [-1.0, 7200.0])
