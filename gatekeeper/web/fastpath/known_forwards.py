@@ -28,7 +28,7 @@ from gatekeeper.web.pass_uses import CountedPass
 from gatekeeper.web.pipeline import Visit
 
 # An entry of a block is about three times as large as the block, and one of a form twice. A
-# browser's block has about 1 KB; one visitor can fill both caches, with 90 MB at most.
+# browser's block has about 1 KB; one visitor can fill both caches, with 100 MB at most.
 _MAX_BLOCKS: Final = 4096
 _MAX_FORMS: Final = 8192
 _MAX_BYTES: Final = 3072  # of a block that is kept
