@@ -10,5 +10,6 @@
 - `equal_deadlines`: many deadlines of equal length, with one timer
 - `idle_connections`: closes idle connections near the limit of open files
 - `response_shapes`: what the heads of one kind of response have in common
+- `repeat_filter`: distinguishes byte strings that come again from those that come once
 - `interface`: the interface to the gate's policy
 """

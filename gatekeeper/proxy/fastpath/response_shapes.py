@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from gatekeeper.proxy.fastpath.repeat_filter import RepeatFilter
 from gatekeeper.proxy.framing import Body, ChunkedBody, LengthBody
 from gatekeeper.proxy.headers import response_head
 from gatekeeper.proxy.response import (
@@ -68,7 +69,7 @@ class ResponseShapes:
 
     def __init__(self) -> None:
         self._shapes: list[ResponseShape] = []  # the one that matched last is the first
-        self._seen: set[int] = set()  # hashes of kinds: a collision is harmless
+        self._repeats = RepeatFilter(_MAX_SEEN)
         self._own: frozenset[str] = frozenset()
         self._score = _MAX_SCORE
         self._paused = 0
@@ -103,7 +104,7 @@ class ResponseShapes:
         if self._paused < _PAUSE:
             return False
         self._shapes.clear()
-        self._seen.clear()
+        self._repeats.clear()
         self._score, self._paused = _MAX_SCORE, 0
         return True
 
@@ -119,18 +120,9 @@ class ResponseShapes:
             return
         self._score -= _FOR_KIND
         source = b"".join(_pattern(data[: response.size - len(_END)], response))
-        if self._has_come_before(source):
+        if self._repeats.is_repeat(source):
             self._score -= _FOR_SHAPE
             self._shapes.insert(0, _shape(source, response, body))
-
-    def _has_come_before(self, source: bytes) -> bool:
-        number = hash(source)
-        if number in self._seen:
-            return True
-        if len(self._seen) >= _MAX_SEEN:
-            self._seen.clear()
-        self._seen.add(number)
-        return False
 
 
 def _shape(source: bytes, response: ResponseHead, body: Body) -> ResponseShape:

@@ -19,6 +19,7 @@ from gatekeeper.policy.facts import Fact, no_fields
 from gatekeeper.policy.routing import Route
 from gatekeeper.policy.tokens import Pass
 from gatekeeper.proxy.context import Fields, OnResponse
+from gatekeeper.proxy.fastpath.repeat_filter import RepeatFilter
 from gatekeeper.proxy.plain_head import IN_VALUES
 from gatekeeper.proxy.response import ResponseHead
 from gatekeeper.web.added_fields import added_fields
@@ -156,7 +157,7 @@ class KnownForwards:
         self._names_own = re.compile(b"|".join(shortest)).search  # a part of every name
         self._blocks: dict[bytes, KnownForward] = {}
         self._forms: dict[_Key, _Form] = {}
-        self._seen: set[int] = set()  # hashes of blocks: a collision is harmless
+        self._repeats = RepeatFilter(_MAX_BLOCKS)
         self.whole = self._blocks.get  # the outcome for exactly this block, of any peer
 
     def __len__(self) -> int:
@@ -181,7 +182,7 @@ class KnownForwards:
             before, after = form.known.visitor_line, known.visitor_line
             form = self._forms[key] = _Form(known, own, form.rest.replace(before, after))
         varied = VariedForward(form.known, block, cookie, rest=form.rest % values)
-        if is_small and self._has_come_before(block):
+        if is_small and self._repeats.is_repeat(block):
             self._keep_whole(varied.whole())
         return varied
 
@@ -211,15 +212,6 @@ class KnownForwards:
         if len(self._blocks) >= _MAX_BLOCKS:
             del self._blocks[next(iter(self._blocks))]
         self._blocks[known.block] = known
-
-    def _has_come_before(self, block: bytes) -> bool:
-        number = hash(block)
-        if number in self._seen:
-            return True
-        if len(self._seen) >= _MAX_BLOCKS:
-            self._seen.clear()
-        self._seen.add(number)
-        return False
 
     def _cut(self, block: bytes, peer: str) -> tuple[_Key, tuple[bytes, ...], bytes, bytes] | None:
         """The key, the values for the origin, the Cookie, and the gate's part of it. None: there

@@ -258,7 +258,7 @@ def test_number_of_known_requests_is_bounded() -> None:
     assert len(looked._known._forms) == 8192
     for number in range(9000):
         looked.recall(head("/", f"{REFERER}{number}", "X-Id: 8999", f"Cookie: {PASS}"), PEER)
-    assert len(looked._known._seen) <= 4096
+    assert len(looked._known._repeats) <= 4096
 
 
 def test_large_blocks_are_forwarded_and_not_kept() -> None:
