@@ -35,7 +35,7 @@ store_address     where the store is: by URL, or the primary that Sentinels name
 event_bus         the interfaces between a room and the events of replicas
 events            states, revocations and figures over core NATS
 event_signing     signatures of events
-nats_client       the connection to NATS, which survives malformed headers
+nats_client       the connection to NATS: survives malformed headers, and logs in by its URL
 beacon_client     the randomness of a draw, from a public beacon
 worker_figures    what one replica counted, as an event
 pass_figures      the busiest passes among them

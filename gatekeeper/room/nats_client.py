@@ -1,4 +1,5 @@
-"""nats-py's client, made robust against malformed headers that other clients may send.
+"""nats-py's client, made robust against malformed headers that other clients may send, and the
+login in its URL.
 
 Rules: a header that nats-py cannot parse ends its read loop without an error, and the connection
 counts as open until the next missed ping. Here such a message has no headers, and so no signature.
