@@ -22,7 +22,7 @@ _TICK_JITTER = 0.1
 _TAKE_OVER_JITTER = 0.5  # a replica takes over 1.5 to 2 ticks after another's last call
 _AFTER_CHANGE_S = 0.005  # the store's clock is only estimated
 _AFTER_DUE_S = 0.001  # the clock of a store may move in milliseconds
-_MOST_LATER = 1.25  # of a tick, to call when an admission is due; before another replica takes over
+_MAX_LATER = 1.25  # of a tick, to call when an admission is due; before another replica takes over
 _MIN_PAUSE_S = 0.02  # between two calls, however often the pacer is woken
 
 
@@ -54,7 +54,7 @@ class TickSchedule:
         while not self._wake.is_set():
             pause_s, others_at_s = _tick_interval_s(view, rules), self._others_at_s
             due_s = own_at_s + pause_s * (1 - _TICK_JITTER * ease)
-            if rules.burst < 2 and own_at_s < next_due_s < own_at_s + pause_s * _MOST_LATER:
+            if rules.burst < 2 and own_at_s < next_due_s < own_at_s + pause_s * _MAX_LATER:
                 due_s = next_due_s + _AFTER_DUE_S
             if others_at_s > own_at_s and view.store_up and not view.is_recovering:
                 at_latest_s = own_at_s + IDLE_TICK_S * (1 - _TICK_JITTER * ease)
