@@ -127,6 +127,8 @@ class FastPathLookup:
     def _renew(self, known: KnownForward, cookie: bytes) -> KnownForward | None:
         """The outcome of a known request with another Cookie; None: it has no pass that is
         forwarded unchanged."""
+        if known.visit.gate is None:  # outside of rooms there is no pass
+            return None
         visit = self._pipeline.visit_again(known.visit, cookie.decode("utf-8", "surrogateescape"))
         token = visit.held.token
         if visit.route != known.route or not isinstance(token, Pass):
