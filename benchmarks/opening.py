@@ -25,35 +25,23 @@ import gc
 import math
 import os
 import resource
-import tempfile
 import time
 from array import array
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from pathlib import Path
 from random import Random
 
 import uvloop
 
+from benchmarks.opening_rig import BURST, EVENT, RATE_PER_MINUTE, REPLICAS, ROOM, Rig, running_rig
 from benchmarks.readme_section import conclude, table
 from benchmarks.rig import cpu_s
-from gatekeeper.config.event_schema import EventConfig
-from gatekeeper.config.schema import RoomConfig
 from gatekeeper.policy.decision import LineFull, Poll, QueuePosition, SlotGrant, decide
 from gatekeeper.policy.draw_record import DrawRecord
 from gatekeeper.policy.ordering import PROVISIONAL_US
-from gatekeeper.policy.planned_events import SigningKeys
-from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.schedule import Event
 from gatekeeper.policy.tokens import Ticket, VisitorId, new_visitor_id
-from gatekeeper.process.embedded import EmbeddedServer, start_events, start_store
-from gatekeeper.room.event_signing import EventSigner
-from gatekeeper.room.events import NatsEvents
-from gatekeeper.room.openings import FileEvents, Openings
 from gatekeeper.room.replica import RoomReplica
-from gatekeeper.room.store import RedisStore
 from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 from gatekeeper.simulate.judge import Order, Place, max_certain_above_rate
 from gatekeeper.simulate.opening import OpeningRecord, first_minute, quiet_opening
@@ -61,16 +49,11 @@ from gatekeeper.simulate.opening_promises import opening_promises
 from gatekeeper.simulate.token_claims import TICKET, Claims
 from gatekeeper.web.waiting_status import waiting_status_of
 
-ROOM, EVENT = "opening", "sale"
-REPLICAS = 10
 VISITORS = 100_000
-RATE_PER_MINUTE, BURST = 500, 10  # the defaults of the product
 PREQUEUE_S, REAL_PREQUEUE_S = 120.0, 1800.0
 LAST_ARRIVAL_S = 10.0  # before the start
 RUN_S = 95.0  # after the start
 MAX_LATE_S = 3.0  # p99 of the crowd: beyond it the figures are those of the machine
-SECRET = b"known to the replicas of this benchmark"
-_STORE_TIMEOUT_S = 30.0  # a busy machine is late, and loses no request
 _MAX_IN_FLIGHT, _MAX_OF_A_TICK = 2000, 500
 _TICK_S, _SAMPLE_S = 0.05, 0.5  # what is due in a tick is sent together
 _JITTER = (0.85, 1.15)
@@ -84,63 +67,6 @@ class Visitor:
     due_s: float
     ticket: Ticket | None = None
     place: Place = field(default_factory=Place)
-
-
-@dataclass
-class Rig:
-    replicas: list[RoomReplica]
-    rules: Rules
-    store: EmbeddedServer
-    event: Event
-
-
-@asynccontextmanager
-async def running_rig(*, prequeue_s: float) -> AsyncIterator[Rig]:
-    """Ten replicas with an event whose prequeue begins now."""
-    room = {"name": ROOM, "rate": f"{RATE_PER_MINUTE}/min", "burst": BURST}
-    rules = Rules.of(RoomConfig.model_validate(room))
-    keys = SigningKeys((SECRET,))
-    async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gk-")))
-        store = await start_store(folder)
-        stack.push_async_callback(store.stop)
-        events = await start_events(folder)
-        stack.push_async_callback(events.stop)
-        began_us = time.time_ns() // 1000
-        config = EventConfig.model_validate(
-            {
-                "name": EVENT,
-                "room": ROOM,
-                "prequeue": _rfc3339(began_us),
-                "start": _rfc3339(began_us + round(prequeue_s * 1e6)),
-            }
-        )
-        file = FileEvents((config,), keys)
-        replicas = []
-        for number in range(REPLICAS):
-            connection = RedisStore(store.url, timeout_s=_STORE_TIMEOUT_S)
-            stack.push_async_callback(connection.close)
-            bus = NatsEvents(events.url, replica=f"{number}", signer=EventSigner([SECRET]))
-            stack.push_async_callback(bus.close)
-            replica = RoomReplica(
-                connection,
-                bus,
-                rules,
-                replica=f"{number}",
-                openings=lambda queue: Openings(queue, file=file),
-            )
-            await replica.start()
-            stack.push_async_callback(replica.close)
-            replicas.append(replica)
-        state = replicas[0].view.state
-        event = state.schedule.find(EVENT) if state else None
-        assert event is not None
-        yield Rig(replicas, rules, store, event)
-
-
-def _rfc3339(at_us: int) -> str:
-    seconds, us = divmod(at_us, 1_000_000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{us:06}Z"
 
 
 class Crowd:
