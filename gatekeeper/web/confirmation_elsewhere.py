@@ -37,12 +37,6 @@ class Confirmations:
 
 
 def _confirm(gate: RoomGate, cookies: str, *, is_secure: bool) -> None:
-    admission = gate.admission
-    held = gate.credentials.read_cookie(
-        cookies,
-        secure=is_secure,
-        now_s=admission.now_s(),
-        revoked=admission.room.view.decisive.revoked,
-    )
+    held = gate.read_cookie(cookies, secure=is_secure)
     if isinstance(held.token, Pass) and not held.token.confirmed:
-        admission.confirm_soon(held.token)
+        gate.admission.confirm_soon(held.token)

@@ -248,13 +248,7 @@ class Pipeline:
         gate = visit.gate
         if gate is None or len(self._gates) > 1:
             return self.visit(replace(visit.facts, cookies=(cookie,)))
-        held = gate.credentials.read_cookie(
-            cookie,
-            secure=visit.facts.is_secure,
-            now_s=gate.admission.now_s(),
-            revoked=gate.admission.room.view.decisive.revoked,
-        )
-        return visit._replace(held=held)
+        return visit._replace(held=gate.read_cookie(cookie, secure=visit.facts.is_secure))
 
     def visit_room(self, facts: RequestFacts, name: str | None, *, path: str = "/") -> Visit | None:
         """A visit of the room `name` at an endpoint, or without a name, of the room of `path` on

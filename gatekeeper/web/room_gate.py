@@ -8,7 +8,7 @@ from gatekeeper.policy.invitations import Invitations
 from gatekeeper.policy.move_code import MoveCodes
 from gatekeeper.web.admission import Admission
 from gatekeeper.web.challenges import Challenges
-from gatekeeper.web.credentials import Credentials
+from gatekeeper.web.credentials import Credentials, PresentedToken
 from gatekeeper.web.pass_uses import PassUses
 
 
@@ -22,3 +22,10 @@ class RoomGate(NamedTuple):
     challenges: Challenges | None = None  # if the room has one
     invitations: Invitations | None = None  # if the room accepts them
     move_codes: MoveCodes | None = None
+
+    def read_cookie(self, cookies: str, *, secure: bool) -> PresentedToken:
+        """The token in the value of a `Cookie` field, as it counts now."""
+        view = self.admission.room.view
+        return self.credentials.read_cookie(
+            cookies, secure=secure, now_s=view.now_s(), revoked=view.decisive.revoked
+        )

@@ -53,15 +53,8 @@ class HeadEntry:
 
     def visit(self, cookie: bytes) -> Visit:
         """The visit of a request with this head and this Cookie."""
-        gate = self.gate
-        view = gate.admission.room.view
-        held = gate.credentials.read_cookie(
-            cookie.decode("latin-1"),
-            secure=self.is_secure,
-            now_s=view.now_s(),
-            revoked=view.decisive.revoked,
-        )
-        return Visit(self.facts, self.route, gate, held, self.creates_place)
+        held = self.gate.read_cookie(cookie.decode("latin-1"), secure=self.is_secure)
+        return Visit(self.facts, self.route, self.gate, held, self.creates_place)
 
 
 class HeadCache:
