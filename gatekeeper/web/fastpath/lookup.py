@@ -182,8 +182,8 @@ class FastPathLookup:
             return ReadyResponse(check.response, keep_alive=check.keep_alive)
         trusted = self._is_trusted(peer)
         if (recalled := self._heads.recall(head, trusted=trusted)) is not None:
-            entry, visit = recalled
-            if entry.is_status or not isinstance(visit.held.token, Pass):
+            entry, visit = recalled  # of a page: `recall` has found the polls
+            if not isinstance(visit.held.token, Pass):
                 return self._exchange(entry, visit)
         request = parse_plain_head(head)
         if request is None or line_may_hold_invitation(request.target):
