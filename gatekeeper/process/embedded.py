@@ -79,6 +79,8 @@ async def _set_log_aside(home: Path) -> None:
     """Before the store starts empty, and writes over it."""
     try:
         async with locked(home, name="store"):
+            if not lacks_manifest(home):  # the store of another gate had only begun its log
+                return
             aside = set_aside(home)
         forget_oldest(home)
     except OSError as failed:

@@ -11,6 +11,7 @@ import redis.asyncio as redis
 from structlog.testing import capture_logs
 
 from gatekeeper.process.embedded import start_store
+from gatekeeper.process.embedded_process import locked
 from tests.gates import GateProcess, Visitor
 from tests.integration.ops.process_settings import settings
 from tests.servers import eventually
@@ -131,6 +132,20 @@ async def test_torn_tail_of_the_log_costs_the_last_write(healthy: Path, tmp_path
         assert await client.zcard("gk:{sale}:queue") == 2 * MEMBERS - 1
     await server.stop()
     assert not [*store.glob("damaged-*")]
+
+
+async def test_log_that_gets_its_manifest_meanwhile_is_kept(tmp_path: Path) -> None:
+    """The store of another gate had only begun it, and then stopped."""
+    await write_store(tmp_path)
+    manifest = part(tmp_path / "store", "manifest")
+    content = manifest.read_bytes()
+    manifest.unlink()
+    async with locked(tmp_path / "store", name="store"):
+        starting = asyncio.create_task(start_store(tmp_path))
+        await asyncio.sleep(0)  # it waits for the lock
+        manifest.write_bytes(content)
+    await (await starting).stop()
+    assert not [*(tmp_path / "store").glob("damaged-*")]
 
 
 async def test_visitors_keep_their_places_over_damage(tmp_path: Path) -> None:
