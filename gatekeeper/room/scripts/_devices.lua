@@ -1,15 +1,13 @@
--- Places that belong to one device: loaded after `_admission.lua` in front of the scripts that use
--- them.
-
+-- Places that belong to one device. Loaded after `_admission.lua`, in front of the scripts that use them.
 --
--- A record of HOLDERS: the device, the latest expiry of an invitation that was claimed with (0: none), the
--- moment since which the device has the place (0: by its claim alone), and a letter: 'm', the place was
--- moved to it and not claimed since; else 'c'. Tickets of moved places name that moment too, so that after
--- a loss of the store the latest move counts.
+-- A record of HOLDERS: the device; the latest expiry of an invitation that was claimed with (0: none); since
+-- when the place belongs to the device (0: only by its claim); and a letter: 'm', the place was moved to the
+-- device and not claimed since, else 'c'. Tickets of moved places contain that time too, so that after a loss
+-- of the store the latest move counts.
 
--- Reads, from argument `from` on, the life of a ticket, and for each of some visitors an index, a device,
--- the expiry of an invitation and the moment of the move to this device, in microseconds (0: none). Returns
--- the life, and these by index.
+-- Reads from argument `from` on: the lifetime of a ticket, then for each visitor with a device an index, the
+-- device, the expiry of an invitation and the time of the move to this device, microseconds (0: none). Returns
+-- the lifetime, and the others by index.
 local function read_devices(from)
   local devices, expiries, moves = {}, {}, {}
   if #ARGV < from then return 0, devices, expiries, moves end
@@ -21,25 +19,24 @@ local function read_devices(from)
   return number(ARGV[from]), devices, expiries, moves
 end
 
--- A record as device, expiry, moment, and whether the place was moved to the device; nil: there is none.
+-- A record as device, expiry, time, and whether the place was moved to the device; nil: no record.
 local function read_holder(held)
   if not held then return nil end
   local device, expiry, since, mark = string.match(held, '^(%S+) (%d+) (%d+) (%a)$')
   return device, tonumber(expiry), tonumber(since), mark == 'm'
 end
 
--- What `read_holder` returns of the visitor's place; nil: any device may use it. Rooms without holders
--- make no call.
+-- `read_holder` of the visitor's place; nil: any device may use it. Makes no call in a room without holders.
 local function holder_of(s, visitor)
   return read_holder(s.has_holders == 1 and call('HGET', HOLDERS, visitor))
 end
 
--- How long a holder is remembered whose ticket, or another one, was renewed just now: a little longer than
--- a ticket lives, so that not every poll of a moved place writes that.
+-- How long to keep a holder when a ticket of the place was renewed just now: a little longer than the lifetime
+-- of a ticket, so that not every poll of a moved place writes it.
 local function held_until(ticket_us) return now + ticket_us + ticket_us / 16 end
 
--- From now on the visitor's place belongs to this device. It is remembered while another ticket, which
--- lives `ticket_us`, or the invitation can be valid. Returns the record.
+-- From now on the visitor's place belongs to this device. The record is kept while another ticket, valid for
+-- `ticket_us`, or the invitation can be valid. Returns the record.
 local function hold(s, visitor, device, expiry, since, mark, ticket_us)
   local _, known_expiry, known_since = holder_of(s, visitor)
   expiry, since = math.max(expiry, known_expiry or 0), math.max(since, known_since or 0)

@@ -2,14 +2,14 @@
 --
 -- KEYS  those of the room, as in `_room.lua`
 -- ARGV  1 claim_timeout, microseconds   2 the visitor
--- Reply the state, then a string: 'released' (now), 'held' (the visitor has a slot already),
---       'closed' (the room admits no visitor now), 'unknown' (not in the queue); 'behind' when the
---       store is older than what the caller knows.
+-- Reply the state, then a string: 'released' (by this call), 'held' (the visitor has a slot already),
+--       'closed' (the room admits no visitor now), 'unknown' (not in the queue); 'behind' if the store
+--       is older than what the caller knows.
 --
--- Guarantee. The visitor holds a slot until the claim window ends, as one whom `advance` released:
--- it costs no admission and no grant, and exceeds max_active if it is full. The watermark and every
--- other place stay. In the modes hold and ended, before an event, in its prequeue, during its draw
--- and after it no visitor is released. Calling it twice has the effect of calling it once.
+-- Guarantee. The visitor holds a slot until the claim window ends, like a visitor released by `advance`. The
+-- release costs no admission and no grant, and may exceed max_active. The watermark and all other places stay
+-- the same. No visitor is released in the modes hold and ended, before and after an event, in its prequeue
+-- and during its draw. Calling it twice has the effect of calling it once.
 
 local claim_us, visitor = number(ARGV[1]), ARGV[2]
 if not visitor or #ARGV ~= 2 then error('a claim_timeout and a visitor') end

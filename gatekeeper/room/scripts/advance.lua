@@ -1,50 +1,51 @@
--- advance: sweeps visitors whose deadline has passed, and releases what is due from the head of the
--- queue.
+-- advance: removes visitors whose deadline has passed, and releases as many visitors as are due from the
+-- head of the queue.
 --
 -- KEYS  those of the room, as in `_room.lua`
--- ARGV  1 replica ('' for an operator)   2 claim_timeout, microseconds   3 how long a spent ticket is
---       remembered   4 the life of a ticket   5 most releases   6 most swept   7 how long a replica is
---       remembered   8 the epoch that the report of this replica is about (0: no report)   9 the epoch
---       before, in which the store knew this replica   10 the turn up to which none of its visitors is
---       due to poll any more   and where the origin steers the rate, 11 the length of a period,
---       microseconds   12 what the caller measured of the origin since its last call, whole numbers with
---       spaces between, or ''   13 the targets that it measured by
--- Reply the state, then how many were released, then '1' when one call could not do all that is
---       due, else '0', then in how many microseconds the next admission of the rate is due ('0': one is
---       due, or none for visitors in line); then, if this call ends a period, the begin of the next and the length of this
---       one, microseconds, the sums of what all callers measured, how many were admitted, '1' if
---       visitors wait for the rate, else '0', `steering` and `steering_memory`; 'behind' when the store
---       is older than what the caller knows.
+-- ARGV  1 replica ('' for an operator)   2 claim_timeout, microseconds   3 how long to keep a spent ticket,
+--       microseconds   4 lifetime of a ticket, microseconds   5 maximum of releases   6 maximum of removals
+--       by the sweep   7 how long to keep a silent replica, microseconds   8 the epoch that the report of
+--       this replica is about (0: no report)   9 the previous epoch, in which the store knew this replica
+--       10 the highest turn up to which no visitor of this replica has a poll outstanding.
+--       Where the origin steers the rate also: 11 the length of a period, microseconds   12 the caller's
+--       measurements of the origin since its last call, as whole numbers separated by spaces, or ''
+--       13 the targets that they were measured against
+-- Reply the state; the number of released visitors; '1' if more is due than one call may do, else '0';
+--       with a burst of 1, the microseconds until the next admission of the rate is due ('0': it is due
+--       now, or no visitor waits for it), with any other burst '0'. If this call ends a period also: the
+--       begin of the next period and the length of this one, microseconds; the sums of all callers'
+--       measurements; the number of admissions; '1' if visitors wait for the rate, else '0'; `steering`
+--       and `steering_memory`. 'behind' if the store is older than what the caller knows.
 --
--- Guarantee. Releases in the order of turns, within rate, burst, grants and slots, and no visitor
--- whose deadline has passed. The watermark only rises, and every visitor in the queue at or below
--- it has been released: while one of several visitors of a turn still waits, it stays one short of
--- that turn. So tied turns neither exceed what is due nor stall, and the watermark does not split
--- them. A release that was not claimed gives back what it cost, and the second one of a visitor
--- costs them the place. Any number of replicas may call at any time: what one released is gone for
--- the others. One call ends after about `most swept` absent visitors, and leaves the rest to the
--- next. A period ends once, by one call. It begins again, and what was measured is dropped, while the
--- rate releases nobody and after a pause of several periods. While the store recovers from a loss, it
--- releases no further than every replica that served the room before the loss reports, and no visitor
--- while one of these is silent.
+-- Guarantee. Visitors are released in the order of turns, within rate, burst, grants and slots, and only
+-- if their deadline has not passed. The watermark only rises, and every visitor in the queue at or below
+-- it has been released: while one of several visitors with the same turn still waits, the watermark stays
+-- one below that turn. So equal turns neither exceed what is due nor stall, and the watermark does not
+-- split them. A release that is not claimed gives back what it cost; the second one costs the visitor
+-- the place. Any number of replicas may call at any time, since a release by one is visible to all. One
+-- call ends after about ARGV 6 absent visitors and leaves the rest to the next call. A period is ended
+-- once, by one call. While the rate releases no visitor, and after a pause of several periods, the period
+-- restarts and its measurements are discarded. While the store recovers from a loss, visitors are
+-- released only up to the turn that every replica of before the loss reports, and not at all while one
+-- of these replicas is silent.
 --
--- Where the origin steers the rate, the state has more fields, by which only `steer` and this script
--- decide: `period_at` (the begin of the running period, microseconds; 0: none runs), `period_counts`
--- (what all callers measured in it), `period_admitted` (the total at its begin), `steered_by` (the
--- targets of its callers), and two texts of the replicas: `steering`, which operators read, and
--- `steering_memory`. The memory is of those targets: a call with others, or of a replica without any,
--- drops it and the period.
+-- Where the origin steers the rate, the state has more fields, which only `steer` and this script use:
+-- `period_at` (begin of the running period, microseconds; 0: none), `period_counts` (the measurements of
+-- all callers in it), `period_admitted` (the total at its begin), `steered_by` (the targets of the
+-- callers), and two texts of the replicas: `steering`, for operators, and `steering_memory`. The memory
+-- belongs to those targets: a call with other targets, or of a replica with none, deletes it and the
+-- period.
 
 local replica, claim_us, spent_us = ARGV[1], number(ARGV[2]), number(ARGV[3])
-local ticket_us, most_released, most_swept = number(ARGV[4]), number(ARGV[5]), number(ARGV[6])
+local ticket_us, max_released, max_swept = number(ARGV[4]), number(ARGV[5]), number(ARGV[6])
 local remembered_us, report_epoch = number(ARGV[7]), number(ARGV[8])
 local lost_epoch, returned_through = number(ARGV[9]), number(ARGV[10])
 local SILENT_AFTER = 1000000  -- replicas call four times a second while the store recovers
 local period_us, measured, targets = ARGV[11] and number(ARGV[11]), ARGV[12] or '', ARGV[13]
 if string.find(measured, '[^%d ]') then error('whole numbers') end
-local MAX_PERIODS = 3  -- in one
--- All replicas together look at the whole queue once in LAP, and every call at no less than LEAST.
-local LAP, LEAST = 20000000, 100
+local MAX_PERIODS = 3  -- a period that lasts longer is discarded
+-- All replicas together read the whole queue once in LAP, and every call at least MIN_STRETCH of it.
+local LAP, MIN_STRETCH = 20000000, 100
 local CHUNK = 100
 local RELEASE_PARTS = 8
 
@@ -72,8 +73,8 @@ call('ZREMRANGEBYSCORE', REVOKED, '-inf', fmt(now))
 call('ZREMRANGEBYSCORE', SPENT, '-inf', fmt(now))
 call('ZREMRANGEBYSCORE', MISSED, fmt(ticket_us - now), fmt(now - ticket_us))
 
--- Notes what this replica reports, and returns up to which turn visitors may be released early: 0 is
--- none. Reports count if they are about the store as it is, from a replica that the lost one knew.
+-- Stores the report of this replica, and returns the turn up to which visitors may be released early; 0:
+-- none. A report counts if it is about the present epoch, from a replica that the lost store knew.
 local function read_reports()
   if now >= s.recovering_until then s.to_report, s.reports, s.slots_before = 0, '', -UNLIMITED end
   if s.to_report <= 0 then return 0 end
@@ -101,7 +102,7 @@ if s.counts_from <= 0 then s.counts_from = now + remembered_us end
 local is_recovering = now < s.recovering_until
 local through = read_reports()
 
--- How this call is gated, and how many visitors it may release.
+-- The gate of this call, and the number of visitors it may release.
 local function count_due()
   local gate, due = 'closed', 0
   if not is_recovering then
@@ -112,7 +113,7 @@ local function count_due()
   if gate == 'rate' and due > 0 then
     due = math.min(due, unheld_slots(s))
   end
-  return gate, math.min(due, most_released)
+  return gate, math.min(due, max_released)
 end
 
 -- Whether a deadline is not after `passed`. Both are whole numbers of tenths of a second as texts, and a
@@ -123,14 +124,14 @@ local function has_passed(deadline)
   return deadline <= passed
 end
 
--- Sweeps the next stretch of the queue, at the pace at which a lap takes LAP, and less of it where
--- many are to be released. Returns how many were swept, and whether more is due than one call may
--- look at. A full store does not keep the index, so there the clock chooses the stretch.
+-- Removes the absent visitors of the next stretch of the queue; all stretches together take LAP. The stretch
+-- is shorter when many visitors are due. Returns how many were removed, and whether one call may not read all
+-- that is due. A full store does not keep the index, so there the clock chooses the stretch.
 local function sweep()
   local waiting = call('ZCARD', QUEUE)
   local owed = math.min(now - s.swept_at, LAP) / LAP * waiting
   local _, due = count_due()
-  local stretch = math.floor(math.max(math.min(owed, most_swept - due), LEAST))
+  local stretch = math.floor(math.max(math.min(owed, max_swept - due), MIN_STRETCH))
   local from = s.sweep_index
   if waiting <= stretch or from >= waiting then
     from = 0
@@ -152,13 +153,13 @@ local function sweep()
   s.swept_at = now
   local behind = owed - #looked
   if behind > 0 then s.swept_at = now - math.floor(behind / (waiting - #absent) * LAP) end
-  return #absent, owed > most_swept
+  return #absent, owed > max_swept
 end
 
--- Forgets holders of whom no other device can have a ticket or invitation any more.
+-- Deletes holders once no other device can have a valid ticket or invitation.
 local function forget_holders()
   if s.has_holders == 0 then return end
-  local ended = call('ZRANGEBYSCORE', HELD_UNTIL, '-inf', fmt(now), 'LIMIT', 0, fmt(most_swept))
+  local ended = call('ZRANGEBYSCORE', HELD_UNTIL, '-inf', fmt(now), 'LIMIT', 0, fmt(max_swept))
   for_all('HDEL', HOLDERS, ended)
   for_all('ZREM', HELD_UNTIL, ended)
   s.has_holders = math.min(call('ZCARD', HELD_UNTIL), 1)
@@ -166,26 +167,25 @@ end
 
 forget_holders()
 local swept, is_behind = sweep()
-local most_ended = math.max(most_swept - swept, LEAST)
-local ended = expire_slots(s, most_ended, spent_us)
-is_behind = is_behind or ended >= most_ended
+local max_ended = math.max(max_swept - swept, MIN_STRETCH)
+local ended = expire_slots(s, max_ended, spent_us)
+is_behind = is_behind or ended >= max_ended
 
 local gate, due = count_due()
 local by_rate = gate == 'rate' and math.max(whole(s.level), 0) or 0
 
--- Absent visitors at the head that the sweep has not reached are removed on the way, a bounded
--- number.
-local most_passed = math.max(most_ended - ended, LEAST)
+-- Absent visitors at the head that the sweep has not reached are removed too, up to a limit.
+local max_passed = math.max(max_ended - ended, MIN_STRETCH)
 local released, passed_over, reached = 0, 0, nil
 local passed_before, again = s.watermark, 0
--- The pairs of one chunk, in tables that all chunks use, since growing a table costs more than filling
--- it. The slots of all end together, and all that the rate does not pay cost the same.
+-- The pairs of one chunk, in tables that all chunks share, since growing a table costs more than filling it.
+-- All slots end at the same time, and all releases that the rate does not pay for cost the same.
 local slot_until, cost = fmt(now + claim_us), gate == 'rate' and BY_GRANT or FREE
 local slots, costs, chunks = {}, {}, {}
 for i = 1, math.min(due, CHUNK) do slots[2 * i - 1], costs[2 * i] = slot_until, cost end
 
--- A write of a release. DragonflyDB may be full from any command on, and a release that the state
--- does not count is none: those visitors return to their places by their tickets.
+-- A write of a release. DragonflyDB may be full from any command on. A release that the state does not
+-- count is undone: those visitors return to their places by their tickets.
 local function write(step, ...)
   local is_done, problem = pcall(step, ...)
   if is_done then return end
@@ -193,9 +193,9 @@ local function write(step, ...)
   error(type(problem) == 'table' and problem.err or problem, 0)
 end
 
--- Keeps the bounds of the claims that are open, for the next loss (`_admission`): "time before again
--- total;" for each part of `claim_timeout` in which visitors were released, the watermark before it, the
--- highest turn at or below it of which one was released again, and the releases in all then (0 0: none).
+-- Keeps the bounds of the open claims, for the next loss (`_admission`): "time before again total;" for each
+-- part of `claim_timeout` in which visitors were released. before: the watermark before that part; again: the
+-- highest turn at or below it of a visitor released again; total: all releases by then (0 0: none again).
 local function note_releases()
   if is_recovering and s.claims_until > 0 then return end  -- still those of before the loss
   local parts, part_us = {}, claim_us / RELEASE_PARTS
@@ -222,7 +222,7 @@ local function note_releases()
   s.owed_from = #parts > 0 and parts[1][2] or s.watermark
 end
 
-while released < due and passed_over < most_passed do
+while released < due and passed_over < max_passed do
   local heads
   if is_recovering then
     heads = call('ZRANGEBYSCORE', QUEUE, '-inf', fmt(through), 'LIMIT', 0, fmt(CHUNK))
@@ -266,18 +266,18 @@ if reached then
   s.watermark = math.max(s.watermark, is_tied and reached - 1 or reached)
   s.reached = math.max(s.reached, reached)
 end
-is_behind = is_behind or passed_over >= most_passed or released >= most_released
+is_behind = is_behind or passed_over >= max_passed or released >= max_released
 s.sweep_index = math.max(s.sweep_index - released - passed_over, 0)
 if gate == 'rate' then pay(s, released) end
--- Every visitor who was released before the loss had the time to claim. A claim that is still open
--- would go to a visitor that was absent.
+-- Every visitor who was released before the loss had the time to claim. An open claim would go to a visitor
+-- who was absent then.
 if not is_recovering or released > 0 then s.claims_until = 0 end
 s.level = capped(s.level)
 s.released = s.released + released
 note_releases()
 yield_unconfirmed()
 
--- Two lists of whole numbers, added up; the shorter one has 0 in the rest.
+-- The sums of two lists of whole numbers; the shorter list is filled up with 0.
 local function sums_of(one, other)
   if one == '' or other == '' then return one .. other end
   local sums, i = {}, 0
@@ -289,8 +289,8 @@ local function sums_of(one, other)
   return table.concat(sums, ' ')
 end
 
--- Adds what the caller measured to the period, and what the reply says of one that ends now. A full
--- store keeps nothing, and ends none.
+-- Adds the caller's measurements to the period; returns the reply's part about a period that ends now. A
+-- full store keeps no measurements and ends no period.
 local function measure()
   local raw = call('HMGET', STATE, 'period_at', 'period_counts', 'period_admitted', 'steering',
     'steering_memory', 'steered_by')
@@ -321,8 +321,10 @@ local function measure()
     raw[5] or '' }
 end
 
--- When the next admission of the rate is due, microseconds from now.
+-- When the next admission of the rate is due, microseconds from now. Used only with a burst of 1: a larger
+-- bucket is not full by then, and loses nothing until the next tick.
 local function until_due()
+  if burst >= 2 then return 0 end
   local rate, level = rate_of(s), s.level
   if rate <= 0 or level >= UNIT or phase_gate(s) ~= 'rate' or call('ZCARD', QUEUE) == 0 then return 0 end
   return math.ceil((UNIT - level) * 60 / (rate * 1000))

@@ -1,32 +1,33 @@
--- arrive: newcomers receive a free slot at once, or a turn and no place yet; requests that create no
--- place take one admission.
+-- arrive: a newcomer receives a free slot at once, or a turn and no place yet; a request that creates no
+-- place takes one admission.
 --
 -- KEYS  those of the room, as in `_room.lua`
--- ARGV  1 unconfirmed slot, microseconds   2 how long a spent ticket is remembered   3 queue_limit
---       (0: none)   4 one letter for each visitor: 'n' (a newcomer), 'w' (a newcomer who confirms
---       first and receives no slot), 'i' (the same, by an invitation) or 'o' (one request, whose
---       visitor is '')   5 the head start of each, microseconds in 16 digits each; '': no visitor has
---       one   6… visitors, and the devices of 'i', as `read_devices` has them, where there are any
--- Reply the state, then two strings for each. A newcomer: the arrival, or 'arrival turn' where the
---       turn is another, and the number of visitors in the queue, or 'in' for one with a slot; or
---       '0' and 'full', for 'i' also '0' and 'elsewhere' or 'used'. One request: '0', and 'in' or 'no'. 'behind' when the store is older than
---       what the caller knows (join, then call again).
+-- ARGV  1 duration of an unconfirmed slot, microseconds   2 how long to keep a spent ticket,
+--       microseconds   3 queue_limit (0: none)   4 one letter for each visitor: 'n' (a newcomer), 'w' (a
+--       newcomer who must confirm first and receives no slot), 'i' (like 'w', by an invitation) or 'o'
+--       (one request; its visitor is '')   5 the head start of each, microseconds in 16 digits; '': no
+--       visitor has one   6… the visitors, then, where there are any, the devices of 'i' in the format of
+--       `read_devices`
+-- Reply the state, then two strings for each visitor. Newcomer with a slot: the arrival and 'in'. Newcomer
+--       without: the arrival ('arrival turn' if the turn differs) and the number of visitors in the queue.
+--       No place: '0' and 'full', for 'i' also '0' and 'elsewhere' or 'used'. One request: '0', and 'in'
+--       or 'no'. 'behind' if the store is older than what the caller knows (join, then call again).
 --
--- Guarantee. The turn of a newcomer is the arrival. With a head start it is that much earlier, and
--- later than every turn of which a visitor was released; in the prequeue of a draw it stays the
--- arrival, and after one it is not before the prequeue. Arrivals are unique and rise in the order of
--- the calls. Only while there is room (`has_room`) a newcomer receives a slot, and one request an
--- admission; newcomers of the letters 'w' and 'i' never do. While many slots are unconfirmed, a newcomer
--- receives one only of a full bucket. A newcomer who waits leaves nothing in the
--- store: the ticket is the place, and the first poll with it puts the visitor into the queue. A visitor who has a slot or a place gets no
--- second one. No turn is given while `queue_limit` visitors are in the queue, nor more turns than
--- are free by one call. Turns that were given before are not counted: a client that keeps no
--- ticket would fill the line. So the queue exceeds the limit by at most the tickets that are out.
--- An invited visitor may be known: other devices wait at the same place until one has claimed, and are
--- 'elsewhere' from then on. An invitation that was claimed with is 'used' after the session, and so is
--- each of a revoked visitor. A later invitation begins again; the device that redeems it holds the place,
--- so that no ticket of before returns to an old turn. A place that was moved to a device is 'elsewhere' for
--- every invitation as long as that device's ticket may live, unless it left.
+-- Guarantee. The turn of a newcomer is the arrival. A head start moves it forward, but not to or before a
+-- turn of which a visitor was released. In the prequeue of a draw the turn stays the arrival; after a
+-- draw it is not before the prequeue. Arrivals are unique and rise in the order of the calls.
+-- A newcomer receives a slot, and one request an admission, only while there is room (`has_room`); 'w'
+-- and 'i' never receive a slot. While many slots are unconfirmed, a newcomer receives one only from a
+-- full bucket. The store keeps nothing of a newcomer who waits: the ticket is the place, and the first
+-- poll with it puts the visitor into the queue. A visitor who has a slot or a place gets no second one.
+-- No turn is given while `queue_limit` visitors are in the queue, and one call gives no more turns than
+-- are free. Earlier turns are not counted, since a client without cookies would fill the line. The queue
+-- can therefore exceed the limit by the number of tickets that were given but not returned.
+-- Several devices may wait with one invitation until one of them claims; the others are 'elsewhere' from
+-- then on. After the session, a claimed invitation is 'used'; so is every invitation of a revoked visitor.
+-- A later invitation starts again: the device that redeems it holds the place, and no earlier ticket
+-- returns to its turn. A place that was moved to a device is 'elsewhere' for every invitation while a
+-- ticket of that device may be valid, unless the visitor left.
 
 local slot_us, spent_us, queue_limit = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])
 local kinds, head_starts, asking = ARGV[4], ARGV[5], #ARGV[4]
@@ -48,27 +49,28 @@ if waiting == 0 and max_active > 0 and slots + asking > max_active
   and expire_slots(s, 100, spent_us) > 0 then
   slots, changed, s.level = count_slots(), true, capped(s.level)
 end
--- Newcomers that the store knows already, from an earlier call whose reply was lost.
+-- Newcomers whom the store knows already, from an earlier call whose reply was lost.
 local held, confirmed, queued = {}, {}, {}
+-- How many slots are unconfirmed, and how many admissions fall due while one is.
+local unconfirmed, due_meanwhile = 0, 0
 if has_room(s, waiting, slots) then
   held = call('ZMSCORE', UNCONFIRMED, unpack_(ARGV, 6, 5 + asking))
   confirmed = call('ZMSCORE', ACTIVE, unpack_(ARGV, 6, 5 + asking))
   if waiting > 0 then queued = call('ZMSCORE', QUEUE, unpack_(ARGV, 6, 5 + asking)) end
+  unconfirmed, due_meanwhile = call('ZCARD', UNCONFIRMED), rate_of(s) / 60 * slot_us / 1000000
 end
 
--- A flood without cookies holds as many unconfirmed slots as fall due in the life of one, and a crowd of
--- visitors fewer: half a bucket at once, and some who have yet to confirm. Above that a newcomer takes
--- only what the bucket would lose, so that it is full when visitors come who confirm.
-local most, guesses = rate_of(s) / 60 * slot_us / 1000000, call('ZCARD', UNCONFIRMED)
-
-local function may_guess()
-  return guesses <= burst / 2 + most / 8 + 0.5 or level_of(s) >= burst * UNIT
+-- A flood of clients without cookies holds as many unconfirmed slots as admissions fall due while one lasts.
+-- A crowd of visitors holds fewer: half a bucket at once, and visitors who have not confirmed yet. Above that a
+-- newcomer takes only what a full bucket would lose, so that it stays full for visitors who confirm.
+local function may_enter_unconfirmed()
+  return unconfirmed <= burst / 2 + due_meanwhile / 8 + 0.5 or level_of(s) >= burst * UNIT
 end
 
 local given, admitted, standings = {}, {}, {}
-local function admit(is_guess)
+local function admit(is_newcomer)
   local gate = has_room(s, waiting, slots)
-  if not gate or gate == 'rate' and is_guess and not may_guess() then return false end
+  if not gate or gate == 'rate' and is_newcomer and not may_enter_unconfirmed() then return false end
   if gate == 'rate' then pay(s, 1) end
   changed = true
   return true
@@ -95,7 +97,7 @@ local function turn_at(i)
   return turn == arrival and arrival or arrival .. ' ' .. turn
 end
 
--- Why an invited visitor gets no place, else nil; and whether they have one.
+-- Why an invited visitor gets no place, or nil; and whether the visitor has one already.
 local function refusal(i, visitor)
   if (score(REVOKED, visitor) or 0) > now then return 'used' end
   local device, expiry, since, is_moved = holder_of(s, visitor)
@@ -106,7 +108,7 @@ local function refusal(i, visitor)
   end
   if device and expiry >= expiries[i] then return 'used' end
   local is_spent = (score(SPENT, visitor) or 0) > now
-  -- The device to which the place was moved is silent, and its ticket brings the place back.
+  -- The device to which the place was moved does not poll, but its ticket restores the place.
   if is_moved and not is_spent and (score(HELD_UNTIL, visitor) or 0) > now then return 'elsewhere' end
   if device or is_spent then
     call('ZREM', SPENT, visitor)
@@ -139,7 +141,7 @@ for i = 1, asking do
       s.arrived = s.arrived + 1
       turn, changed = fmt(s.last), true
       if enters then
-        slots, guesses = slots + 1, guesses + 1
+        slots, unconfirmed = slots + 1, unconfirmed + 1
         s.admitted = s.admitted + 1
         add_pair(admitted, fmt(now + slot_us), visitor)
       else

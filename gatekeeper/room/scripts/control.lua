@@ -1,23 +1,23 @@
--- control: the operator sets the rate, the mode, the message to waiting visitors or other settings,
--- or grants admissions; 'look' reads the state.
+-- control: the operator sets the rate, the mode, the message to waiting visitors or other settings, or
+-- grants admissions; 'look' reads the state.
 --
 -- KEYS  those of the room, as in `_room.lua`
--- ARGV  1 'allow' and 2 how many, 'rate' and 2 per minute, 'mode' and 2 the mode, 'message' and 2 the
---       text ('': none), or 'look' and 2 '', 'no_shows', or 'lanes' and 3 how many; or 'settings' and 2 the overrides that
---       the caller has read, 3 those to store instead, 4 a rate or '', 5 '1' and 6 a message, and where the
---       settings of an event change as well, 7 to 9 as 2 to 4 of 'events'; or 'events' and 2 the
---       events that the caller has read, 3 those to store instead, 4 their windows; or 'draw' and
---       the same, of a replica that decided a draw
--- Reply the state; then for 'settings', 'events' and 'draw' '1' when they were set, else '0', and for
---       'no_shows' how many releases were not claimed since the store began, and for 'lanes' how
---       many visitors of each lane polled within heartbeat_timeout and are in line; 'behind' when
---       the store is older than what the caller knows, an error for any other setting.
+-- ARGV  1 and 2 one of: 'allow' and the number of admissions; 'rate' and the rate per minute; 'mode' and the
+--       mode; 'message' and the text ('': none); 'look' and '', 'no_shows', or 'lanes' with 3 their number.
+--       Or 'settings' with 2 the overrides that the caller has read, 3 the new ones, 4 a rate or '', 5 '1'
+--       and 6 a message, and if the settings of an event change too, 7 to 9 like 2 to 4 of 'events'. Or
+--       'events' with 2 the events that the caller has read, 3 the new ones, 4 their windows. Or 'draw'
+--       with the same, from a replica that decided a draw
+-- Reply the state, then: for 'settings', 'events' and 'draw' '1' if they were set, else '0'; for 'no_shows'
+--       the number of releases that were not claimed since the store began; for 'lanes' the number of
+--       visitors of each lane in line who polled within heartbeat_timeout. 'behind' if the store is older
+--       than what the caller knows; an error for any other setting.
 --
--- Guarantee. Admissions due by the old rate are kept, up to burst. Grants add up. Every mode can
--- be reversed: 'ended' releases no visitor, as 'hold', and takes no place. The change outlives
--- every replica. 'settings' and 'events' change all of them, or none when others are stored than the
--- caller has read. A draw is not an operator's change: after a loss, newer events of a replica
--- replace it. 'allow' is not idempotent: its caller must not retry.
+-- Guarantee. Admissions due by the old rate are kept, up to burst. Grants add up. Every mode can be
+-- reversed: 'ended' releases no visitor, like 'hold', and gives no place. The change outlives every replica.
+-- 'settings' and 'events' change everything, or nothing if the stored values differ from those that the
+-- caller has read. A draw is not an operator's change: after a loss, newer events of a replica replace it.
+-- 'allow' is not idempotent: its caller must not retry.
 
 local setting, value = ARGV[1], ARGV[2]
 

@@ -1,15 +1,15 @@
 -- draw: moves visitors from their provisional turns to the turns that they drew.
 --
--- KEYS  after those of the room: the participants of the draw, ZSET SHA-256 of the visitor id -> 0
---       or, for a visitor of a lane, the hash, a space and the lane
--- ARGV  1 how long the participants are kept, milliseconds   2 the turns, in 16 digits each   3 how
---       many visitors   then the visitors, then the participant of each ('': takes part in no draw)
--- Reply the state, then how many visitors were moved; 'behind' when the store is older than what the
---       caller knows.
+-- KEYS  those of the room, then the participants of the draw: ZSET SHA-256 of the visitor id -> 0; for a
+--       visitor of a lane the member is the hash, a space and the lane
+-- ARGV  1 how long to keep the participants, milliseconds   2 the turns, in 16 digits each   3 the number of
+--       visitors   4… the visitors, then the participant of each ('': takes part in no draw)
+-- Reply the state, then the number of moved visitors; 'behind' if the store is older than what the caller
+--       knows.
 --
--- Guarantee. Only a visitor at a provisional turn is moved, and once: any number of replicas may call
--- at any time, for a turn is a function of the draw and the visitor. No visitor is released before
--- the last one is moved (`admission_gate`).
+-- Guarantee. Only a visitor at a provisional turn is moved, and only once. Any number of replicas may call at
+-- any time, since a turn is a function of the draw and the visitor. No visitor is released before the last
+-- one is moved (`admission_gate`).
 
 local kept_ms, turns, asking = number(ARGV[1]), ARGV[2], number(ARGV[3])
 if #ARGV ~= 3 + 2 * asking or #turns ~= 16 * asking or string.find(turns, '%D') then

@@ -1,13 +1,13 @@
--- find: the standing of visitors; changes nothing.
+-- find: reads the standing of visitors; changes nothing.
 --
 -- KEYS  those of the room, as in `_room.lua`
 -- ARGV  1… visitors
--- Reply the state, then a string for each visitor: 'waiting ahead turn', 'released until',
---       'admitted until end' (of the slot, and the absolute end of the session or 0),
---       'unconfirmed until', 'void until' (left, revoked, or the ticket is spent), 'unknown';
---       'behind' when the store is older than what the caller knows.
+-- Reply the state, then a string for each visitor: 'waiting ahead turn', 'released until', 'admitted until end'
+--       (until: of the slot; end: absolute end of the session, or 0), 'unconfirmed until', 'void until'
+--       (left, revoked, or the ticket is spent), 'unknown'; 'behind' if the store is older than what the
+--       caller knows.
 --
--- Guarantee. No visitor's place, slot or deadline changes: it is not a heartbeat.
+-- Guarantee. No place, slot or deadline changes: it is not a heartbeat.
 
 local s = load_state()
 if not s then return { 'behind' } end

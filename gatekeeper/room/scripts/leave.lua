@@ -1,19 +1,18 @@
 -- leave: visitors give back their place or slot, or an operator takes it.
 --
 -- KEYS  those of the room, as in `_room.lua`
--- ARGV  1 how long a pass of theirs could still be valid, microseconds   2 the same for a ticket,
---       when they hold one; 0: they may hold a pass   3 the number of visitors   4… visitors   and
---       then the device of each ticket ('': none), only for visitors with tickets
--- Reply the state, then a string for each visitor: '1' held a slot, '0' a place, '2' neither (and for
---       a ticket of a device that does not hold the place, which stays as it is);
---       'behind' when the store is older than what the caller knows.
+-- ARGV  1 how long a pass of the visitors could still be valid, microseconds   2 the same for a ticket, if the
+--       visitors hold tickets; 0: they may hold passes   3 the number of visitors   4… the visitors, then,
+--       only for visitors with tickets, the device of each ticket ('': none)
+-- Reply the state, then a string for each visitor: '1' held a slot, '0' held a place, '2' neither; also '2'
+--       for the ticket of a device that does not hold the place, which stays as it is. 'behind' if the store
+--       is older than what the caller knows.
 --
--- Guarantee. From now on no token of theirs is valid, and the slot is free at once. A release that
--- they had not claimed gives back what it cost. A visitor who holds a ticket and no slot has spent
--- the ticket, which is not a revocation: only the store accepts tickets, so the replicas need not
--- remember these visitors. While as many spent tickets as `MAX_SPENT` are remembered, that of a
--- visitor unknown to the store is not: such a ticket was never returned, or its visitor was absent,
--- so that it only gives a place in line.
+-- Guarantee. No token of these visitors is valid from then on, and the slot is free at once. A release that was
+-- not claimed gives back what it cost. A visitor with a ticket and no slot has spent the ticket. That is not
+-- a revocation: only the store accepts tickets, so the replicas need not keep these visitors. While
+-- `MAX_SPENT` spent tickets are kept, the ticket of a visitor unknown to the store is not kept: either it was
+-- never returned or its visitor was absent, so it only gives a place in line.
 
 local MAX_SPENT = 500000 -- 100 bytes each: a client needs two requests for one
 local pass_us, ticket_us, leaving = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])
@@ -22,7 +21,7 @@ if #ARGV ~= 3 + leaving and #ARGV ~= 3 + 2 * leaving then error('a device for ea
 local s = load_state()
 if not s then return { 'behind' } end
 
--- Gives up the visitor's slot or place; returns which it was.
+-- Ends the visitor's slot or place; returns which of them it was.
 local function leave(visitor, is_holder)
   -- First the writes that a full store refuses, so that no slot is free while its pass is valid.
   local is_active = score(ACTIVE, visitor)

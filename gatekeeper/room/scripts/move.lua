@@ -1,17 +1,18 @@
--- move: the place of a visitor in line becomes that of another device, by a code that was made for it.
+-- move: the place of a visitor in line is moved to another device, by a code made for that.
 --
 -- KEYS  those of the room, as in `_room.lua`
--- ARGV  1 the longest life of a ticket, microseconds   2 the visitor   3 the device that the code was
---       made on ('': none)   4 the new device   5 when the code was made, microseconds
--- Reply the state, then a string: 'moved moment' (the place is the new device's since then), 'used' (it
---       became another device's since the code was made, or may have), 'claimed' (the visitor entered), 'void' (left, revoked, or
---       the ticket was spent); 'behind' when the store is older than what the caller knows.
+-- ARGV  1 the longest lifetime of a ticket, microseconds   2 the visitor   3 the device that made the code
+--       ('': none)   4 the new device   5 when the code was made, microseconds
+-- Reply the state, then a string: 'moved time' (the place belongs to the new device since that time), 'used'
+--       (it was moved to another device after the code was made, or may have been), 'claimed' (the visitor
+--       entered), 'void' (left, revoked, or the ticket was spent); 'behind' if the store is older than what
+--       the caller knows.
 --
--- Guarantee. Of all codes of one place only the first that is used moves it: from then on the place
--- is held by a device that none of them was made on. Tickets of other devices keep nothing alive and
--- claim nothing from now on. Nothing else changes: turn, heartbeat, and a release that waits to be
--- claimed. Moving twice to the same device has the effect of moving once, until that device claims. A
--- store that lost data does not know which codes were used before its epoch, and moves nothing by them.
+-- Guarantee. Of all codes of a place only the first one that is used moves it: afterwards the place belongs to
+-- a device that made none of them. From then on the tickets of other devices are no heartbeat and claim
+-- nothing. The turn, the heartbeat and an unclaimed release stay the same. Moving twice to the same device
+-- has the effect of moving once, until that device claims. A store that lost data does not know which codes
+-- were used before its epoch, and rejects those codes.
 
 local ticket_us, visitor, from, device = number(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
 local made_at = number(ARGV[5])

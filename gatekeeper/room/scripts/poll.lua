@@ -1,38 +1,39 @@
--- poll: visitors with a token ask where they stand. The heartbeat, the return, and the claim.
+-- poll: visitors with a token ask for their position. The heartbeat, the return, and the claim.
 --
 -- KEYS  those of the room, as in `_room.lua`
--- ARGV  1 heartbeat_timeout, microseconds   2 life of a claimed slot   3 session_absolute_timeout
---       4 recovery window   5 one letter for each visitor: 't' (holds a ticket), 'r' (one that says when
---       they have returned to a turn that had passed), 'e' (holds a pass that expired before its end),
---       's' (a replica asks for a visitor who returned the ticket while the store was unreachable: the
---       place of the ticket, and no claim) or 'c' (a replica asks for a visitor who is connected to it:
---       a heartbeat, and no claim)
---       6 the turn of each by the token, in 16 digits each, since it is rarely read; where any has 'r',
---       then for each how many had been released in all when they returned, likewise
---       7 '' where no visitor is of a lane, else for each 'lane/arrival/number' (the ticket was returned
---       before; the number of the lane, 0: the room has it no more), 'lane:arrival/number' (perhaps
---       not) or '-/' (of no lane)   8… visitors and the devices
---       of tickets, as `read_devices` has them, where there are any
--- Reply the state, then for each visitor the number of visitors ahead while waiting, that number
---       and the turn as 'ahead turn' when the turn is no longer the token's, 'in end' when admitted
---       (the absolute end of the session in microseconds; for 's' and 'c' just 'in'), 'void' (left,
---       revoked, ticket spent, slot or session over), 'elsewhere' (another device holds the place);
---       'behind' when the store is older than what the caller knows.
+-- ARGV  1 heartbeat_timeout, microseconds   2 duration of a claimed slot, microseconds
+--       3 session_absolute_timeout, microseconds   4 recovery window, microseconds
+--       5 one letter for each visitor: 't' (holds a ticket), 'r' (holds a ticket that records a return
+--       after its turn was released), 'e' (holds a pass that expired before the end of its session), 's'
+--       (called by a replica for a visitor who returned the ticket while the store was unreachable: takes
+--       the place of the ticket, does not claim), 'c' (called by a replica for a visitor connected to it:
+--       a heartbeat, does not claim)
+--       6 the turn of each by the token, in 16 digits, since it is rarely read; if any letter is 'r', then
+--       for each the number of all releases at the time of the return, in 16 digits
+--       7 '' if no visitor is of a lane, else for each 'lane/arrival/number' (the ticket was returned
+--       before; number: of the lane, 0 if the room no longer has it), 'lane:arrival/number' (perhaps not
+--       returned before) or '-/' (no lane)
+--       8… the visitors, then, where there are any, the devices of tickets in the format of `read_devices`
+-- Reply the state, then one string for each visitor. Waiting: the number of visitors ahead, or 'ahead turn'
+--       if the turn differs from the token's. Admitted: 'in end' (absolute end of the session,
+--       microseconds), for 's' and 'c' 'in'. 'void' (left, revoked, ticket spent, slot or session over),
+--       'elsewhere' (another device holds the place). 'behind' if the store is older than what the caller
+--       knows.
 --
--- Guarantee. A visitor who polls is not swept for `heartbeat_timeout`. A released visitor holds the
--- slot from now on. The first claim sets the end of the session: no later one moves it, and no slot
--- lasts longer. An unknown visitor (a newcomer who returns the ticket, was absent, was stamped
--- without the store, or the store lost everything) comes to their own turn: at the head of the
--- queue if that was released meanwhile, and at its end after two releases that they did not claim. An
--- arrival that the store's clock has not reached counts as one of now.
--- The first of the queue enters without waiting for a release, within rate, burst, grants and
--- max_active. While the store recovers from a loss, visitors enter who were released before it and had
--- yet to claim (`_admission`), and nobody else. A visitor of a lane comes to a turn later than every one of which a visitor was
--- released, and learns it where the ticket names another. An expired pass whose slot is still held is
--- accepted, and never makes a place. Polling twice has the effect of polling once. The device that claims
--- with an invitation holds the place from then on, as one to which the place was moved does; the tickets
--- of other devices keep nothing alive and claim nothing. In a store that lost a move, the place is that of the
--- latest one as soon as its ticket is returned, unless another device entered before.
+-- Guarantee. A visitor who polls is not removed for `heartbeat_timeout`. A released visitor who polls holds
+-- the slot from then on. The first claim sets the end of the session: no later claim moves it, and no slot
+-- lasts longer. An unknown visitor (a newcomer who returns the ticket, was absent or was admitted to the
+-- line without the store, or any visitor after the store lost its data) returns to the turn of the ticket:
+-- at the head of the queue if that turn was released meanwhile; at the end of the queue after two
+-- releases that were not claimed. An arrival that is ahead of the store's clock counts as an arrival now.
+-- The first of the queue enters without waiting for a release, within rate, burst, grants and max_active.
+-- While the store recovers from a loss, only visitors enter who were released before the loss and had not
+-- claimed (`_admission`). A visitor of a lane gets a turn later than every turn of which a visitor was
+-- released; the reply contains it if the ticket names another. An expired pass is accepted while its slot is
+-- held, and never creates a place. Polling twice has the effect of polling once. A device that claims with
+-- an invitation, or to which the place was moved, holds the place from then on: the tickets of other
+-- devices are no heartbeat and claim nothing. If the store lost a move, the place belongs to the device of
+-- the latest move as soon as its ticket is returned, unless another device entered before.
 
 local wait_us, slot_us, session_us = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])
 local window, kinds, turns = number(ARGV[4]), ARGV[5], ARGV[6]
@@ -64,7 +65,7 @@ local function turn_of(at) return tonumber(string.sub(turns, 16 * at - 15, 16 * 
 
 local function released_at_return(at) return turn_of(asking + at) end
 
--- The turn without what makes it provisional.
+-- The arrival in a turn, provisional or not.
 local function arrival_in(turn) return turn >= PROVISIONAL and turn - PROVISIONAL or turn end
 
 local s = load_state()
@@ -77,8 +78,8 @@ local function heartbeat(visitor)
   heartbeats[fields + 1], heartbeats[fields + 2], fields = visitor, deadline, fields + 2
 end
 
--- Whether a claim of before the loss is owed to this visitor, and a slot is left beside those of others
--- of whom the same is true, and who wait at earlier turns. `returned`: by the ticket.
+-- Whether this visitor may still claim a release of before the loss: it is owed, and after the visitors at
+-- earlier turns to whom one is owed too, a slot is free. `returned`: as recorded in the ticket.
 local function may_claim(at, kind, returned)
   if now >= s.recovering_until or s.claims_until <= 0 or kind ~= TICKET or unconfirmed[at] then return false end
   local turn, lowest = turn_of(at), '-inf'
@@ -93,17 +94,17 @@ local function may_claim(at, kind, returned)
   return max_active <= 0 or free_slots() > call('ZCOUNT', QUEUE, lowest, '(' .. fmt(turn))
 end
 
--- Whether the first of the queue may enter now, and how it is gated.
+-- Whether the first of the queue may enter now, and by which gate.
 local function is_due(kind)
   if kind ~= TICKET then return false end
   local gate, due = admission_gate(s)
   return due > 0 and (gate == 'open' or free_slots() > 0), gate
 end
 
--- A claim of a visitor whom the store does not know as released. `gate`: how admission is gated; nil
--- for a visitor who was released before a loss.
+-- A claim of a visitor whom the store does not know as released. `gate`: that of the admission; nil for a
+-- visitor who was released before a loss.
 local function enter(visitor, gate)
-  -- They may also be connected, and so be in this batch twice.
+  -- The visitor may also be connected, and then is in this batch twice.
   for_all('HSET', DEADLINES, heartbeats)
   heartbeats, fields = {}, 0
   local turn = gate and score(QUEUE, visitor) or 0
@@ -119,7 +120,7 @@ local function enter(visitor, gate)
   return 'in ' .. session_until
 end
 
--- A claim that is owed since before the loss. Beyond those that were open it is taken from the bucket.
+-- A claim that is owed since before the loss. Claims beyond the number of open ones are paid by the bucket.
 local function claim(visitor)
   if claims_left(s) <= 0 then
     refill(s)
@@ -128,8 +129,8 @@ local function claim(visitor)
   return enter(visitor)
 end
 
--- The score in a set to which this script adds nothing. Most of these are empty, and a newcomer who
--- returns the ticket is looked up in each.
+-- The score in a set to which this script adds nothing. Most of these sets are empty, and a newcomer who
+-- returns the ticket is looked up in each of them.
 local sizes = {}
 local function score_if_any(key, member)
   if not sizes[key] then sizes[key] = call('ZCARD', key) end
@@ -140,25 +141,25 @@ local function is_void(visitor)
   return (score_if_any(REVOKED, visitor) or score_if_any(SPENT, visitor) or 0) > now
 end
 
--- An expired pass counts no longer than its slot, though the pacer has not looked yet.
+-- An expired pass counts no longer than its slot, even if the pacer has not removed the slot yet.
 local function holds_slot(visitor, kind)
   local until_ = score(ACTIVE, visitor) or score_if_any(UNCONFIRMED, visitor)
   return until_ and (kind ~= EXPIRED or until_ > now)
 end
 
--- The holders of this batch's visitors, and those of them that it makes.
+-- The holders of this batch's visitors as stored, and those that this batch writes.
 local holders, made = {}, {}
 if s.has_holders == 1 then holders = call('HMGET', HOLDERS, unpack_(ARGV, 8, 7 + asking)) end
 
 local function holder(at, visitor) return read_holder(made[visitor] or holders[at]) end
 
--- From now on the place is of this ticket's device: 'c', it has claimed, or 'm', the place was moved to it.
+-- From now on the place belongs to this ticket's device: 'c', it has claimed; 'm', the place was moved to it.
 local function hold_by_device(at, visitor, mark)
   changed = changed or s.has_holders == 0
   made[visitor] = hold(s, visitor, devices[at], expiries[at], moves[at], mark, ticket_us)
 end
 
--- Whether another device holds the place. A pass is of the device that claimed it.
+-- Whether another device holds the place. A pass belongs to the device that claimed it.
 local function is_elsewhere(at, visitor, kind)
   if s.has_holders == 0 and not devices[at] then return false end  -- nearly every poll
   if kind ~= TICKET and kind ~= CONNECTED then return false end
@@ -169,10 +170,10 @@ local function is_elsewhere(at, visitor, kind)
     end
     return false
   end
-  -- The store lost the move that the ticket names. A session that it knows is another device's.
+  -- The store lost the move that the ticket names. A session that it knows belongs to another device.
   if (moves[at] or 0) > (since or 0) and call('HEXISTS', SESSIONS, visitor) == 0 then
     hold_by_device(at, visitor, 'm')
-    call('ZREM', QUEUE, visitor)  -- by another ticket, of a later turn perhaps: this one gives the place
+    call('ZREM', QUEUE, visitor)  -- by another ticket, perhaps of a later turn; this ticket gives the place
     return false
   end
   return device ~= nil
@@ -206,8 +207,8 @@ local function is_gathering(turn)
   return turn >= gathering_from
 end
 
--- Replicas estimate the store's clock to less than this. A later arrival was stamped by a clock that is
--- fast, and would put every arrival from now on behind it.
+-- Replicas estimate the store's clock with a smaller error than this. A later arrival was stamped by a clock
+-- that is fast, and would put every arrival from now on behind it.
 local MAX_AHEAD = 60000000
 
 -- Puts an unknown visitor into the queue.
@@ -222,8 +223,8 @@ local function place(at, visitor, kind)
   if turn < PROVISIONAL and (lane or turn == arrival) and is_gathering(arrival) then
     turn = PROVISIONAL + arrival
   end
-  -- A turn from before this store was born: other visitors like this one are about to return. (An
-  -- epoch in the future is a clock that is behind; join has started the recovery then.)
+  -- A turn from before the epoch of this store: other visitors like this one will return soon. (An epoch in
+  -- the future means a clock that is behind; join has started the recovery then.)
   if arrival < s.epoch and s.epoch <= now and now < s.epoch + window
     and s.recovering_until < s.epoch + window then
     s.recovering_until = s.epoch + window
@@ -232,7 +233,7 @@ local function place(at, visitor, kind)
   local is_moved = moved_to > arrival
   if is_moved then turn, arrival = moved_to, moved_to end
   is_moved = is_moved or is_early
-  -- Stamped by a replica, or newer than what the store remembers: every arrival from now on is later.
+  -- Stamped by a replica, or newer than the last known arrival: every arrival from now on is later.
   if arrival > s.last then s.last = arrival end
   if lane and (now >= s.recovering_until or unconfirmed[at]) then
     local lowest = math.max(s.watermark, s.reached) + 1
@@ -250,19 +251,18 @@ local function place(at, visitor, kind)
   return is_moved and fmt(ahead) .. ' ' .. fmt(turn) or ahead
 end
 
--- A visitor of a lane, or of several devices, may come by another ticket than the one that gave the
--- place.
+-- A visitor of a lane, or with several devices, may use another ticket than the one that gave the place.
 local function standing_in(at, visitor, ahead)
   if not devices[at] and not lanes[at] then return ahead end
   local turn, asked = score(QUEUE, visitor), turn_of(at)
   if lanes[at] and turn >= PROVISIONAL then call('HSET', LANES, visitor, lanes[at]) end
-  -- A provisional turn is worth the drawn one, which the replica may not know yet.
+  -- A provisional turn stands for the drawn one, which the replica may not know yet.
   if turn == asked or asked >= PROVISIONAL and turn < PROVISIONAL then return ahead end
   return fmt(ahead) .. ' ' .. fmt(turn)
 end
 
--- Counts the visitors of lanes that are in line, for operators: it decides nothing, and a full store forgets
--- it. LANE_POLLS has for each of them the deadline, and the number of the lane in front of it.
+-- Counts the visitors of lanes in line, for operators: no decision depends on it, and a full store drops it.
+-- The score in LANE_POLLS is the number of the lane followed by the deadline.
 local LANE = 1e12
 local in_line, gone, counted = {}, {}, {}
 local function count_lane(at, visitor, standing)

@@ -1,17 +1,16 @@
 -- steer: the replica that received the end of a period sets the rate that follows from it.
 --
 -- KEYS  those of the room, as in `_room.lua`
--- ARGV  1 the begin of the running period, as `advance` replied   2 the overrides, 3 the events and 4 the
---       rate in force that the caller decided by   5 the room's rate instead, or '' where it stays
---       6 `steering` and 7 `steering_memory` instead   and where the rate is that of an event, 8 the
---       events instead, 9 their windows
--- Reply the state, then '1' when it was set, else '0'; 'behind' when the store is older than what the
---       caller knows.
+-- ARGV  1 the begin of the running period, as `advance` replied   2 the overrides, 3 the events and 4 the rate
+--       in force that the caller decided by   5 the new rate of the room, or '' to keep it   6 the new
+--       `steering` and 7 `steering_memory`   and where the rate is that of an event, 8 the new events and
+--       9 their windows
+-- Reply the state, then '1' if it was set, else '0'; 'behind' if the store is older than what the caller knows.
 --
--- Guarantee. Sets all, or nothing when that period is over, an operator has set another rate, other
--- settings or other events since, or the rate releases no visitor now. Admissions due by the old
--- rate are kept, up to burst, as for an operator's change; but after a loss, a newer rate of a
--- replica replaces it.
+-- Guarantee. Sets all values or none. It sets none if that period is over, if an operator has set another rate,
+-- other settings or other events meanwhile, or if the rate releases no visitor now. Admissions due by the old
+-- rate are kept, up to burst, as for an operator's change. Unlike an operator's change, it is replaced by a
+-- newer rate of a replica after a loss.
 
 local begin, known_rate = number(ARGV[1]), number(ARGV[4])
 local rate, steering, memory = ARGV[5], ARGV[6], ARGV[7]

@@ -1,17 +1,16 @@
--- touch: passes were used and renewed; their slots last as long as they do.
+-- touch: passes were used and renewed; each slot lasts as long as its pass.
 --
 -- KEYS  those of the room, as in `_room.lua`
--- ARGV  visitor, expiry and absolute end of the pass in microseconds, visitor, expiry, end …; the end
---       is '0' of a visitor who was admitted without the store and has yet to use the pass, and '-1'
---       of a visitor that has a stream, and may have used the pass since it began
--- Reply the state, then a string for each visitor: '1' holds the slot, '2' revoked; 'behind' when
---       the store is older than what the caller knows.
+-- ARGV  visitor, expiry and absolute end of the pass in microseconds, visitor, expiry, end …; instead of the
+--       end '0' for a visitor who was admitted without the store and has not used the pass yet, and '-1'
+--       for a visitor with a stream who has not used the pass since the stream began, as far as is known
+-- Reply the state, then a string for each visitor: '1' holds the slot, '2' revoked; 'behind' if the store is
+--       older than what the caller knows.
 --
--- Guarantee. A visitor with a valid pass is counted, also in a store that lost everything, and from
--- now on confirmed. A slot is never shortened, and a session that the store knows keeps its end. A
--- touch restores nothing that was revoked. A visitor who has not used the pass is counted without
--- being confirmed, and a visitor in line or with a slot stays there. A stream keeps a confirmed slot, and
--- makes none.
+-- Guarantee. A visitor with a valid pass is counted, even in a store that lost everything, and is confirmed
+-- from then on. A slot is never shortened, and a session that the store knows keeps its end. A touch restores
+-- nothing that was revoked. A visitor who has not used the pass is counted as unconfirmed, unless the visitor
+-- is in line or has a slot already. A stream extends a confirmed slot, and creates none.
 
 if #ARGV % 3 ~= 0 then error('a visitor, an expiry and an end each') end
 for i = 1, #ARGV, 3 do
