@@ -41,7 +41,7 @@ from gatekeeper.config.schema import (
     TokensConfig,
 )
 from gatekeeper.config.section import Section
-from gatekeeper.config.types import RoomName
+from gatekeeper.config.types import EMBEDDED, RoomName
 from gatekeeper.config.validation import dotted, invalid_keys, validated
 from gatekeeper.errors import ConfigError
 
@@ -164,7 +164,7 @@ def _check(raw: dict[str, Any], problems: list[str]) -> Config | None:
     if (
         isinstance(tokens, TokensConfig)
         and isinstance(store, StoreConfig)
-        and store.url != "embedded"
+        and store.url != EMBEDDED
         and not (tokens.secrets or tokens.secret_file)
     ):
         problems.append(

@@ -39,6 +39,7 @@ from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.section import LIVE, KeyConflict, Section
 from gatekeeper.config.types import (
     DEFAULT_ROOM,
+    EMBEDDED,
     NO_ORIGIN,
     CookieName,
     Domain,
@@ -222,12 +223,12 @@ class RoomConfig(RoomKeys):
 
 
 class StoreConfig(Section):
-    url: StoreUrl = Field(default="embedded", repr=False)  # may hold a password
+    url: StoreUrl = Field(default=EMBEDDED, repr=False)  # may hold a password
     timeout: Duration = 1.0
 
 
 class EventsConfig(Section):
-    url: EventsUrl = Field(default="embedded", repr=False)  # may hold a password
+    url: EventsUrl = Field(default=EMBEDDED, repr=False)  # may hold a password
 
 
 class TokensConfig(Section):

@@ -23,6 +23,7 @@ from gatekeeper.config.sentinel_url import parse_sentinel_url
 
 RoomName = NewType("RoomName", str)
 DEFAULT_ROOM = RoomName("default")
+EMBEDDED: Final = "embedded"  # instead of a URL: Gatekeeper starts that server itself
 
 MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: a key at least as long as the hash of HS256
 
@@ -364,11 +365,11 @@ OriginUrl = Annotated[str, BeforeValidator(_origin_url)]
 StoreUrl = Annotated[
     str,
     _one_of_schemes(
-        *("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"), words=("embedded",)
+        *("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"), words=(EMBEDDED,)
     ),
     AfterValidator(_sentinels),
 ]
-EventsUrl = Annotated[str, _one_of_schemes("nats", "tls", words=("embedded", "off"))]
+EventsUrl = Annotated[str, _one_of_schemes("nats", "tls", words=(EMBEDDED, "off"))]
 Room = Annotated[RoomName, BeforeValidator(_room_name)]
 Domain = Annotated[str, BeforeValidator(_domain)]
 CookieName = Annotated[str, BeforeValidator(_cookie_name)]

@@ -61,7 +61,7 @@ class Edge:
         self._caddy: Json = {}  # the configuration in force
         self._digest = ""  # of it, and of the files that it names
         self._failures: dict[str, Failure] = {}  # the last failure by domain
-        self._look = asyncio.Event()
+        self._check_due = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._process = EmbeddedServerProcess(self._start_caddy, "edge")
         self._certificates: tuple[Certificate, ...] = ()
@@ -96,7 +96,7 @@ class Edge:
         assert server.output is not None
         reader = asyncio.create_task(self._read(server.output), name="edge reports")
         self._tasks = [task for task in self._tasks if not task.done()] + [reader]
-        self._look.set()
+        self._check_due.set()
         return server
 
     def _caddy_config(self, config: Config) -> tuple[Json, str]:
@@ -135,7 +135,7 @@ class Edge:
             for domain, failure in self._failures.items()
             if domain in config.edge.domains
         }
-        self._look.set()
+        self._check_due.set()
         return None
 
     async def _read(self, output: asyncio.StreamReader) -> None:
@@ -158,19 +158,19 @@ class Edge:
                 case Failure():  # removed by a reload meanwhile
                     continue
             log_report(report)
-            self._look.set()
+            self._check_due.set()
 
     async def _watch(self) -> None:
         """Check the served certificates after each report, and once a minute."""
         while True:
-            self._look.clear()
+            self._check_due.clear()
             config = self._config
             self._certificates = await served_certificates(
                 config.edge, failures=self._failures.values(), now_s=self._clock()
             )
             try:
                 async with asyncio.timeout(_CHECK_EVERY_S):
-                    await self._look.wait()
+                    await self._check_due.wait()
             except TimeoutError:
                 continue
 

@@ -33,7 +33,7 @@ from gatekeeper.config.secrets import (
     read_secrets,
     signing_secrets,
 )
-from gatekeeper.config.types import split_listen
+from gatekeeper.config.types import EMBEDDED, split_listen
 from gatekeeper.errors import ConfigError, StartError, StoreError
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.process.children import EmbeddedServerProcess, WorkerProcess
@@ -50,8 +50,6 @@ from gatekeeper.process.reload import CheckedFiles, Reloader
 from gatekeeper.process.state_folder import state_folder
 from gatekeeper.process.tls import TlsFiles
 from gatekeeper.room.store import RedisStore, StoreRefusal
-
-_EMBEDDED = "embedded"
 
 log = structlog.get_logger()
 
@@ -232,9 +230,9 @@ class Supervisor:
         return bound
 
     async def _start_servers(self, folder: Path) -> None:
-        if self._store_url == _EMBEDDED:
+        if self._store_url == EMBEDDED:
             self._store_url = await self._start_server(partial(start_store, folder), "store")
-        if self._events_url == _EMBEDDED:
+        if self._events_url == EMBEDDED:
             await self._start_server(partial(start_events, folder), "events")
             self._events_url = events_address(folder)
 
@@ -269,7 +267,7 @@ def check_files(config: Config) -> Pages:
     challenge_secrets(config)
     for room in config.rooms:
         invitation_keys(room)
-    if config.store.url != _EMBEDDED:
+    if config.store.url != EMBEDDED:
         _check_store_url(config.store.url)
     return Pages.of(config, asset_prefix=STATIC_PREFIX)
 

@@ -22,7 +22,7 @@ from gatekeeper.room.queue import UNCONFIRMED, Queue
 from gatekeeper.room.view import MAX_REVOKED
 from gatekeeper.room.visitor_calls import PollRequest
 
-_MOST = 200_000  # used passes, and as many returned tickets; 70 MB together
+_MAX_PENDING = 200_000  # used passes, and as many returned tickets; 70 MB together
 _PORTION = 8 * BATCH_LIMIT  # per call
 # Takes 50 ms of a tick; replicas have to call each second during a recovery.
 _MAX_REVOKED_AT_ONCE = 2000
@@ -48,8 +48,8 @@ class PendingWrites:
 
     def add_returned(self, request: PollRequest) -> bool:
         """Add a returned ticket; whether its visitor is new here."""
-        is_new = request.visitor not in self._returned and len(self._returned) < _MOST
-        if len(self._returned) < _MOST:
+        is_new = request.visitor not in self._returned and len(self._returned) < _MAX_PENDING
+        if len(self._returned) < _MAX_PENDING:
             self._returned[request.visitor] = request._replace(by_proxy=True)
         return is_new
 
@@ -57,8 +57,8 @@ class PendingWrites:
         """Add a use of a pass, or with `UNCONFIRMED` the slot of a visitor who has not used it
         yet."""
         # Any client can cause an unconfirmed slot.
-        most = _MOST // 2 if ends_us == UNCONFIRMED else _MOST
-        if len(self._touched) >= most and visitor not in self._touched:
+        limit = _MAX_PENDING // 2 if ends_us == UNCONFIRMED else _MAX_PENDING
+        if len(self._touched) >= limit and visitor not in self._touched:
             return
         known_until_us, known_ends_us = self._touched.get(visitor, (until_us, ends_us))
         ends = [us for us in (ends_us, known_ends_us) if us != UNCONFIRMED]
@@ -106,7 +106,7 @@ class PendingWrites:
     async def _write_returned(self) -> None:
         """Write returned tickets until none is left. More may arrive meanwhile, so the number of
         rounds is bounded."""
-        for _ in range(0, _MOST, _PORTION):
+        for _ in range(0, _MAX_PENDING, _PORTION):
             portion = list(islice(self._returned.values(), _PORTION))
             if not portion:
                 return

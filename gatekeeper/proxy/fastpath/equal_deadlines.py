@@ -36,13 +36,13 @@ class EqualDeadlines(Generic[Item]):
         """Add a new item; `now_s` is of the loop's clock."""
         end_s = self._ends_s[item] = now_s + self._after_s
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_at(end_s, self._look)
+            self._timer = asyncio.get_running_loop().call_at(end_s, self._check)
 
     def discard(self, item: Item) -> bool:
         """Remove an item; whether it was present."""
         return self._ends_s.pop(item, None) is not None
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._timer = None
         loop = asyncio.get_running_loop()
         now_s = loop.time()
@@ -52,4 +52,4 @@ class EqualDeadlines(Generic[Item]):
                 self._expire(item)
         if self._timer is None and self._ends_s:
             end_s = max(next(iter(self._ends_s.values())), now_s + self._after_s / _CHECKS)
-            self._timer = loop.call_at(end_s, self._look)
+            self._timer = loop.call_at(end_s, self._check)

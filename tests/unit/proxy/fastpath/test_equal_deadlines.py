@@ -71,10 +71,10 @@ async def test_looks_are_few_however_the_items_arrive() -> None:
     looks = 0
 
     class LookCounter(EqualDeadlines[int]):
-        def _look(self) -> None:
+        def _check(self) -> None:
             nonlocal looks
             looks += 1
-            super()._look()
+            super()._check()
 
     expired: list[int] = []
     deadlines = LookCounter(_AFTER_S, expired.append)
