@@ -39,7 +39,7 @@ from gatekeeper.web.facts_reader import FactsReader
 from gatekeeper.web.invitation_redirect import invitation_in, redirected
 from gatekeeper.web.invited_admission import admit
 from gatekeeper.web.lasting_exchanges import HandledExchange, LastingExchanges
-from gatekeeper.web.message import GateResponse, Headers, head_of
+from gatekeeper.web.message import GateResponse, Headers
 from gatekeeper.web.outcome import Admit, Deny, Outcome, Wait
 from gatekeeper.web.pass_uses import RequestUse
 from gatekeeper.web.pipeline import (
@@ -101,10 +101,10 @@ class GateHandler:
             return response
         keep_alive = request.keep_alive and not ends_connection(request)
         if isinstance(response, ListResponse):
-            head = head_of(response.head, has_length=False)
+            head = response.head.head(has_length=False)
             return StreamedResponse(head, response.parts, keep_alive=keep_alive, limit_s=MAX_LIST_S)
         keep_alive = keep_alive and not response.close
-        return OwnResponse(head_of(response), response.body, keep_alive=keep_alive)
+        return OwnResponse(response.head(), response.body, keep_alive=keep_alive)
 
     async def _respond(self, request: BaseRequest) -> GateResponse | ListResponse | ProxiedResponse:
         facts = self._facts.of_request(request)

@@ -1,7 +1,7 @@
 """The gate's own response as a plain value, for both paths.
 
 Rules. A response is the same byte for byte on the fast path and through aiohttp: both send the head
-of `head_of`.
+of `GateResponse.head`.
 """
 
 from __future__ import annotations
@@ -40,19 +40,23 @@ class GateResponse(NamedTuple):
         kept = [each for each in self.headers if each[0] != REFERRER_POLICY]
         return self._replace(headers=((REFERRER_POLICY, "no-referrer"), *kept))
 
+    def closing(self, *, keep_alive: bool) -> GateResponse:
+        """The response to a request whose client may not keep the connection."""
+        return self if keep_alive else self._replace(close=True)
 
-def head_of(response: GateResponse, *, has_length: bool = True) -> bytes:
-    """The status line and all fields but Connection, each with its CRLF, without the empty line."""
-    status, headers, body, _ = response
-    own_at = len(headers)
-    while own_at and headers[own_at - 1][0] in _OF_ONE_VISITOR:
-        own_at -= 1
-    length = len(body) if has_length and status not in _WITHOUT_LENGTH else None
-    first, last = _common_lines(status, headers[:own_at], length, int(time()))
-    if own_at == len(headers):
-        return first + last
-    own = "".join([f"{name}: {value}\r\n" for name, value in headers[own_at:]])
-    return first + own.encode() + last
+    def head(self, *, has_length: bool = True) -> bytes:
+        """The status line and all fields but Connection, each with its CRLF, without the empty
+        line."""
+        status, headers, body, _ = self
+        own_at = len(headers)
+        while own_at and headers[own_at - 1][0] in _OF_ONE_VISITOR:
+            own_at -= 1
+        length = len(body) if has_length and status not in _WITHOUT_LENGTH else None
+        first, last = _common_lines(status, headers[:own_at], length, int(time()))
+        if own_at == len(headers):
+            return first + last
+        own = "".join([f"{name}: {value}\r\n" for name, value in headers[own_at:]])
+        return first + own.encode() + last
 
 
 @lru_cache(maxsize=1024)  # nearly all polls of one second share these lines, and few lengths

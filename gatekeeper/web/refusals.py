@@ -15,7 +15,6 @@ from gatekeeper.policy.facts import Client, RequestFacts, origin_form
 from gatekeeper.policy.routing import Router
 from gatekeeper.proxy.head_reader import MAX_LINE_BYTES
 from gatekeeper.proxy.own_response import refusal
-from gatekeeper.web.message import head_of
 from gatekeeper.web.responses import Responses
 
 # Possessive, so that a truncated value of blanks is scanned once.
@@ -52,7 +51,7 @@ class Refusals:
         room = self._room_of(facts)
         if room is not None:
             response = self._responses.cors.shared(response, facts, room)
-        return refusal(head, head_of(response), response.body)
+        return refusal(head, response.head(), response.body)
 
     def _room_of(self, facts: RequestFacts) -> RoomName | None:
         """The room that the request would have been in."""

@@ -72,7 +72,7 @@ class Responses:
         more = [("Retry-After", str(place.refresh_seconds))]
         if facts.is_htmx:
             more.append(_HTMX_REFRESH)
-        more += headers  # last: see `head_of`
+        more += headers  # last: see `GateResponse.head`
         is_page = wants_page(facts, room)
         if not is_page and room.json_format == "gatekeeper":
             return self.place(place, status=room.status, headers=more)

@@ -24,8 +24,9 @@ complete response. Keep these short. `benchmarks/README.md` has figures.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from time import perf_counter
-from typing import assert_never, cast
+from typing import cast
 
 from gatekeeper.errors import GatekeeperError, OriginError, OriginProtocolError
 from gatekeeper.proxy.downstream import reset
@@ -42,7 +43,6 @@ from gatekeeper.proxy.fastpath.connection_states import (
 from gatekeeper.proxy.fastpath.deadlines import TimedConnection
 from gatekeeper.proxy.fastpath.forwarded_exchange import CLOSE, LINE_END, ForwardedExchange
 from gatekeeper.proxy.fastpath.interface import (
-    CompleteResponse,
     ConnectionOwner,
     FastPathReply,
     ForwardPlan,
@@ -152,7 +152,7 @@ class ClientConnection(ForwardedExchange, TimedConnection):
     def data_received(self, data: bytes) -> None:
         if self._state is HEAD and not self._received and len(data) <= MAX_PLAIN_BYTES:
             plan = self._server.admission.recall(data, self._peer)
-            if isinstance(plan, GateExchange):
+            if isinstance(plan, partial):
                 self._serve(plan, data, is_last=False)
                 return
             if plan is not None:
@@ -198,14 +198,14 @@ class ClientConnection(ForwardedExchange, TimedConnection):
         self._serve(plan, head, is_last=is_all and self._input_ended)
 
     def _serve(self, plan: ForwardPlan | GateExchange, head: bytes, *, is_last: bool) -> None:
-        if not isinstance(plan, GateExchange):
+        if not isinstance(plan, partial):
             self._forward(plan, head)
             self._keep_alive &= not is_last
             return
         self._head = head
-        self._keep_alive = plan.keep_alive and not is_last
+        self._keep_alive = not is_last
         self._state = GATE
-        step(plan.respond(), self._reply)
+        step(plan(), self._reply)
 
     def _await_head(self, begun: bytes) -> None:
         # A malformed start of a head is handed over at once, without waiting for its end.
@@ -233,13 +233,6 @@ class ClientConnection(ForwardedExchange, TimedConnection):
         if self._state is not GATE:
             return
         match reply:
-            case CompleteResponse():  # first: every poll
-                self._keep_alive &= not (reply.close or self._server.closing)
-                end = LINE_END if self._keep_alive else CLOSE
-                self._transport.write(reply.head + end + reply.body)
-                self._state = SENT
-                if not self._slow:
-                    self._finish()
             case BaseException():
                 self._hand_over(self._head + self._rest())
             case HandOver(known=known):
@@ -254,7 +247,12 @@ class ClientConnection(ForwardedExchange, TimedConnection):
                 if self._input_ended:  # no stream, since the client may have disconnected
                     self._transport.close()
             case _:
-                assert_never(reply)
+                self._keep_alive &= not (reply.close or self._server.closing)
+                end = LINE_END if self._keep_alive else CLOSE
+                self._transport.write(reply.head() + end + reply.body)
+                self._state = SENT
+                if not self._slow:
+                    self._finish()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         if self._state in _BEFORE_RESPONSE and self._plan is not None:

@@ -23,7 +23,6 @@ from typing import Any, Final
 
 from gatekeeper.proxy.fastpath.client_connection import ClientConnection
 from gatekeeper.proxy.fastpath.equal_deadlines import EqualDeadlines
-from gatekeeper.proxy.fastpath.interface import GateExchange
 from gatekeeper.proxy.fastpath.server import FastPathServer
 from gatekeeper.proxy.fastpath.single_exchange import PATIENCE_S, SingleExchange
 from gatekeeper.proxy.pool import MAX_IDLE_S
@@ -167,7 +166,7 @@ class PlainListener:
             plan = server.admission.recall(data, peer)
             if not (
                 plan is None
-                or isinstance(plan, GateExchange)
+                or isinstance(plan, partial)
                 or plan.keep_alive
                 or plan.counted is not None
             ):

@@ -42,7 +42,6 @@ class KnownCheck(NamedTuple):
     route: Route
     passes: Callable[[], bool]
     facts: RequestFacts
-    keep_alive: bool
     is_ordinary: bool = False
 
 

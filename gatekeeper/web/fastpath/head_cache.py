@@ -17,6 +17,7 @@ from typing import Final
 from gatekeeper.policy.facts import Fact, RequestFacts
 from gatekeeper.policy.routing import Route
 from gatekeeper.proxy.plain_head import IN_VALUES
+from gatekeeper.web.message import GateResponse, Headers
 from gatekeeper.web.pipeline import Visit
 from gatekeeper.web.room_gate import RoomGate
 
@@ -45,7 +46,7 @@ class HeadEntry:
     is_status: bool  # else a page of the site
     creates_place: bool  # read from fields that are in the key
     wants_stream: bool = False
-    cors: bytes = b""  # lines of the response head; `Origin` is in the key
+    cors: Headers = ()  # of the response; `Origin` is in the key
     is_secure: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -55,6 +56,13 @@ class HeadEntry:
         """The visit of a request with this head and this Cookie."""
         held = self.gate.read_cookie(cookie.decode("latin-1"), secure=self.is_secure)
         return Visit(self.facts, self.route, self.gate, held, self.creates_place)
+
+    def completed(self, response: GateResponse) -> GateResponse:
+        """The response with what follows from the head: the CORS fields, and the end of the
+        connection."""
+        if self.cors:
+            response = response._replace(headers=(*self.cors, *response.headers))
+        return response.closing(keep_alive=self.keep_alive)
 
 
 class HeadCache:

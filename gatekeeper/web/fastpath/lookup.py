@@ -40,13 +40,11 @@ from gatekeeper.web.endpoints import PREFIX, Endpoints
 from gatekeeper.web.facts_reader import FactsReader, FieldTable
 from gatekeeper.web.fastpath.check_cache import CheckCache, KnownCheck
 from gatekeeper.web.fastpath.exchanges import (
-    AuthExchange,
-    CorsExchange,
-    PageExchange,
-    ReadyResponse,
-    StatusExchange,
-    StreamExchange,
-    header_lines,
+    respond_check,
+    respond_page,
+    respond_ready,
+    respond_status,
+    respond_stream,
 )
 from gatekeeper.web.fastpath.head_cache import HeadCache, HeadEntry
 from gatekeeper.web.fastpath.known_forwards import (
@@ -56,6 +54,7 @@ from gatekeeper.web.fastpath.known_forwards import (
     VariedForward,
     passes_of,
 )
+from gatekeeper.web.message import GateResponse
 from gatekeeper.web.outcome import Admit
 from gatekeeper.web.pass_uses import CountedPass
 from gatekeeper.web.pipeline import Pipeline, Visit, response_beyond_concurrent
@@ -179,7 +178,7 @@ class FastPathLookup:
     def resolve(self, head: bytes, peer: str) -> KnownForward | GateExchange | None:
         """Read the whole head, decide, and keep the outcome if the request is forwarded."""
         if (check := self._checks.recall(head, peer)) is not None:
-            return ReadyResponse(check.response, keep_alive=check.keep_alive)
+            return partial(respond_ready, check.response)
         trusted = self._is_trusted(peer)
         if (recalled := self._heads.recall(head, trusted=trusted)) is not None:
             entry, visit = recalled  # of a page: `recall` has found the polls
@@ -263,7 +262,7 @@ class FastPathLookup:
             return None
         response = response_beyond_concurrent(self._responses, visit, counted)
         response = self._responses.cors.shared(response, visit.facts, visit.room)
-        return ReadyResponse(response, keep_alive=request.keep_alive)
+        return _ready(response, request)
 
     def _endpoint(
         self,
@@ -286,18 +285,19 @@ class FastPathLookup:
         if is_check(name):
             return self._check(head, request, facts, peer=peer)
         response = self._endpoints.respond_without_room(facts, name)
-        return None if response is None else ReadyResponse(response, keep_alive=request.keep_alive)
+        return None if response is None else _ready(response, request)
 
     def _check(
         self, head: bytes, request: PlainRequest, facts: RequestFacts, *, peer: str
     ) -> GateExchange:
         """A check of forward auth."""
-        auth, keep_alive = self._endpoints.forward_auth, request.keep_alive
+        auth = self._endpoints.forward_auth
         check = replace(facts, fields=FieldTable(head))
         allowed = auth.allow_on_sight(check)
         if allowed is None:
-            return AuthExchange(auth, check, keep_alive=keep_alive)
+            return partial(respond_check, auth, check, keep_alive=request.keep_alive)
         visit, response = allowed
+        response = response.closing(keep_alive=request.keep_alive)
         token, by_header = visit.held.token, visit.held.by_header
         assert isinstance(token, Pass)
         known = KnownCheck(
@@ -306,10 +306,9 @@ class FastPathLookup:
             route=visit.route,
             passes=partial(visit.admission.forwards_unchanged, token, by_header),
             facts=visit.facts,
-            keep_alive=keep_alive,
         )
         self._checks.keep(head, peer, known)
-        return ReadyResponse(response, keep_alive=keep_alive)
+        return partial(respond_ready, response)
 
     def _page(
         self, head: bytes, request: PlainRequest, visit: Visit, *, trusted: bool
@@ -332,7 +331,7 @@ class FastPathLookup:
             is_status=is_status,
             creates_place=visit.creates_place,
             wants_stream=streams,
-            cors=header_lines(self._responses.cors.headers(visit.facts, visit.room)),
+            cors=self._responses.cors.headers(visit.facts, visit.room),
         )
         # A cached head has no client address, and this room limits newcomers by address.
         counts_client = visit.admission.newcomer_limit is not None
@@ -341,16 +340,13 @@ class FastPathLookup:
         return self._exchange(entry, visit)
 
     def _exchange(self, entry: HeadEntry, visit: Visit) -> GateExchange:
-        exchange: GateExchange
         if entry.wants_stream:
-            exchange = StreamExchange(
-                self._endpoints, self._responses, self._streams, visit, keep_alive=entry.keep_alive
+            return partial(
+                respond_stream, self._endpoints, self._responses, self._streams, visit, entry
             )
-        elif entry.is_status:
-            exchange = StatusExchange(self._endpoints, visit, keep_alive=entry.keep_alive)
-        else:
-            exchange = PageExchange(self._responses, visit, keep_alive=entry.keep_alive)
-        return CorsExchange(exchange, entry.cors) if entry.cors else exchange
+        if entry.is_status:
+            return partial(respond_status, self._endpoints, visit, entry)
+        return partial(respond_page, self._responses, visit, entry)
 
     def _is_trusted(self, peer: str) -> bool:
         """Whether `X-Forwarded-*` were written by the edge, or by a proxy that is trusted."""
@@ -363,6 +359,10 @@ def _request_lines(*, except_for: Iterable[str]) -> Callable[[bytes], re.Match[b
     these."""
     excluded = b"|".join(re.escape(prefix.encode()) for prefix in (PREFIX, *except_for))
     return re.compile(rb"%b (?!%b)%b HTTP/1\.1" % (METHOD, excluded, TARGET)).fullmatch
+
+
+def _ready(response: GateResponse, request: PlainRequest) -> GateExchange:
+    return partial(respond_ready, response.closing(keep_alive=request.keep_alive))
 
 
 def _counter(visit: Visit, admit: Admit) -> OnResponse:

@@ -9,7 +9,7 @@ from gatekeeper.policy.facts import Client, RequestFacts
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.room.state import RoomState
-from gatekeeper.web.message import GateResponse, _common_lines, head_of
+from gatekeeper.web.message import GateResponse, _common_lines
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.waiting_status import waiting_status_of
 from tests.builders import TICKET, room_state
@@ -77,7 +77,7 @@ def test_head_has_the_fields_in_order_and_keeps_no_token() -> None:
     before = _common_lines.cache_info().currsize
     for number in range(3):
         own = (("Set-Cookie", f"gatekeeper={number}"), ("X-Queue-Ticket", str(number)))
-        lines = head_of(GateResponse(200, (*common, *own), b"abc")).split(b"\r\n")
+        lines = GateResponse(200, (*common, *own), b"abc").head().split(b"\r\n")
         assert lines[:6] == [
             b"HTTP/1.1 200 OK",
             b"Cache-Control: no-store",
@@ -97,7 +97,7 @@ def test_head_has_the_fields_in_order_and_keeps_no_token() -> None:
 def test_waiting_response_ends_with_the_visitors_fields(
     accept: str, updates: str, json_format: str
 ) -> None:
-    """`head_of` keeps the lines before them: a token among those would fill its cache."""
+    """`GateResponse.head` keeps the lines before them: a token among those would fill its cache."""
     room = RoomConfig.model_validate({"updates": updates, "json_format": json_format})
     facts = RequestFacts(
         Client("192.0.2.1", "https", "shop.example"),
@@ -111,3 +111,9 @@ def test_waiting_response_ends_with_the_visitors_fields(
     response = Responses(Pages()).waiting(facts, place, room=room, now_s=0.0, headers=token)
     assert response.headers[-2:] == token
     assert "Retry-After" in [name for name, _ in response.headers]
+
+
+@pytest.mark.parametrize(("status", "has_length"), [(200, True), (204, False), (304, False)])
+def test_response_without_body_has_no_length(status: int, has_length: bool) -> None:
+    head = GateResponse(status, (), b"").head()
+    assert (b"Content-Length: 0\r\n" in head) == has_length

@@ -1,5 +1,6 @@
 """A connection that sends requests without end: what is kept of them, and when one is served."""
 
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -8,11 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekeeper.proxy.aiohttp_server import ConnectionHandler
-from gatekeeper.proxy.fastpath.interface import (
-    CompleteResponse,
-    FastPathReply,
-    GateExchange,
-)
+from gatekeeper.proxy.fastpath.interface import FastPathReply
 from gatekeeper.proxy.head_reader import HeadReader
 from gatekeeper.proxy.plain_head import MAX_PLAIN_BYTES
 from gatekeeper.proxy.write_deadline import WRITE_TIMEOUT_S
@@ -24,12 +21,16 @@ RESPONSE = HEAD + b"\r\n"
 READ_BYTES = 262_144  # of uvloop, and of asyncio
 
 
-class Own(GateExchange):
-    def __init__(self) -> None:
-        self.keep_alive = True
+class Own:
+    body = b""
+    close = False
 
-    async def respond(self) -> FastPathReply:
-        return CompleteResponse(HEAD, b"")
+    def head(self) -> bytes:
+        return HEAD
+
+
+async def own() -> FastPathReply:
+    return Own()
 
 
 class Policy(AdmitAll):
@@ -38,7 +39,7 @@ class Policy(AdmitAll):
     def resolve(self, head: bytes, peer: str) -> Any:  # noqa: ARG002
         if head.startswith(b"PUT"):
             return None
-        return Own() if head == OWN else Plan()
+        return partial(own) if head == OWN else Plan()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_network
 
 from gatekeeper.config.patterns import NetworkSet
@@ -25,10 +26,9 @@ from gatekeeper.web.admission import Admission
 from gatekeeper.web.credentials import Credentials, all_cookie_names
 from gatekeeper.web.endpoints import Endpoints
 from gatekeeper.web.facts_reader import FactsReader
-from gatekeeper.web.fastpath.exchanges import PageExchange, StatusExchange
 from gatekeeper.web.fastpath.known_forwards import KnownForward, VariedForward
 from gatekeeper.web.fastpath.lookup import FastPathLookup
-from gatekeeper.web.pipeline import Pipeline
+from gatekeeper.web.pipeline import Pipeline, Visit
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.room_gate import RoomGate
 from gatekeeper.web.stream import Streams
@@ -116,11 +116,13 @@ def exit_of(looked: FastPathLookup, data: bytes, peer: str) -> Exit:
             return Exit("forward", found.visit.route, found.rest)
         case VariedForward(known=known):
             return Exit("forward", known.visit.route, found.rest)
-        case PageExchange() | StatusExchange():
-            visit = found._visit
-            return Exit(type(found).__name__, visit.route, creates_place=visit.creates_place)
-        case _:
-            return Exit(type(found).__name__)
+        case partial():
+            visit = next((each for each in found.args if isinstance(each, Visit)), None)
+            if visit is None:
+                return Exit(found.func.__name__)
+            return Exit(found.func.__name__, visit.route, creates_place=visit.creates_place)
+        case None:
+            return Exit("aiohttp")
 
 
 def client(network: str) -> ClientCondition:

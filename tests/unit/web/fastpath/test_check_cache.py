@@ -1,6 +1,7 @@
 """A check of forward auth that is known gets what it would get when it is read again."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import product
 
 import pytest
@@ -11,10 +12,10 @@ from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.access import AccessRule
 from gatekeeper.policy.default_rules import access_rules
-from gatekeeper.proxy.fastpath.interface import CompleteResponse
 from gatekeeper.web.fastpath import check_cache
-from gatekeeper.web.fastpath.exchanges import ReadyResponse
+from gatekeeper.web.fastpath.exchanges import respond_ready
 from gatekeeper.web.fastpath.lookup import FastPathLookup
+from gatekeeper.web.message import GateResponse
 from tests.unit.web.fastpath.lookup_scene import NAMED_ROOM, PASSES, client, head, lookup
 
 PEER, OTHER = "127.0.0.1", "198.51.100.9"
@@ -59,15 +60,15 @@ def check(
 def verdict(looked: FastPathLookup, data: bytes, peer: str = PEER) -> bytes | None:
     """The head of the response that is known on sight; None: the whole way."""
     found = looked.resolve(data, peer)
-    if not isinstance(found, ReadyResponse):
+    if not isinstance(found, partial) or found.func is not respond_ready:
         return None
-    exchange = found.respond()
+    exchange = found()
     try:
         exchange.send(None)
     except StopIteration as end:
         reply = end.value
-        assert isinstance(reply, CompleteResponse)
-        return reply.head.partition(b"\r\nDate:")[0]
+        assert isinstance(reply, GateResponse)
+        return reply.head().partition(b"\r\nDate:")[0]
     raise AssertionError("it waits")
 
 

@@ -50,7 +50,7 @@ def test_known_fields_keep_a_bypass_to_its_path() -> None:
     """With rate 0: `/secret` waits, `/free/a` is forwarded, then `/secret` waits as before."""
     looked = lookup(ONE_ROOM, [bypass(PathCondition(("/free/**",)))])
     ways = [exit_of(looked, head(path), PEER).way for path in ("/secret", "/free/a", "/secret")]
-    assert ways == ["PageExchange", "forward", "PageExchange"]
+    assert ways == ["respond_page", "forward", "respond_page"]
     assert exit_of(looked, head("/free/b"), PEER).route == Bypassed("free")
 
 
@@ -60,14 +60,14 @@ def test_known_head_does_not_keep_an_exempt_address_waiting() -> None:
     waiting = head("/b", "X-Forwarded-For: 203.0.113.1")
     exempt = head("/b", "X-Forwarded-For: 203.0.113.9")
     for _ in range(2):
-        assert exit_of(looked, waiting, TRUSTED_PEER).way == "PageExchange"
+        assert exit_of(looked, waiting, TRUSTED_PEER).way == "respond_page"
         assert exit_of(looked, exempt, TRUSTED_PEER).way == "forward"
-        assert exit_of(looked, exempt, PEER).way == "PageExchange"  # not a trusted proxy
+        assert exit_of(looked, exempt, PEER).way == "respond_page"  # not a trusted proxy
 
 
 def test_known_head_does_not_keep_an_exempt_cookie_waiting() -> None:
     looked = lookup(ONE_ROOM, [bypass(CookieCondition((NamedValue("staff", ("yes",)),)))])
-    for value, way in (("no", "PageExchange"), ("yes", "forward"), ("no", "PageExchange")):
+    for value, way in (("no", "respond_page"), ("yes", "forward"), ("no", "respond_page")):
         assert exit_of(looked, head("/b", f"Cookie: staff={value}"), PEER).way == way
 
 
@@ -81,8 +81,8 @@ def test_heads_are_not_cached_if_a_rule_reads_removed_fields(
 ) -> None:
     rule = AccessRule("field", action, (FieldCondition((NamedValue(name, (values[1],)),)),))
     looked = lookup(ONE_ROOM, [rule])
-    way = {"bypass": "forward", "block": "NoneType"}[action]
-    for value, expected in ((values[0], "PageExchange"), (values[1], way)) * 2:
+    way = {"bypass": "forward", "block": "aiohttp"}[action]
+    for value, expected in ((values[0], "respond_page"), (values[1], way)) * 2:
         assert exit_of(looked, head("/b", f"{name}: {value}"), PEER).way == expected
 
 
@@ -93,7 +93,7 @@ def test_known_fields_forward_in_the_room_of_the_pass_alone() -> None:
         exit_of(looked, head(path, fields), PEER).way
         for path in ("/", "/free/checkout/", "/x", "/free/checkout/")
     ]
-    assert ways == ["forward", "PageExchange", "forward", "PageExchange"]
+    assert ways == ["forward", "respond_page", "forward", "respond_page"]
 
 
 def test_recall_finds_known_fields_with_another_request_line() -> None:
@@ -181,7 +181,7 @@ def test_known_head_keeps_whether_it_creates_a_place(field: str, creates: bool) 
     looked = lookup(ONE_ROOM)
     for cookies in ("a=1", "a=2", "a=3"):
         looked_at = exit_of(looked, head("/", field, f"Cookie: {cookies}"), PEER)
-        assert (looked_at.way, looked_at.creates_place) == ("PageExchange", creates)
+        assert (looked_at.way, looked_at.creates_place) == ("respond_page", creates)
     assert exit_of(looked, head("/", "Cookie: a=1"), PEER).creates_place
 
 
@@ -206,7 +206,7 @@ def test_head_with_another_value_is_known_if_it_is_plain(
 ) -> None:
     looked = lookup(ONE_ROOM)
     first = head("/", "Cookie: a=1", "x-forwarded-for: 192.0.2.1")
-    assert exit_of(looked, first, PEER).way == "PageExchange"
+    assert exit_of(looked, first, PEER).way == "respond_page"
     before, _, after = first.partition(name + b": ")
     data = before + name + b": " + value + b"\r\n" + after.partition(b"\r\n")[2]
     assert (looked._heads.recall(data, trusted=False) is not None) is is_plain
@@ -218,9 +218,9 @@ def test_ticket_of_a_page_is_no_part_of_a_known_head() -> None:
     looked = lookup(ONE_ROOM)
     for number in range(3):
         data = head("/.gatekeeper/status", f"X-Queue-Ticket: {number}")
-        assert exit_of(looked, data, PEER).way == "StatusExchange"
+        assert exit_of(looked, data, PEER).way == "respond_status"
     assert not any(looked._heads._entries.values())
-    assert exit_of(looked, head("/page", "X-Queue-Ticket: 1"), PEER).way == "NoneType"
+    assert exit_of(looked, head("/page", "X-Queue-Ticket: 1"), PEER).way == "aiohttp"
 
 
 TICKETS_SECRET = RoomConfig(name=RoomName("tickets"), host=("tickets.example",), path=("/secret",))
