@@ -28,7 +28,7 @@ from tests.builders import SECRET
 from tests.gates import Visitor
 from tests.patient_store import PatientStore
 
-# One of each `POST` there is, to be followed by `&room=`.
+# One of each `POST` of the admin API; the test adds `&room=`.
 CONTROLS = [
     "/admin/allow?n=1",
     "/admin/rate?rate=1/s",

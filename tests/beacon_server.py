@@ -1,7 +1,7 @@
-"""A beacon as drand's HTTP API shows it, with knobs for everything that can go wrong.
+"""A beacon with drand's HTTP API, with settings for every possible fault.
 
-Rules: rounds follow from the chain alone, so that a test can compute what the gate must have got.
-`faults` is looked at with every request, and may change at any time. Requests are counted by path.
+Rules: rounds depend only on the chain, so that a test can compute what the gate must have received.
+`faults` is read at every request, and may change at any time. Requests are counted by path.
 """
 
 import hashlib
@@ -26,8 +26,8 @@ def randomness_of(number: int) -> bytes:
 
 
 class FakeBeacon:
-    """`faults` names, for "info" and "round", what is done with the JSON of an honest response:
-    it is changed in place, or replaced by a response."""
+    """`faults` has a function for "info" and for "round". It changes the JSON of a correct response
+    in place, or returns another response."""
 
     def __init__(
         self,

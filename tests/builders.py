@@ -1,7 +1,7 @@
 """Samples that many tests need: configurations, tickets, passes, tokens, and states of a room.
 
 Rules: a builder fills in every field that the test does not name. Times are seconds relative to
-`now_s`, which is a gate's clock (`gate.now_s()`) where a gate is to read the result.
+`now_s`. Pass the gate's clock (`gate.now_s()`) if a gate reads the result.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def sign_token(token: Token, *, secret: bytes = SECRET) -> str:
 
 
 def read_token(raw: str, *, room: RoomName, now_s: float, secret: bytes = SECRET) -> Token | None:
-    """The token that a gate with `secret` reads in `raw`; None when it is not valid there."""
+    """The token in `raw` as a gate with `secret` reads it; None if it is not valid."""
     return Tokens(Keyring([secret]), room).read(raw, now_s=now_s)
 
 

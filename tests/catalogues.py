@@ -1,8 +1,8 @@
 """Extracts the texts of the pages and updates the catalogues: `make messages`.
 
-Rules: texts are found in the templates, and where `N_` marks them in the packages that write them.
-An update keeps translations of unchanged English texts and drops the others. It writes no dates and
-no line numbers, so a catalogue changes only with its texts.
+Rules: texts come from the templates, and from calls of `N_` in the packages. An update keeps
+translations of unchanged English texts and drops the others. It writes no dates and no line
+numbers, so a catalogue changes only with its texts.
 """
 
 from collections.abc import Iterator

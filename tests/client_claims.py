@@ -1,7 +1,7 @@
-"""What only a proxy has to report of a request, as names of fields that a client may send itself.
+"""Names of fields that only a proxy should set, but that a client may send too.
 
-Rules: one list for the gate and for every file of `deploy/` that stands in front of it or beside
-it. The gate removes all `X-Forwarded-*`; the files name those that frameworks read.
+Rules: one list for the gate and for every file of `deploy/` with a proxy. The gate removes all
+`X-Forwarded-*`; the files name those that frameworks read.
 """
 
 from collections.abc import Iterator

@@ -1,13 +1,13 @@
 """A gate with autotune in front of an origin of known capacity, in virtual time.
 
-Visitors are admitted at the rate of the law. Each makes several requests with pauses in between;
-an origin of `servers` that serve first come, first served responds, or refuses when its queue is
-full. A released visitor may not come; the admission is given back after `claim_timeout`. The line
-is never empty: the rate alone decides.
+Visitors are admitted at the rate of the law. Each makes several requests with pauses in between; an
+origin of `servers` that serve first come, first served responds, or refuses when its queue is full.
+A released visitor may not claim; the admission is given back after `claim_timeout`. The line is
+never empty: the rate alone decides.
 
-Every request is one event, and the same seed gives the same run. What an origin can serve is the
-highest constant rate at which it stays within the targets: `Scene` has it, and a test measures it
-again.
+Every request is one event, and the same seed gives the same run. The capacity of an origin is the
+highest constant rate at which it stays within the targets. `Scene` contains it, and a test measures
+it again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Origin:
     servers: int
     service_s: float  # mean of the fast responses
     spread: float = 0.5  # standard deviation of the service time over its mean (log-normal)
-    slow_share: float = 0.0  # of responses that take `slow_s` instead
+    slow_share: float = 0.0  # share of responses that take `slow_s` instead
     slow_s: float = 0.0
     queue_limit: int | None = None  # requests that wait; beyond it 503 at once
     changes: tuple[tuple[float, int], ...] = ()  # (from this second on, servers)
@@ -61,9 +61,9 @@ class Crowd:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """An origin and its crowd, and what it can serve within the targets, admissions per minute.
+    """An origin and its crowd, and the capacity of the origin in admissions per minute.
 
-    `half` is that with half of the servers.
+    `half`: the capacity with half of the servers.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Scene:
     half: float
 
     def halved(self, *, from_s: float, until_s: float) -> Origin:
-        """The origin with half of its servers in that time."""
+        """The origin, with half of its servers during that time."""
         servers = self.origin.servers
         return replace(self.origin, changes=((from_s, servers // 2), (until_s, servers)))
 
@@ -91,7 +91,7 @@ def scene(
     spread: float = 0.5,
     queue_limit: int | None = None,
 ) -> Scene:
-    """`raw`: admissions per minute that keep every server busy."""
+    """`raw`: the admissions per minute at which every server is busy."""
     mean_s = servers * 60 / raw / crowd.requests
     origin = Origin(
         servers,
@@ -199,7 +199,7 @@ class _Servers:
         return end_s
 
     def _resize(self, at_s: float, servers: int) -> None:
-        """A server that is lost ends what it has accepted."""
+        """A removed server completes the requests that it has accepted."""
         kept = sorted(self._free_at_s)[:servers]
         self._free_at_s = kept + [at_s] * (servers - len(kept))
         heapq.heapify(self._free_at_s)
@@ -217,7 +217,7 @@ def autotuned(targets: Targets) -> Law:
 
 
 def static(rate: float, memory: Memory, period: Period) -> tuple[float, Memory, None]:
-    """The law of a rate that nobody adjusts."""
+    """A law that never changes the rate."""
     return rate, memory, None
 
 
@@ -233,15 +233,16 @@ def run(
     period_s: float = PERIOD_S,
     pause_s: tuple[float, float] = (0.0, 0.0),
 ) -> Iterator[Sample]:
-    """The periods of one run from an empty origin on.
+    """The periods of one run that starts with an empty origin.
 
-    The gate is paused from `pause_s[0]` to `pause_s[1]`: responses reach it afterwards.
+    The gate is paused from `pause_s[0]` to `pause_s[1]`, and receives the responses of that time
+    afterwards.
     """
     rng = random.Random(seed)
     servers = _Servers(origin, rng)
     memory = Memory.decode("")
-    requests: list[tuple[float, int, int]] = []  # (arrives at, requests of it to come, group)
-    ends: list[tuple[float, float, int]] = []  # (ends at, latency; negative: failed, group)
+    requests: list[tuple[float, int, int]] = []  # (arrival, further requests, group)
+    ends: list[tuple[float, float, int]] = []  # (end, latency; negative: failed, group)
     visitors = 0
     given_back_s: deque[float] = deque()
     level = 0.0
@@ -304,10 +305,10 @@ def run(
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """How a run did from two minutes after a change until the next, as shares.
+    """Results from two minutes after a change until the next change, as shares.
 
-    `admitted`: the mean rate, of what the origin can serve. `minutes`: minutes whose mean is
-    between 85 and 100 % of that. `above`: time above a target, in windows of at least 200
+    `admitted`: the mean rate by the capacity of the origin. `minutes`: minutes with a mean between
+    85 and 100 % of the capacity. `above`: time above a target, in windows of at least 200
     responses.
     """
 

@@ -1,4 +1,4 @@
-"""How all tests are collected, spread over processes, watched and given an event loop."""
+"""Collection, distribution over processes, watchdog and event loops of all tests."""
 
 import asyncio
 import gc
@@ -18,7 +18,7 @@ load_profile()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The process that hands tests out to others runs none, and imports nothing of the program."""
+    """The process that distributes the tests runs none, and imports nothing of the program."""
     hands_out = getattr(config.option, "dist", "no") != "no" and not hasattr(config, "workerinput")
     if not hands_out:
         config.pluginmanager.import_plugin("tests.fixtures")
@@ -26,8 +26,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Collect without garbage collection: nothing of it is garbage, and each process of a run that
-    traverses its ten thousand tests again and again spends half of its collection on that."""
+    """Collect tests without garbage collection: there is no garbage yet, and traversing ten
+    thousand tests repeatedly takes half of the collection time of each process."""
     gc.disable()
     try:
         return (yield)
@@ -42,14 +42,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)  # without xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Of `--dist loadfile`; others are xdist's own."""
+    """The scheduler of `--dist loadfile`; for other values that of xdist."""
     return FilesOnProcesses(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """As pytest's own, but a set-up and a tear-down that went well are not sent to the process that
-    hands tests out, which shows nothing of them: a message costs more than many a test."""
+    """Like pytest's own, but a successful set-up or tear-down is not reported to the process that
+    distributes the tests. It does not show them, and a message costs more than many tests."""
     options = item.config.option
     is_shown = options.verbose > 0 or options.durations or options.xmlpath
     if is_shown or not hasattr(item.config, "workerinput"):

@@ -2,7 +2,7 @@
 
 Rules: tests share one store and one NATS, each in a room that no other test uses; a test that
 kills, pauses or flushes takes `private_store` or `private_events`. `GATEKEEPER_TEST_STORE_URL` and
-`GATEKEEPER_TEST_EVENTS_URL` put other servers (DragonflyDB, Redis) instead of the shared ones.
+`GATEKEEPER_TEST_EVENTS_URL` replace the shared servers by others (DragonflyDB, Redis).
 """
 
 import importlib.metadata
@@ -45,7 +45,8 @@ def versions_read_once() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def patient_gates() -> Iterator[None]:
-    """A gate of this process waits longer for its store, unless a test has made that silent."""
+    """A gate of this process waits longer for its store, unless a test has made the store
+    silent."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worker, "RedisStore", PatientStore)
         yield
@@ -88,7 +89,7 @@ def private_events() -> Iterator[EventsServer]:
 
 @pytest.fixture
 def short_folder() -> Iterator[Path]:
-    """A temporary folder whose path leaves room for a socket's name; pytest's own can be long."""
+    """A temporary folder with a path short enough for a socket; pytest's own can be too long."""
     with tempfile.TemporaryDirectory(prefix="gk-") as folder:
         yield Path(folder)
 
@@ -104,7 +105,7 @@ class LogRecords(logging.Handler):
 
 @pytest.fixture
 def log_records() -> Iterator[list[logging.LogRecord]]:
-    """What libraries log, in place of pytest's `caplog`, whose plugin costs every test."""
+    """What libraries log. Replaces pytest's `caplog`, since that plugin slows down every test."""
     handler = LogRecords()
     logging.getLogger().addHandler(handler)
     yield handler.records
@@ -123,8 +124,8 @@ async def start_gate(
 ) -> AsyncIterator[GateStarter]:
     """Starts gates in front of one origin, with a room of the test's own.
 
-    They use `private_store` and `private_events` where the test takes them, else the shared store
-    and no events.
+    They use `private_store` and `private_events` if the test has these fixtures, else the shared
+    store and no events.
     """
     taken = request.fixturenames
     store_url = (
@@ -141,11 +142,11 @@ async def start_gate(
 
 @pytest.fixture
 async def gate(start_gate: GateStarter) -> Gate:
-    """A running gate with one room, everything by default."""
+    """A running gate with one room and default settings."""
     return await start_gate()
 
 
 @pytest.fixture
 async def closed_gate(start_gate: GateStarter) -> Gate:
-    """A running gate with one room that lets in only what is granted."""
+    """A running gate with one room that admits only by grants."""
     return await start_gate(rate="0")

@@ -5,7 +5,7 @@ from typing import Self
 
 from aiohttp import web
 
-# `load(kind)` requests the API as apps do, and shows what it received.
+# `load(kind)` requests the API as an app does, and shows the response.
 _PAGE = """<!doctype html><html lang="en"><title>App</title><main><h1>App</h1>
 <p id="shown"></p><p id="events"></p></main>
 <script>
@@ -38,7 +38,7 @@ if (kind) load(kind);
 
 
 class AppSite:
-    """Serves the app at any address but `/api/`, whose requests it counts."""
+    """Serves the app at every path except `/api/`. Counts the requests to `/api/`."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class AppSite:
         self.url = ""
 
     def point_at(self, gate: str) -> None:
-        """Use the API behind a gate on another host, and that gate's script."""
+        """Use the API behind a gate on another host, and the script of that gate."""
         self._values = {
             "api": gate + "/api/items",
             "script": gate + "/.gatekeeper/client.js",

@@ -1,4 +1,4 @@
-"""Other visitors of a line, without a browser: they hold tokens as apps do."""
+"""Other visitors in a line, without a browser: they hold tokens, like apps."""
 
 import aiohttp
 
@@ -6,7 +6,7 @@ from tests.gates import TIMEOUT, Gate
 
 
 async def line_up(gate: Gate, count: int) -> list[str]:
-    """`count` visitors join the line as apps do, and return the ticket; their tokens, in order of
+    """`count` visitors join the line and return their tickets. Returns their tokens, in order of
     arrival."""
     tokens = []
     async with aiohttp.ClientSession(timeout=TIMEOUT) as session:

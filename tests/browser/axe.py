@@ -6,8 +6,8 @@ from typing import Any
 from playwright.async_api import Page
 
 _SCRIPT = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
-# An evaluation, not a script element, which the page's policy forbids. axe yields to the browser by
-# timers, so it needs the real ones on a stage with a stopped clock.
+# Evaluated by the browser, since the page's policy forbids script elements. axe yields to the
+# browser by timers, so it needs the real ones on a stage with a stopped clock.
 _RUN = """
 async (only) => {
     const stopped = window.setTimeout;

@@ -34,9 +34,9 @@ from tests.browser.stage import RECORD_DELAYS, set_stage
 from tests.servers import StoreServer
 
 _WHOLE = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# The same engine without windows, tabs and prompts of its own: two thirds of the CPU time per page.
+# The same engine without windows, tabs and prompts: it needs two thirds of the CPU time per page.
 _SHELL = ("chromium-headless-shell", "chrome-headless-shell")
-# The first three are Chromium's own address bar: pages that cost more than the page under test.
+# The first three belong to Chromium's address bar: pages that cost more than the page under test.
 # The switch replaces Playwright's own, so the rest is Playwright's list (`chromiumSwitches.ts`).
 _DISABLED = (
     "WebUIOmniboxPopup",
@@ -83,8 +83,8 @@ def _first_on_path(*names: str) -> str:
 def launch_options(*, whole: bool = True) -> dict[str, Any]:
     """The keywords of Playwright's `launch` for the installed Chromium.
 
-    Without `whole`, its headless shell where there is one: that shows no notification, and its
-    privacy settings cannot be changed.
+    Without `whole`, its headless shell if installed, which shows no notifications and has fixed
+    privacy settings.
     """
     program = _first_on_path(*_WHOLE) if whole else _first_on_path(*_SHELL, *_WHOLE)
     return {"executable_path": program, "args": _ARGS, "timeout": 60_000}
@@ -157,7 +157,7 @@ async def visit(new_page: NewPage, gate: FakeGate) -> Visit:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def quarter() -> Sale:
-    """The sale after its first quarter of an hour; take a copy."""
+    """The sale after its first quarter of an hour. Shared by the tests: take a copy."""
     sale = Sale(NOW)
     await sale.run(900)
     return sale
@@ -165,7 +165,7 @@ async def quarter() -> Sale:
 
 @pytest.fixture(scope="session")
 def sale_store() -> Iterator[StoreServer]:
-    """A store of the control room's; each `show` empties it."""
+    """A store for the control room; each `show` empties it."""
     with StoreServer() as server:
         yield server
 
@@ -208,7 +208,7 @@ async def control(show: Show) -> Control:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def visit_room(new_page: NewPage, control: Control) -> Visit:
-    """Open the control room with the page's clock stopped, and count what it asks for."""
+    """Open the control room with the page's clock stopped, and count its requests."""
 
     async def open_(**options: Any) -> Page:
         page = await new_page(**options)

@@ -1,4 +1,4 @@
-"""An hour of a sale in the control room, as the tests of its page see it."""
+"""An hour of a sale in the control room, for the tests of its page."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -43,7 +43,7 @@ def fact(page: Page, name: str) -> Locator:
 
 
 async def points(page: Page, name: str) -> list[tuple[float, float]]:
-    """What a curve goes through: x from 0 (then) to 600 (now), y from 100 up to 0."""
+    """The points of a curve: x from 0 (oldest) to 600 (now), y from 100 (bottom) to 0 (top)."""
     drawn = await page.locator(f"path.line.{name}").first.get_attribute("d") or ""
     pairs = re.findall(r"[ML]([\d.]+) ([\d.]+)", drawn)
     return [(float(x), float(y)) for x, y in pairs]

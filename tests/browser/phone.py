@@ -1,7 +1,7 @@
-"""A page that Chromium hides and freezes for real, as on a locked phone.
+"""A page that Chromium itself hides and freezes, as on a locked phone.
 
 Playwright emulates the focus of its own pages, which keeps them visible, and a visible page is
-never frozen. So this page is opened and driven by the DevTools protocol alone.
+never frozen. So this page is opened and controlled only by the DevTools protocol.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Phone:
         await self._send("Page.setWebLifecycleState", state="active")
 
     async def value(self, script: str) -> Any:
-        """The value of an expression in the page, which is not frozen; None if the page is left
-        meanwhile."""
+        """The value of an expression in the page, which must not be frozen; None if the page
+        navigates meanwhile."""
         reply = await self._send("Runtime.evaluate", expression=script, returnByValue=True)
         if "error" in reply:
             assert reply["error"]["code"] == _LEFT, reply

@@ -1,7 +1,7 @@
 """The pictures of the README, taken from the running demo: `make pictures`.
 
-Rules: loopback only, the installed Chromium, and the demo as an operator starts it. The control
-room is taken when its charts have `_CHART_S` of data.
+Rules: loopback only, the installed Chromium, and the demo as an operator starts it. The picture of
+the control room is taken when its charts have `_CHART_S` of data.
 """
 
 from __future__ import annotations

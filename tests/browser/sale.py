@@ -63,13 +63,13 @@ def room_of(name: RoomName, rate: float, *, max_active: int = 0) -> Room:
 
 @dataclass
 class Sale:
-    """The gate as it stands at `second` of the hour; `monitor` holds all seconds before."""
+    """The state of the gate at `second` of the hour; `monitor` holds all earlier seconds."""
 
     ends_at: datetime
     rooms: list[Room] = field(default_factory=list)
     second: int = 0
     silent: str = ""
-    steers: bool = False  # autotune does
+    steers: bool = False  # whether autotune steers the rate
     _totals: dict[str, float] = field(default_factory=dict)
     _figures: dict[str, Figures] = field(default_factory=dict)
 
@@ -88,14 +88,14 @@ class Sale:
         return list(self._figures.values())
 
     async def run(self, seconds: int = HOUR_S) -> None:
-        """Let `seconds` pass, one reading of the monitor each."""
+        """Let `seconds` pass, with one reading of the monitor per second."""
         for _ in range(seconds):
             self.second += 1
             self._step()
             await self.monitor.refresh()
 
     def _grow(self, name: str, by: float) -> int:
-        """Add `by` to a total; the total as a whole number."""
+        """Add `by` to a total; returns the total as a whole number."""
         self._totals[name] = self._totals.get(name, 0.0) + by
         return int(self._totals[name])
 
@@ -151,7 +151,7 @@ class Sale:
                 self._admit(name, admitted * share, waited_s)
 
     def _steer(self, room: Room, *, fell: bool, slow_s: float) -> None:
-        """What autotune would have recorded; shown where the room's rules have it."""
+        """Set what autotune would have recorded; shown only if the room's rules have autotune."""
         rate, reason = room.state.rate_per_minute, "too_slow" if fell else "rise"
         before = rate / 0.7 if fell else rate - 10
         at_us = round(self.now_s() * 1_000_000)

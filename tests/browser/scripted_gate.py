@@ -16,7 +16,7 @@ from tests.unit.pages.page_reader import VIEW as SAMPLE
 ORIGIN_PAGE = "<!doctype html><title>Shop</title><h1>Welcome to the shop</h1>"
 
 VIEW = replace(SAMPLE, reference="7K3F-9QXD")
-# Its times have nothing to do with the clock of the browser.
+# Its times are independent of the browser's clock.
 EVENT = EventView(
     name="autumn-sale",
     starts_at="2026-12-01T09:00:00Z",

@@ -1,4 +1,4 @@
-"""Control over a page: its clock is stopped, its tab can be hidden, its polls are awaited."""
+"""Controls a page: stops its clock, hides its tab, waits for its polls."""
 
 import math
 import re
@@ -14,7 +14,7 @@ NOW = datetime(2026, 11, 23, 20, 31, tzinfo=UTC)
 REFRESH_S = VIEW.refresh_seconds
 MAX_DELAY_S = REFRESH_S * 1.2  # seconds, the longest delay until the next poll
 
-# A response that arrived is not yet handled by the page: marks the page until it is.
+# Marks the page from the arrival of a response until the page has handled it.
 POLLING = r"""
 const fetched = window.fetch;
 window.fetch = (address, ...rest) => {
@@ -46,7 +46,7 @@ async def set_stage(page: Page, *, now: datetime = NOW) -> None:
 
 
 async def record_announcements(page: Page) -> None:
-    """What screen readers receive from now on is in `window.announced`."""
+    """From now on `window.announced` collects what screen readers receive."""
     await page.evaluate(
         """() => {
             window.announced = [];
@@ -75,7 +75,7 @@ async def is_handled(page: Page) -> None:
 
 @asynccontextmanager
 async def poll_without_a_response(page: Page) -> AsyncIterator[None]:
-    """One poll that the gate does not respond to; it responds to others."""
+    """One poll without a response from the gate; later polls get one."""
     held: list[Route] = []
 
     async def hold_first(route: Route) -> None:

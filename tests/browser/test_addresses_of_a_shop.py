@@ -1,7 +1,7 @@
 """One place at all addresses of a shop: http and https, with and without www.
 
-Rules: every name is this machine. A gate without TLS and one with it share the store, as replicas
-behind two ports of a load balancer do; a browser sends its cookies to either port.
+Rules: every name resolves to this machine. A gate without TLS and one with it share the store, as
+replicas behind two ports of a load balancer do; a browser sends its cookies to either port.
 """
 
 from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def browser_of_names() -> AsyncIterator[Browser]:
-    """A browser to which every name is this machine."""
+    """A browser that resolves every name to this machine."""
     options = launch_options(whole=False)
     options["args"] = [*options["args"], "--host-resolver-rules=MAP * 127.0.0.1"]
     async with launched_browser(options) as browser:
@@ -51,7 +51,7 @@ class Shop:
 
     async def place_at(self, scheme: str, host: str) -> str:
         """The reference of the visitor in line, as the page shows it once it has polled."""
-        await self.page.goto("about:blank")  # so that the page before does not poll meanwhile
+        await self.page.goto("about:blank")  # so that the previous page does not poll meanwhile
         async with self.page.expect_response("**/.gatekeeper/status?*") as polled:
             await self.page.goto(f"{scheme}://{host}:{self.ports[scheme]}/tickets")
         status = await (await polled.value).json()
@@ -112,6 +112,6 @@ async def test_place_is_not_shown_where_the_cookie_does_not_belong(
 
 @pytest.mark.parametrize("tokens", ["", BOTH])
 async def test_host_with_a_dot_at_its_end_keeps_a_place(shop: Shop) -> None:
-    """To a browser it is another host than the one without the dot."""
+    """For a browser it is not the same host as the one without the dot."""
     first = await shop.place_at("https", f"{APEX}.")
     assert await shop.place_at("https", f"{APEX}.") == first

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(90)
 async def test_visitor_waits_and_enters_behind_each_proxy(
     new_page: NewPage, private_store: StoreServer
 ) -> None:
-    """All of them at once: they wait for the same poll."""
+    """All proxies at the same time, since each waits for a poll."""
     async with running_stage(private_store) as stage, AsyncExitStack() as stack:
         served = [await stack.enter_async_context(stage.running(each)) for each in PROXIES]
         await asyncio.gather(*(_wait_and_enter(new_page, stage, each) for each in served))

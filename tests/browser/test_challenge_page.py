@@ -1,6 +1,6 @@
-"""The page of a visitor who has work to do, in a real Chromium before a real gate.
+"""The page of a visitor with a proof of work, in a real Chromium before a real gate.
 
-Rules: nothing waits for a span of time; a slow machine computes longer.
+Rules: no test waits for a fixed time, since a slow machine computes longer.
 """
 
 import re
@@ -28,7 +28,7 @@ from tests.web_app import serving
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(90)]
 
 PATIENCE_MS = 45_000
-ENDLESS = 10**10  # numbers to try, none of which is right
+ENDLESS = 10**10  # numbers to try; no solution is among them
 TRIED = """() => JSON.parse(sessionStorage.getItem(
     Object.keys(sessionStorage).find((name) => name.endsWith(":challenge"))
 ))"""
@@ -42,7 +42,7 @@ async def working_gate(room: RoomName, *, store_url: str, more: str = "") -> Asy
 
 
 async def switch_off(gate: Gate, store_url: str) -> None:
-    """As an operator does; returns when the gate follows."""
+    """Switch the challenge off, as an operator does; returns when it is in force."""
     store = PatientStore(store_url)
     [config] = gate.worker.site.parts.config.rooms
     operator = Operator(store, NoEvents(), config)
@@ -59,7 +59,7 @@ async def is_let_in(page: Page) -> None:
 async def test_page_solves_the_challenge_and_enters(
     store_url: str, room_name: RoomName, new_page: NewPage
 ) -> None:
-    """Also when the proof is lost on its way, and when the gate refuses one."""
+    """Also if a proof is lost in transit, and if the gate refuses one."""
     async with working_gate(room_name, store_url=store_url) as gate:
         page = await new_page()
         statuses = [0, 503, 403]
@@ -81,7 +81,7 @@ async def test_page_solves_the_challenge_and_enters(
 
 @pytest.fixture
 def endless_challenges(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Challenges that no browser solves, however fast it is."""
+    """Challenges that no browser can solve."""
     made = WorkChallenges.challenge
 
     def challenge(*args: Any, **kwargs: Any) -> dict[str, object]:
@@ -158,7 +158,7 @@ window.turnstile = { reset: () => { button.textContent = "Once more"; } };
 async def test_widget_of_a_provider_brings_the_proof(
     store_url: str, room_name: RoomName, new_page: NewPage, tmp_path: Path
 ) -> None:
-    """A real page under its real policy, before a fake of the provider's script and verifier."""
+    """A real page with its real policy, and a fake of the provider's script and verifier."""
     secret = tmp_path / "provider"
     secret.write_text("s" * 40)
     replies = [False, True]

@@ -1,4 +1,4 @@
-"""`client.js` in a single-page app: the waiting page and the way back, and the end of a session."""
+"""`client.js` in a single-page app: to the waiting page and back, and the end of a session."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -58,7 +58,7 @@ async def test_app_that_meets_the_gate_waits_and_comes_back(
         page = await new_page()
         where = gate.url + WHERE.format(kind=kind)
         await page.goto(where)
-        if path == "/":  # in line for the app itself first; then the visit ends
+        if path == "/":  # first in line for the app itself; then the visit ends
             await gate.allow(1, room=room_name)
             await expect(page.locator("#shown")).to_have_text("three items", timeout=ENTER_MS)
             assert app.calls == 1
@@ -101,7 +101,7 @@ async ([gate, room]) => {
 async def test_app_of_a_named_origin_polls_with_its_token(
     store_url: str, room_name: RoomName, new_page: NewPage
 ) -> None:
-    """A field of the gate's own has a preflight, whose response the browser has to accept."""
+    """A field of the gate causes a preflight, and the browser has to accept its response."""
     async with api_on_another_host(room_name, store_url) as (_, app, gate):
         page = await new_page()
         await page.goto(app.url + "/api/items")
@@ -138,7 +138,7 @@ class Script:
         await route.fulfill(json=body, headers={"Date": format_datetime(NOW, usegmt=True)})
 
     async def _open(self, route: Route) -> None:
-        """The waiting page leads back at once, although the visitor was not admitted."""
+        """The waiting page returns to the app at once, although the visitor was not admitted."""
         self.opened += 1
         query = parse_qs(urlsplit(route.request.url).query)
         await route.fulfill(status=303, headers={"Location": query["return"][0]})
@@ -228,7 +228,7 @@ async def test_event_that_is_cancelled_opens_no_page(app: AppSite, script: Scrip
 
 
 async def test_api_that_is_not_named_is_not_looked_at(new_page: NewPage) -> None:
-    """Nor is a request of the app to the gate itself."""
+    """A request of the app to the gate itself is not inspected either."""
     async with AppSite() as app, AppSite(api=app.url + "/api/items") as other:
         page = await new_page()
         script = Script(page)
@@ -247,7 +247,7 @@ async def test_api_that_is_not_named_is_not_looked_at(new_page: NewPage) -> None
         assert script.opened == 0
 
 
-# As monitoring tools do, before the script and after it.
+# Replaced as by monitoring tools, before and after the script is loaded.
 WRAP = """
 {
   const fetched = window.fetch;
@@ -272,7 +272,7 @@ async def test_script_works_among_other_wrappers(kind: str, app: AppSite, script
 
 
 async def test_fetch_behaves_as_before(app: AppSite, script: Script) -> None:
-    """Arguments, results and errors are those of the browser."""
+    """Arguments, results and errors are those of the browser's own function."""
     page = script.page
     await page.goto(app.url + "/")
     found = await page.evaluate("""async () => [

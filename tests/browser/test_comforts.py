@@ -1,4 +1,5 @@
-"""Comforts of the waiting page: messages, sound, notification, wake lock, the tab, several tabs."""
+"""Optional features of the waiting page: messages, sound, notification, wake lock, tab title and
+icon, several tabs."""
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -124,7 +125,7 @@ async def test_sound_is_played_when_chosen_and_before_entering(
     await box(page, "sound").check()
     await page.reload()
     await expect(box(page, "sound")).to_be_checked()
-    await page.get_by_role("heading").click()  # browsers play no sound before a press
+    await page.get_by_role("heading").click()  # browsers play no sound before the first click
     calls.clear()
     gate.admit()
     await poll(page)
@@ -178,8 +179,8 @@ ServiceWorkerRegistration.prototype.showNotification = async function (...rest) 
     record("shown");
 };
 """
-# Only after showNotification() is done: Chromium deletes a notification that it reads too early,
-# when it is stored and not yet displayed.
+# Only after showNotification() has finished: Chromium deletes a notification that is read after it
+# was stored and before it is displayed.
 SHOWN = """async () => {
     const registration = await navigator.serviceWorker.getRegistration("/.gatekeeper/static/");
     return (await registration.getNotifications()).map((note) => [note.title, note.data]);
@@ -189,7 +190,8 @@ SHOWN = """async () => {
 async def test_phone_is_notified_by_a_worker_that_sees_no_request(
     gate: FakeGate, visit: Visit, calls: list[str]
 ) -> None:
-    """Nothing is registered before there is something to show, and only for its own folder."""
+    """The worker is registered when there is a notification to show, and only for its own
+    folder."""
     page = await visit(permissions=["notifications"], script=NO_CONSTRUCTOR)
     await box(page, "notice").check()
     await hide_tab(page)

@@ -1,4 +1,4 @@
-"""The control room over a whole gate, in a second browser; and left open for a working day."""
+"""The control room of a running gate, in a second browser, and when left open for a working day."""
 
 import json
 import re
@@ -153,7 +153,7 @@ async def test_settings_rules_and_reload_from_the_page(new_page: NewPage) -> Non
             await expect(entries.nth(index)).to_contain_text(words)
 
 
-# --- the hour, as different people see it ---
+# --- the hour, by role ---
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -214,7 +214,7 @@ async def test_empty_and_failing_states_pass_axe(
         sale.silent = "gate-3-14-decade"
         sale.rooms[0].is_store_down = sale.rooms[1].is_store_down = state == "store-lost"
     await sale.run(10)
-    unreachable = "redis://127.0.0.1:9"  # the page asks the monitor, which has every reading
+    unreachable = "redis://127.0.0.1:9"  # the page reads the monitor, which has every reading
     async with running_admin(
         unreachable,
         "sale",
@@ -233,8 +233,8 @@ async def test_empty_and_failing_states_pass_axe(
         await page.screenshot(path=PICTURES / f"{look}-{state}.png", full_page=True)
 
 
-# Hours of responses, one a minute of the gate's time, without a network in between. What they say
-# moves, rooms and replicas come and go.
+# Hours of responses, one per minute of the gate's time, without a network. Their values change, and
+# rooms and replicas are added and removed.
 _HOURS = """
 (() => {
     const real = window.fetch.bind(window);
@@ -273,8 +273,8 @@ _MINUTES = 160  # a third of a working day: a leak of one node or 2 kB in each o
 
 
 async def weight(page: Page) -> dict[str, float]:
-    """Nodes, listeners and bytes that are alive after the garbage was collected: in several
-    rounds, for what one frees may hold what only the next can."""
+    """Nodes, listeners and bytes in use after garbage collection, in several rounds: one round may
+    free objects that only the next one can collect."""
     session = await page.context.new_cdp_session(page)
     await session.send("HeapProfiler.enable")
     await session.send("Performance.enable")
@@ -294,14 +294,14 @@ async def test_page_open_for_a_day_does_not_leak(hour: tuple[Sale, str], new_pag
     await set_stage(page)
     await page.goto(hour[1])
     await expect(page.locator("#connection")).to_have_text("Live")
-    await page.get_by_role("button", name="Last 10 minutes").click()  # so that this takes less long
+    await page.get_by_role("button", name="Last 10 minutes").click()  # shortens the test
 
     async def until(minutes: int) -> dict[str, float]:
         while (passed := await page.evaluate("window.responses()")) < minutes:
             await page.clock.run_for(min(minutes - passed, 60) * 1000)
         return await weight(page)
 
-    early = await until(80)  # more than the hour that is kept
+    early = await until(80)  # more than the hour of data that is kept
     late = await until(80 + _MINUTES)
     await expect(page.locator("#connection")).to_have_text("Live")
     assert late["Nodes"] <= early["Nodes"] + 50

@@ -45,7 +45,7 @@ async def signed_in(new_page: NewPage, admin: Visitor, token: str) -> Page:
 
 
 async def press(page: Page, name: str, confirm: str, *, says: str) -> None:
-    """A button, and the confirmation that follows it."""
+    """Press a button, then the button of its confirmation."""
     await page.get_by_role("button", name=name, exact=True).click()
     await expect(page.locator("#ask-text")).to_contain_text(says)
     await page.get_by_role("button", name=confirm, exact=True).click()
@@ -53,7 +53,7 @@ async def press(page: Page, name: str, confirm: str, *, says: str) -> None:
 
 
 def in_berlin(at: datetime) -> str:
-    """As the field of the browser takes it, an hour or two east of Greenwich."""
+    """In the format of the browser's field, at Berlin time (UTC+1 or UTC+2)."""
     return at.astimezone(ZoneInfo(ZONE)).strftime("%Y-%m-%dT%H:%M:%S")
 
 

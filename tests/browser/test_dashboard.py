@@ -167,7 +167,7 @@ async def test_charts_of_one_replica_or_room(control: Control, visit_room: Visit
         assert len(await points(page, "forwarded")) > 170
         labels.append(await chart.get_attribute("aria-label"))
     every, alone, one_room = (int(re.findall(r"forwarded (\d+)", t or "")[0]) for t in labels)
-    assert alone == pytest.approx(every * 0.25, rel=0.05)  # as the sale has it
+    assert alone == pytest.approx(every * 0.25, rel=0.05)  # as in the sale
     assert one_room == pytest.approx(every * 0.1, rel=0.05)
     control.sale.silent = "gate-3-14-decade"
     await control.sale.run(8)
@@ -206,13 +206,13 @@ async def test_restarted_gate_keeps_the_hour_of_the_page(
     control.sale.monitor.samples.clear()
     control.sale.monitor.readings.clear()
     anew = AuditLog(tmp_path, wall_s=lambda: 1.0)
-    for _ in range(8):  # as many as before: the number alone would not show it
+    for _ in range(8):  # as many as before, so that the number alone does not show the change
         await anew.add("olga", "allow", address="::1", after=1)
     vars(control.audit).update(vars(anew))
     await control.sale.run(20)
     await second(page)
     await expect(page.locator("#entries li").first).to_contain_text("olga")
-    assert len(set(await points(page, "admitted"))) == before + 3  # of one reading is no rate
+    assert len(set(await points(page, "admitted"))) == before + 3  # one reading alone gives no rate
 
 
 async def test_unreachable_gate_is_reported_and_retried(visit_room: Visit) -> None:

@@ -1,4 +1,4 @@
-"""What the operator changes in the control room: asked, confirmed in numbers, and shown after it.
+"""Changes by the operator in the control room: input, confirmation with numbers, and result.
 
 The page's clock moves by `second` only, the sale's by `Sale.run` only.
 """
@@ -245,7 +245,7 @@ async def test_certificates_of_the_edge_are_listed(control: Control, visit_room:
 async def test_autotune_is_shown_with_targets_measures_and_why(
     control: Control, visit_room: Visit
 ) -> None:
-    """Only in a room that it steers, which the page follows while it is open."""
+    """Only in a room with autotune; the page updates while it is open."""
     page = await visit_room()
     shown = page.locator("[data-autotune]").first
     await expect(shown).to_be_hidden()

@@ -37,7 +37,7 @@ async def test_admission_without_effect_stops_after_three_reloads(
 ) -> None:
     page = await visit()
     gate.admit()
-    gate.open = False  # as if the browser threw the pass away
+    gate.open = False  # as if the browser had deleted the pass
     for loaded in (2, 3, 4):
         await poll(page)
         await expect(visible_text(page, "We are letting you in")).to_be_visible()
@@ -56,7 +56,7 @@ async def test_admission_without_effect_stops_after_three_reloads(
 async def test_place_on_another_device_is_shown_at_the_address(
     gate: FakeGate, visit: Visit
 ) -> None:
-    """At once, and without a word about a lost place."""
+    """At once, and the page mentions no lost place."""
     page = await visit()
     gate.status = {"state": "none", "reason": "other_device"}
     async with page.expect_navigation():

@@ -1,6 +1,6 @@
 """The countdown to an opening, and the page through prequeue, draw and line.
 
-Rules: the clock of the browser is days away from that of the event, and the gate's times are right.
+Rules: the browser's clock is days off, and the gate's times are correct.
 """
 
 import re
@@ -34,7 +34,7 @@ DRAWN = replace(EVENT, starts_in_s=None, draw=DrawNumber("3f2a91c4" + "0d" * 28,
 def gather(
     gate: FakeGate, starts_in_s: float, *, refresh_s: int = 30, starts_at: str = EVENT.starts_at
 ) -> None:
-    """The gate has an event that starts in `starts_in_s`, and asks for polls that rarely."""
+    """The gate has an event that starts in `starts_in_s`, and a poll interval of `refresh_s`."""
     event = replace(EVENT, starts_in_s=starts_in_s, starts_at=starts_at)
     gate.wait_at(None, reason="prequeue", event=event, refresh_seconds=refresh_s, eta_seconds=None)
 
@@ -68,7 +68,7 @@ async def test_zero_sends_nothing_and_waits_for_the_next_poll(gate: FakeGate, vi
     await expect(clock(page)).to_have_text("00:00:00")
     await expect(page.locator("#opened")).to_be_visible()
     await hide_tab(page)
-    await show_tab(page)  # everyone looks at that moment
+    await show_tab(page)  # the visitor opens the tab at that moment
     assert (gate.polls, gate.loaded) == (polls, loaded)
 
 
@@ -192,7 +192,7 @@ async def test_page_without_a_place_counts_down_to_its_next_try(
 
 
 async def test_device_that_slept_asks_the_gate_again(gate: FakeGate, visit: Visit) -> None:
-    """`performance.now()` stands still during sleep, and the clock of the device does not."""
+    """`performance.now()` stops during sleep; the device's clock does not."""
     gather(gate, 3000.0, refresh_s=300)
     page = await visit()
     await poll(page)
@@ -204,7 +204,7 @@ async def test_device_that_slept_asks_the_gate_again(gate: FakeGate, visit: Visi
     assert gate.polls == polls + 1
 
 
-LATE = "Math.random = () => 0.9;"  # a delay that is drawn does not end while a poll is awaited
+LATE = "Math.random = () => 0.9;"  # so that no random delay ends while the test waits for a poll
 
 
 async def test_event_that_is_announced_loads_the_page_once(gate: FakeGate, visit: Visit) -> None:
@@ -220,7 +220,7 @@ async def test_event_that_is_announced_loads_the_page_once(gate: FakeGate, visit
     await expect(page.locator("#days")).to_have_text("1 day")
     loaded = gate.loaded
     gate.wait_at(800, reason="line", event=replace(EVENT, name="other", starts_in_s=90_000.0))
-    gate.view = replace(gate.view, event=None)  # a page that never has the event
+    gate.view = replace(gate.view, event=None)  # the page never receives the event
     await poll(page)
     async with page.expect_navigation():
         await pass_time(page, VIEW.refresh_seconds)

@@ -51,7 +51,7 @@ async def site() -> AsyncIterator[Site]:
 async def test_event_source_stops_when_the_session_has_ended(
     site: Site, store_url: str, room_name: RoomName, new_page: NewPage
 ) -> None:
-    """At the absolute timeout it is cut, comes again without a pass, and is turned away once."""
+    """At the absolute timeout it is closed, reconnects without a pass, and is refused once."""
     toml = f'[[room]]\nname = "{room_name}"\nsession_idle_timeout = "5s"\n'
     toml += 'session_absolute_timeout = "5s"\n'
     async with running_gate(toml, store_url=store_url, origin_url=site.url) as gate:
@@ -61,7 +61,7 @@ async def test_event_source_stops_when_the_session_has_ended(
         await page.wait_for_function(
             "events.readyState === EventSource.CLOSED", polling=100, timeout=_STOPS_MS
         )
-        assert await page.evaluate("failures") == 2  # cut, then turned away
+        assert await page.evaluate("failures") == 2  # closed, then refused
         assert site.streams == 1
         await gate.queue.advance()
         state = gate.room().view.state

@@ -117,7 +117,7 @@ async def finds_the_origin_down(gate: FakeGate, page: Page) -> None:
 
 
 async def is_embedded_without_cookies(gate: FakeGate, page: Page) -> None:
-    """Shown as the script shows it; only a frame of another site reaches it."""
+    """Shown by the script; only a frame on another site reaches this state."""
     await page.goto(gate.url)
     await page.evaluate("""() => {
         document.documentElement.dataset.state = "no_cookies";
@@ -232,7 +232,7 @@ async def keep(page: Page, name: str) -> None:
 async def test_language_fits_a_small_phone_and_lacks_no_text(
     lang: str, gate: FakeGate, new_page: NewPage
 ) -> None:
-    """And the script shows the numbers and spans of the server, before and after a poll."""
+    """The script shows the same numbers and durations as the server, before and after a poll."""
     eta_seconds = 90 * 60 if lang < "m" else 190
     gate.wait_at(1_234_567, eta_seconds=eta_seconds)
     page = await new_page(viewport=SMALL, locale=lang)
@@ -251,9 +251,9 @@ async def test_language_fits_a_small_phone_and_lacks_no_text(
 
 
 async def shows_numbers_of_the_server(page: Page, gate: FakeGate, lang: str) -> None:
-    """Each number and span stands in the page as the server renders it."""
+    """Whether the page contains each number and duration as the server renders it."""
     body = gate.pages.waiting(replace(gate.view, lang=lang)).body.decode()
-    rendered = body.replace("\xa0", "&nbsp;")  # as the browser writes it
+    rendered = body.replace("\xa0", "&nbsp;")  # as the browser serialises it
     for name in ("#position", "#wait", "#rate", "#ahead"):
         assert f">{await page.locator(name).inner_html()}<" in rendered, name
 

@@ -1,4 +1,4 @@
-"""The waiting page in a frame of another site, where the browser may keep no cookie."""
+"""The waiting page in a frame on another site, where the browser may refuse cookies."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -58,7 +58,7 @@ async def partner(frame: str) -> AsyncIterator[str]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def strict_browser() -> AsyncIterator[Browser]:
-    """A browser that blocks third-party cookies; partitioned ones it keeps."""
+    """A browser that blocks third-party cookies, except for partitioned ones."""
     options = launch_options()
     options["args"] = [*options["args"], "--test-third-party-cookie-phaseout"]
     async with launched_browser(options) as browser:

@@ -28,7 +28,7 @@ for (const name of ['freeze', 'resume']) {
 
 @pytest.fixture
 def heartbeats_s(monkeypatch: pytest.MonkeyPatch) -> dict[VisitorId, float]:
-    """When the store had the last poll of each visitor: one may arrive after the lock."""
+    """The time of each visitor's last poll by the store; a poll may arrive after the lock."""
     found: dict[VisitorId, float] = {}
     poll = RoomReplica.poll
 
@@ -47,8 +47,9 @@ async def test_locked_phone_returns_to_its_own_place_and_claims(
     browser: Browser,
     heartbeats_s: dict[VisitorId, float],
 ) -> None:
-    """Absent for longer than `heartbeat_timeout`, it is passed over, and then is the first again.
-    Released while it is locked, it enters as soon as it is unlocked."""
+    """After an absence longer than `heartbeat_timeout` others are admitted first, and then the
+    phone is first in line again. Released while it is locked, it enters as soon as it is
+    unlocked."""
 
     async with (
         two_replicas(room_name, "0", store_url=store_url, events_url="off", keys=_KEYS) as (
@@ -70,14 +71,14 @@ async def test_locked_phone_returns_to_its_own_place_and_claims(
         async def is_bob_admitted() -> bool:
             return await poll(gate, bob) == "admitted"
 
-        await eventually(is_bob_admitted)  # the phone is passed over
+        await eventually(is_bob_admitted)  # before the phone
         [carol] = await line_up(gate, 1)
         await phone.unlock()
         assert await phone.value("events") == ["freeze", "resume"]
         await eventually(lambda: phone.value(f"{_PLACE} === '1'"))
 
         async def is_in_line() -> bool:
-            assert await poll(gate, carol) == "waiting"  # she is there all the time
+            assert await poll(gate, carol) == "waiting"  # she polls all the time
             return (await queue.read_state()).queue_length == 2
 
         await eventually(is_in_line)  # the phone before carol

@@ -48,7 +48,7 @@ async def has_no_sideways_scrolling(page: Page) -> bool:
 async def test_place_moves_from_browser_to_browser(
     store_url: str, room_name: RoomName, new_page: NewPage
 ) -> None:
-    """On to a phone, and back to a browser without script; each old one shows it."""
+    """First to a phone, then back to a browser without script; each old browser shows the move."""
     keys = 'rate = "0"\npoll_interval_max = "1s"\n'
     async with running_shop(room_name, keys, store_url=store_url) as (gate, _):
         laptop, phone = await new_page(), await new_page(**PHONE)
@@ -71,7 +71,7 @@ async def test_place_moves_from_browser_to_browser(
         await expect(heading).to_be_visible(timeout=PATIENCE_MS)
         assert await held_by(laptop.context, gate) is None
 
-        await plain.goto(link)  # used up
+        await plain.goto(link)  # a link works once
         await plain.get_by_role("button", name="Continue here").click()
         refused = plain.get_by_role("heading", name="This link does not work any more")
         await expect(refused).to_be_visible()

@@ -1,4 +1,5 @@
-"""A form that meets the gate: it is not sent, and its address is opened by GET afterwards."""
+"""A form that is sent to a waiting visitor's gate: the gate does not forward it, and afterwards its
+address is opened by GET."""
 
 import pytest
 from playwright.async_api import expect

@@ -1,4 +1,4 @@
-"""A browser stays one visitor: it confirms itself, and nothing overwrites its token by accident.
+"""A browser stays one visitor: it confirms itself, and its token is not overwritten by accident.
 
 Rules: a real gate before a small site whose pages load nothing else.
 """
@@ -34,14 +34,14 @@ _POLICIES = {
     "/font": "default-src 'none'; font-src 'self'",
     "/none": "default-src 'none'; base-uri 'none'; form-action 'none'",
 }
-# Pages that the browser keeps and asks about again, and their policy.
+# Pages that the browser caches and revalidates, and their policy.
 _KEPT = {"/kept": "", "/kept-strictly": _POLICIES["/none"]}
 _CLEARED = {"/logout": '"cookies"', "/forget": '"*"'}
 
 
 @dataclass
 class Site:
-    """A site without any subresource, and a bank on another site that sends its visitors back."""
+    """A site without subresources, and a bank on another site that sends its visitors back."""
 
     url: str = ""
     bodies: list[str] = field(default_factory=list)  # of POSTs
@@ -122,13 +122,13 @@ _ROOMY = 'rate = "600/min"\nburst = 10\nconfirm_timeout = "5s"\n'
 async def test_page_without_subresources_confirms_its_visitor(
     store_url: str, room_name: RoomName, new_page: NewPage
 ) -> None:
-    """A visitor who walked straight in stays in, also when the line is held meanwhile."""
+    """A visitor who was admitted at once stays admitted, also if the line is held meanwhile."""
     async with running_shop(room_name, _ROOMY, store_url=store_url) as (gate, _):
         page, other = await new_page(), await new_page()
         await page.goto(gate.url + "/a")
         await other.goto(gate.url + "/text")
         await until_confirmed(page.context, gate)
-        assert not await is_confirmed(other.context, gate)  # it is no page: nothing confirms it
+        assert not await is_confirmed(other.context, gate)  # no page confirms this visitor
         await gate.queue.set_mode(Mode.HOLD)
         await asyncio.sleep(5.5)  # confirm_timeout
         await page.goto(gate.url + "/b")
@@ -138,7 +138,7 @@ async def test_page_without_subresources_confirms_its_visitor(
 async def test_page_with_a_strict_policy_confirms_its_visitor_too(
     store_url: str, room_name: RoomName, new_page: NewPage
 ) -> None:
-    """And violates no policy by that."""
+    """Without a violation of the policy."""
     async with running_shop(room_name, _ROOMY, store_url=store_url) as (gate, _):
         said: list[str] = []
         for path in _POLICIES:
@@ -159,7 +159,7 @@ async def test_page_that_the_browser_has_kept_confirms_its_visitor(
         await page.goto(gate.url + path)
         await until_confirmed(page.context, gate)
         await page.goto("about:blank")
-        await page.goto(gate.url + path)  # without a token of its own, so that it is kept
+        await page.goto(gate.url + path)  # without a new token, so that the browser caches it
         await page.context.clear_cookies()
         await page.goto("about:blank")
         async with page.expect_response(gate.url + path) as shown:
@@ -178,7 +178,7 @@ async def test_clear_site_data_keeps_the_pass_alone(
         await page.goto(gate.url + "/login")
         await until_confirmed(page.context, gate)
         before = await held_by(page.context, gate)
-        for name in ("a[b]", "a b", "a@b:/,{", '"a"', "ü"):  # all are names for a browser
+        for name in ("a[b]", "a b", "a@b:/,{", '"a"', "ü"):  # browsers accept all of these as names
             await page.evaluate("name => document.cookie = name + '=1'", name)
         if by_fetch:
             await page.evaluate("path => fetch(path).then(response => response.text())", path)
@@ -222,7 +222,7 @@ async def test_restored_tabs_end_with_the_earliest_place(
         pages = await asyncio.gather(*(tab.goto(f"{gate.url}/{at}") for at, tab in enumerate(tabs)))
         tickets = [gate.token(ticket_in(await page.text())) for page in pages if page is not None]
         arrivals = [ticket.arrival_us for ticket in tickets if ticket is not None]
-        assert len(set(arrivals)) == len(tabs)  # none came with a cookie
+        assert len(set(arrivals)) == len(tabs)  # no tab sent a cookie
 
         async def is_one_place() -> bool:
             held = await held_by(first.context, gate)
@@ -237,7 +237,7 @@ async def test_restored_tabs_end_with_the_earliest_place(
 
 
 def arrive_together(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """Holds the first newcomers at the gate until so many are there."""
+    """Delays the first newcomers at the gate until `count` have arrived."""
     there, left, arrive = asyncio.Event(), [count], RoomReplica.arrive
 
     async def held(
@@ -262,8 +262,8 @@ def ticket_in(page: str) -> str:
 async def test_payment_from_another_site_keeps_the_pass(
     has_room: bool, store_url: str, room_name: RoomName, new_page: NewPage
 ) -> None:
-    """A Lax cookie stays behind at the bank's POST. The body arrives while there is room, and its
-    page clears the cookies that the browser kept back."""
+    """The browser does not send a Lax cookie with the bank's POST. The body arrives while there is
+    room; the shop's response to it clears all cookies of the site."""
     async with running_shop(room_name, _ROOMY, store_url=store_url) as (gate, site):
         page = await new_page()
         await page.goto(gate.url + "/cart")

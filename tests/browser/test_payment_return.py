@@ -1,7 +1,7 @@
 """A payment returns to the shop from another site, by a POST without the shop's Lax cookie.
 
 Rules: the gate and its shop are at 127.0.0.1, the bank at localhost: two sites to the browser. What
-the shop receives is compared with the way without a gate.
+the shop receives is compared with a payment without the gate.
 """
 
 from collections.abc import AsyncIterator
@@ -133,7 +133,7 @@ async def test_payment_request_is_unchanged_and_keeps_the_pass(
 async def test_payment_that_is_turned_away_costs_no_pass(
     shop: Shop, store_url: str, room_name: RoomName, new_page: NewPage
 ) -> None:
-    """The room is held: the page says that the form was not sent, and the buyer is still in."""
+    """The room is held: the page shows that the form was not sent, and the buyer stays admitted."""
     async with gate_of(shop, room_name, store_url=store_url) as gate:
         page = await new_page()
         held = await pay_in_a_held_room(page, shop, gate)

@@ -30,7 +30,7 @@ async def test_poll_interval_follows_the_gate_within_15_percent(
         await poll(page)
         await expect(position(page)).to_have_text(str(place))
     first, *delays = await delays_s(page, count=17)
-    assert 2 * 0.85 <= first <= 2 * 1.15  # so that the gate soon knows the cookie is kept
+    assert 2 * 0.85 <= first <= 2 * 1.15  # so that the cookie is confirmed soon
     assert all(REFRESH_S * 0.85 <= delay <= REFRESH_S * 1.15 for delay in delays)
     assert max(delays) - min(delays) > REFRESH_S * 0.05
 
@@ -114,12 +114,12 @@ async def test_hidden_tab_polls_rarely_and_at_once_when_visible(
 
 
 async def resume(page: Page) -> None:
-    """As Chromium does when a page is not frozen any more."""
+    """Fire the event of Chromium at the end of freezing."""
     await page.evaluate("document.dispatchEvent(new Event('resume'))")
 
 
 async def test_page_that_was_frozen_polls_at_once(gate: FakeGate, visit: Visit) -> None:
-    """Also while it is hidden: that is the heartbeat."""
+    """Also while it is hidden: this poll is the heartbeat."""
     page = await visit()
     await hide_tab(page)
     gate.wait_at(400)
@@ -140,7 +140,7 @@ async def test_poll_that_a_freeze_cut_off_is_repeated_at_once(gate: FakeGate, vi
 async def test_poll_that_just_began_is_not_repeated_by_a_resume(
     gate: FakeGate, visit: Visit
 ) -> None:
-    """A page that becomes visible polls before the event of its end of freezing."""
+    """A page that becomes visible polls before the resume event arrives."""
     page = await visit()
     await poll(page)
     polls = gate.polls

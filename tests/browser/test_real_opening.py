@@ -1,4 +1,4 @@
-"""A browser goes through the opening of a real gate: prequeue, draw, its place, and in."""
+"""A browser during the opening of a real gate: prequeue, draw, place in line, admission."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""The report as people read it: on screens, on paper, and saved from the control room."""
+"""The report on screens, on paper, and saved from the control room."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -7,11 +7,11 @@
     python -m tests.chaos --calm       the same crowd without disruptions: nothing is excused
 
 Workers and gates are killed and paused; the store is paused, flushed, killed and emptied; NATS is
-killed and paused; the operator grants admissions and holds the queue. In mid-run an event opens,
-with a prequeue and a draw, and one disruption is at the opening. Meanwhile a crowd of HTTP visitors
-checks that nobody is admitted before the opening, the order as drawn, rate, slots, spent tickets
-and lost places. Beside it are a flood of requests without cookies, lurkers and no-shows. Every
-violation is printed with its instant and visitor. The exit status is 1 after a violation.
+killed and paused; the operator grants admissions and holds the queue. In the middle of the run an
+event opens, with a prequeue and a draw. One disruption is at the opening. Meanwhile a crowd of HTTP
+visitors checks that nobody is admitted before the opening, the order as drawn, rate, slots, spent
+tickets and lost places. Beside it are a flood of requests without cookies, lurkers and no-shows.
+Every violation is printed with its instant and visitor. The exit status is 1 after a violation.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def _check_promises(chosen: argparse.Namespace) -> int:
 def _find_faults(chosen: argparse.Namespace) -> int:
     missed = 0
     for name, fault in FAULTS.items():
-        # Odd seeds: the slots are the limit; even seeds: the rate, as faults of pace need it. What
-        # a disruption meets depends on the machine, so a fault may not show in each run.
+        # Odd seeds: the slots are the limit; even seeds: the rate, which faults of pace need. The
+        # effect of a disruption depends on the machine, so a fault may not show in each run.
         for seed in (2,) if fault.calm else (1, 2, 3, 4):
             result = _run(chosen, seed, fault=fault, log=lambda _: None)
             broken = [each.name for each in result.verdict.promises if each.held is False]

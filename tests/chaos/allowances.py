@@ -3,13 +3,13 @@
 A gate that starts while the store is empty, and calls it first, cannot know what was admitted the
 moment before: one burst for each such loss (granted in the plan of `trial`). A replica that can
 reach neither the store nor the other replicas cannot know which visitors left just now, so it may
-accept their tickets once more; as may one that has yet to receive the event of a visitor who left
-the moment before the store lost its data. A store that lost its data has forgotten which releases
-were missed; one that comes back with older data has visitors in line that were admitted or left
-since. A visitor inside whose requests failed until after the recovery is counted again on top of
-full slots: one or two. The delay near the front, the waits, the throughput and how soon an event
-opens are not judged. A visitor whom a store lost before the draw returns to the drawn turn, and may
-be missing in the list of participants. Nothing else is allowed.
+accept their tickets once more; so may a replica that has not yet received the event of a visitor
+who left just before the store lost its data. A store that lost its data has forgotten which
+releases were missed; a store that recovers with older data has visitors in line who were admitted
+or left since. A visitor inside whose requests failed until after the recovery is counted again on
+top of full slots: one or two. The delay near the front, the waits, the throughput and the delay of
+the opening are not judged. A visitor whom a store lost before the draw returns to the drawn turn,
+and may be missing in the list of participants. Nothing else is allowed.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ AppliedDisruption = tuple[DisruptionKind, float, float]  # kind, start and end i
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A hold of the queue, and how far the gate's count of releases rose during it.
+    """A hold of the queue, and the increase of the gate's count of releases during it.
 
-    After a loss each replica writes back what it knows, also the count of releases: these were
-    before the loss and are no releases now. A paused worker writes back when it continues. So the
-    count is judged only while no loss can still be written back.
+    After a loss each replica writes back what it knows, including the count of releases. Those
+    releases were before the loss. A paused worker writes back when it continues. So the count is
+    judged only when no replica can still write back.
     """
 
     began_s: float
@@ -81,7 +81,7 @@ def write_back_intervals(applied: Sequence[AppliedDisruption]) -> Iterator[tuple
 
 def isolated_intervals(applied: Sequence[AppliedDisruption]) -> list[tuple[float, float]]:
     """When the store was unreachable while a replica received no events, or had just started; and
-    the moment after a loss, in which an event may be on its way."""
+    the first moment after a loss, when an event may still be in transit."""
     losses = [(began_s, ended_s + _EVENT_S) for kind, began_s, ended_s in applied if kind in LOSSES]
     isolating = [(began_s, ended_s) for kind, began_s, ended_s in applied if kind in ISOLATING]
     return losses + [
@@ -116,7 +116,7 @@ def without_pace(verdict: Verdict) -> Verdict:
 
 
 def without_forgotten_misses(verdict: Verdict, applied: Sequence[AppliedDisruption]) -> Verdict:
-    """Without the lurkers that kept their place after the store lost what they had missed."""
+    """Without the lurkers that kept their place after the store lost their missed releases."""
     lost_s = min((began_s for kind, began_s, _ in applied if kind in LOSSES), default=math.inf)
     kept = tuple(
         each for each in verdict.violations if each.what != LURKER_AHEAD or each.at_s < lost_s
@@ -127,7 +127,7 @@ def without_forgotten_misses(verdict: Verdict, applied: Sequence[AppliedDisrupti
 
 
 def without_restored_places(verdict: Verdict, applied: Sequence[AppliedDisruption]) -> Verdict:
-    """Places without a visitor are allowed once a store came back with older data."""
+    """Places without a visitor are allowed after a store recovered with older data."""
     restored_s = min(
         (began_s for kind, began_s, _ in applied if kind is DisruptionKind.STORE_KILLED),
         default=math.inf,
@@ -139,7 +139,8 @@ def without_restored_places(verdict: Verdict, applied: Sequence[AppliedDisruptio
 
 
 def without_late_sessions(verdict: Verdict, applied: Sequence[AppliedDisruption]) -> Verdict:
-    """A pass counts whenever it is used, also when a store that lost its slot has given it away."""
+    """A pass counts whenever it is used, even if the store lost its slot and gave it to another
+    visitor."""
     lost_s = min((began_s for kind, began_s, _ in applied if kind in LOSSES), default=math.inf)
     at_s, excess = verdict.figures["above_max_active_at_s"], verdict.figures["above_max_active"]
     if at_s is None or at_s < lost_s or excess > _LATE_SESSIONS:

@@ -98,7 +98,7 @@ def schedule(seed: int, *, seconds: float, gates: int) -> list[Disruption]:
 
 
 def disruption_at_opening(seed: int, *, seconds: float) -> Disruption:
-    """Of each seed another one, in turn."""
+    """One of five, by the seed."""
     opening_s, pause_s = OPENING_AT * seconds, min(max(_DURATION[1] * seconds, 1.5), 6.0)
     kind, at_s = (
         (DisruptionKind.STORE_PAUSED, opening_s - pause_s / 2),
@@ -118,8 +118,8 @@ def _disruptions_of(
     seconds: float,
     taken: Disruption | None,
 ) -> Iterator[Disruption]:
-    """In rounds, so that each kind of the track occurs before one occurs twice. None while the
-    disruption `taken` is in effect."""
+    """In rounds, so that each kind of the track occurs before any occurs twice. No disruption while
+    `taken` is in effect."""
     at_s = random.uniform(*_FIRST) * seconds
     while True:
         for kind in random.sample(track, len(track)):

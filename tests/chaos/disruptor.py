@@ -43,7 +43,7 @@ class Disruptor:
                 group.create_task(self._apply_in_turn(disruption))
 
     async def _apply_in_turn(self, disruption: Disruption) -> None:
-        """One at a time on each track: a slow machine may still end the previous one."""
+        """One at a time on each track: on a slow machine the previous one may end late."""
         track = next(track for track in TRACKS if disruption.kind in track)
         async with self._locks[track]:
             began_s = self.now_s()

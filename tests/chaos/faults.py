@@ -30,11 +30,11 @@ RELEASED_WHILE_HELD = "released while the queue was held"
 class Fault:
     """`replacement` instead of `line`, everywhere in `file`.
 
-    `breaks` is the name of a promise of the verdict, or `RELEASED_WHILE_HELD`, which only the
-    admin listener shows. A fault of pace or of memory shows `calm`: in a run without disruptions,
-    which would excuse it. So does an early opening, as a loss of the store would close the room.
-    `has_event`: it concerns events. The other runs have none, which would leave too little time for
-    the line in which they show.
+    `breaks` is the name of a promise of the verdict, or `RELEASED_WHILE_HELD`, which only the admin
+    listener shows. `calm`: the fault shows only without disruptions, which would excuse a fault of
+    pace or of memory; an early opening too, since a loss of the store closes the room. `has_event`:
+    the fault concerns events. The other runs have no event, which would leave too little time for
+    their line.
     """
 
     breaks: str
@@ -154,7 +154,7 @@ def _copy_with(fault: Fault, folder: Path) -> None:
         (folder / name).symlink_to(_PACKAGE.parent / name)
     file = copy / fault.file
     file.write_text(apply_fault(file.read_text("utf-8"), fault), "utf-8")
-    # Once, instead of in each of its processes while all of them start.
+    # Compiled once, instead of in each process while all of them start.
     compileall.compile_dir(copy, quiet=2)
 
 

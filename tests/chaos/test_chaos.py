@@ -154,7 +154,8 @@ def test_place_without_visitor_is_allowed_only_from_older_data(at_s: float, is_o
 def test_slot_above_limit_is_allowed_only_after_a_loss(
     at_s: float, excess: int, is_ok: bool
 ) -> None:
-    """A visitor inside is counted again. Three more would be the fault of three slots too many."""
+    """After a loss an admitted visitor is counted again. Three more slots would be the fault "three
+    slots too many"."""
     verdict = verdict_with(name=MAX_ACTIVE, above_max_active_at_s=at_s, above_max_active=excess)
     applied = [(DisruptionKind.STORE_PAUSED, 1, 2), (DisruptionKind.STORE_FLUSHED, 6, 6)]
 
@@ -240,6 +241,7 @@ def test_opening_is_disrupted_with_every_seed(seed: int) -> None:
 def test_hold_with_rising_count_is_broken_unless_written_back(
     applied: list[AppliedDisruption], is_broken: bool
 ) -> None:
-    """A count that rises because a loss is written back is not a release during the hold."""
+    """If the count rises because a replica writes back after a loss, there was no release during
+    the hold."""
     assert Hold(6, 10, released=10).is_broken(applied) is is_broken
     assert not Hold(6, 10, released=0).is_broken(applied)

@@ -1,10 +1,10 @@
 """One chaos run: real gates on a real store and NATS, a crowd with a verdict, and disruptions.
 
-Rules. Ten minutes of a sale in `seconds`; the deadlines of the room are shorter by the same factor.
-The crowd is the one of `gatekeeper simulate --event` and knows nothing of the disruptions: some of
-it is in line before the prequeue of an event, most gathers in it, some comes after the opening.
-Everything but the machine is seeded: the same seed has the same disruptions at the same instants,
-and the same visitors. `allowances` lists what may happen under disruption.
+Rules. Ten minutes of a sale take `seconds`; the deadlines of the room are shorter by the same
+factor. The crowd is the one of `gatekeeper simulate --event` and knows nothing of the disruptions:
+some visitors are in line before the prequeue of an event, most arrive in it, some after the
+opening. The same seed has the same disruptions at the same times, and the same visitors; only the
+machine differs. `allowances` lists what may happen under disruption.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tests.chaos.faults import Fault
 SALE_S = 600.0
 MAX_ACTIVE = (240, 60)  # of even seeds, where the rate is the limit; of odd seeds, the slots
 _CROWD_SHARE = 0.4  # of the visitors that the rate allows: disruptions take the rest of the time
-_AT_ONCE = 0.6  # far more than the rate allows at once: an unchecked rate shows immediately
+_AT_ONCE = 0.6  # far more than the rate allows at once, so that a missing limit shows immediately
 # Without disruptions the line outlasts the run: throughput is judged after two claim windows, and
 # a lurker after its second miss, each of which takes it half the run.
 _CALM_CROWD_SHARE, _CALM_AT_ONCE = 2.0, 0.9
@@ -145,7 +145,7 @@ def _plan(
 
 
 async def _with_event(cluster: Cluster, plan: CrowdPlan, *, seconds: float) -> CrowdPlan:
-    """Make the event, live as an operator does. Some of the crowd stand in line before it."""
+    """Create the event, as an operator does. Some of the crowd are in line before it."""
     now = datetime.now(UTC)
     prequeue, start = (now + timedelta(seconds=seconds * at) for at in (PREQUEUE_AT, OPENING_AT))
     event = {"name": EVENT, "prequeue": prequeue.isoformat(), "start": start.isoformat()}

@@ -21,7 +21,7 @@ class ScriptedOrigin:
     """An origin that follows the steps of a case, request after request, on any connection."""
 
     origin_steps: list[OriginStep] = field(default_factory=list)
-    cuts: tuple[int, ...] = ()  # where the pieces of its responses end
+    cuts: tuple[int, ...] = ()  # offsets at which its responses are cut
     received: bytes = b""
 
     def begin(self, case: Case, *, cuts: tuple[int, ...] = ()) -> None:
@@ -76,7 +76,7 @@ async def run_case(
 
 
 async def receive(wire: Wire, case: Case) -> None:
-    """Receive all that the client of a case gets, and compare it."""
+    """Receive everything that the client should get, and compare it."""
     if isinstance(case.back, int):
         message = await wire.message(bodiless=case.sent.startswith(b"HEAD "))
         assert message.status == case.back

@@ -24,7 +24,7 @@ def fast_path(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture
 def open_stage(fast_path: bool, store_url: str) -> StageOpener:
     """`running_stage` on the test's path."""
-    from tests.conformance.gate_pair import running_stage  # not where tests are handed out
+    from tests.conformance.gate_pair import running_stage  # see `pytest_configure`
 
     return partial(running_stage, store_url=store_url, fast_path=fast_path)
 
@@ -48,6 +48,6 @@ def tls(tmp_path: Path) -> Tls:
 @pytest.fixture(autouse=True)
 def brief_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
     """Discard the rest of a rejected upload for a moment only."""
-    from gatekeeper.proxy import SERVER_OPTIONS  # not imported where tests are handed out
+    from gatekeeper.proxy import SERVER_OPTIONS  # see `pytest_configure`
 
     monkeypatch.setitem(SERVER_OPTIONS, "lingering_time", 0.2)

@@ -48,7 +48,7 @@ class Clock:
             call()
 
     def turns(self) -> int:
-        """Turn until nothing is left; how often."""
+        """Turn until no callback is left; returns the number of turns."""
         count = 0
         while self.soon:
             self.turn()
@@ -107,7 +107,7 @@ class Transport:
         return 9
 
     def setsockopt(self, *_: object) -> None:
-        """As a socket: SO_LINGER is not needed."""
+        """Like a socket, but ignores SO_LINGER."""
 
 
 @dataclass
@@ -188,7 +188,7 @@ class FastPathScene:
     def origin_may_send(self) -> bool:
         return self.upstream.reading
 
-    # As the pool
+    # The interface of the pool
 
     def warm(self, _: float) -> OriginConnection:
         return self.origin

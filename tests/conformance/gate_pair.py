@@ -1,8 +1,8 @@
 """A whole gate between a raw client and a scripted origin, on either of its two paths.
 
 Rules: one admitted visitor whose pass is never due for renewal, so that every request may take the
-fast path; `fast_path=False` runs the same gate without it. Every byte on the wire comes from the
-test or is under test. Every wait has a timeout.
+fast path; `fast_path=False` runs the same gate without it. Every byte on the wire is sent by the
+test or checked by it. Every wait has a timeout.
 """
 
 import asyncio
@@ -131,7 +131,7 @@ async def running_stage(
                 wire.abort()
 
 
-# `running_stage` with the store and the path of the test: fixture `open_stage`.
+# The fixture `open_stage`: `running_stage` with the store and the path of the test.
 StageOpener = Callable[..., AbstractAsyncContextManager[Stage]]
 
 

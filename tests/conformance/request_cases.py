@@ -43,7 +43,7 @@ CHUNKED = b"Transfer-Encoding: chunked"
 def forwarded_case(
     line: bytes, *fields: bytes, body: bytes = b"", forwarded_fields: tuple[bytes, ...]
 ) -> Case:
-    """A request of which the origin receives `forwarded_fields`, with a simple response."""
+    """A request that the origin receives with `forwarded_fields`; the response is simple."""
     bodiless = line.startswith(b"HEAD")
     origin_steps = OriginStep(OK[:-2] if bodiless else OK)
     seen_ = seen(line, *forwarded_fields, body=body)
@@ -60,7 +60,7 @@ def response_case(
 
 
 def failure_case(said: bytes, *, status: int = 502, then: str = "stay", end: str = "stay") -> Case:
-    """A plain request with an unusable response, which the gate replaces by its own."""
+    """A plain request with an invalid response, which the gate replaces by its own."""
     return Case(GET, SEEN, (OriginStep(said, then),), status, end)
 
 
@@ -254,8 +254,8 @@ PIPELINES = {
     ),
 }
 
-# What follows the first request of these is not a request. The connection ends, and the first
-# request may fail with it: aiohttp's parser rejects the whole read that contains an error.
+# In these cases the bytes after the first request are not a request. The connection ends, and the
+# first request may fail with it: aiohttp's parser rejects the whole read that contains an error.
 LAST = {
     "behind one that closes": visitor_request(b"GET /", b"Connection: close")
     + visitor_request(b"GET /2"),

@@ -1,8 +1,9 @@
-"""Published ways to make two servers read one stream of bytes differently.
+"""Published ways to make two servers parse one byte stream differently.
 
 Sources: PortSwigger's HTTP Desync Attacks (2019) and its list of obfuscations, Browser-Powered
 Desync (2022), HTTP/1.1 must die (2025), Funky Chunks (2025), http-garden, and the CVEs of proxies
-and servers of the years between. Every case hides `/smuggled` where a careless reader finds it.
+and servers of the years between. Every case contains a request for `/smuggled` that only a lenient
+parser finds.
 
 Rules: a REJECTED case must cause an error that ends the connection, with nothing at the origin. An
 ACCEPTED case must be one request for gate and origin, with the hidden part as its body.
@@ -128,8 +129,9 @@ _CHUNKS = {
     "an empty line more after the data": b"5\r\nhello\r\n\r\n",
     "more data than its size": b"5\r\nhello!!\r\n",
     "less data than its size": b"5\r\nhell\r\n",
-    # Funky Chunks: `TERM` ends the line for one and belongs to the extension for the other, or the
-    # data of a chunk spills over where an end of it is skipped unread.
+    # Funky Chunks. TERM: one parser reads it as the end of the line, the other as part of the
+    # extension. SPILL: a parser that skips the end of a chunk's data unread takes further bytes for
+    # data.
     "TERM.EXT": b"1;\n1\r\nX\r\n5a\r\n",
     "TERM.EXT, bare CR": b"1;\r1\r\nX\r\n5a\r\n",
     "TERM.EXT, CR and another": b"1;\rX1\r\nX\r\n5a\r\n",

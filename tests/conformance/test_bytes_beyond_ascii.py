@@ -1,4 +1,4 @@
-"""Bytes beyond ASCII in a target pass to the origin, and rooms and rules read them."""
+"""Bytes beyond ASCII in a target: they reach the origin, and rooms and rules match them."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ from tests.integration.proxy.forwarding import responding
 async def test_bytes_beyond_ascii_in_a_target_pass_unchanged(
     target: bytes, method: bytes, stage: Stage
 ) -> None:
-    """Whole, in single bytes, and in absolute-form."""
+    """In one piece, byte by byte, and in absolute-form."""
     for line in (target, b"http://shop.example" + target):
         wire = await stage.connect()
         request = visitor_request(method + b" " + line)
@@ -57,13 +57,13 @@ path = "/frei/**"
         ("/kasser/ä".encode(), False),
         ("/kässer/".encode(), False),
         ("/frei/kässe/".encode(), False),
-        (b"/k\xe4sse/", False),  # Latin-1: to an origin that reads UTF-8, another path
+        (b"/k\xe4sse/", False),  # Latin-1: another path for an origin that reads UTF-8
     ],
 )
 async def test_raw_utf_8_is_in_the_room_of_its_reading(
     target: bytes, waits: bool, open_stage: StageOpener
 ) -> None:
-    """However it is spelled, and only there."""
+    """For every encoding of the path, and for no other path."""
     async with open_stage(responding(OK), room=ROOM_AND_RULES) as stage:
         for method in (b"GET", b"POST"):
             wire = await stage.connect()

@@ -32,7 +32,7 @@ SLOW = {
 async def test_incomplete_head_times_out(
     name: str, monkeypatch: pytest.MonkeyPatch, open_stage: StageOpener
 ) -> None:
-    """A head that has begun is refused; a connection that was never used closes without a word."""
+    """An incomplete head is refused; a connection without any byte is closed without a response."""
     monkeypatch.setitem(SERVER_OPTIONS, "keepalive_timeout", 0.2)
     for module in (aiohttp_server, deadlines):
         monkeypatch.setattr(module, "HEAD_TIMEOUT_S", 0.3)  # the longer of the two
@@ -90,7 +90,7 @@ async def test_missing_request_body_is_408(open_stage: StageOpener) -> None:
 
 
 async def test_client_disconnect_ends_exchange(open_stage: StageOpener) -> None:
-    """A reset: a close could be that of one half, whose client still waits."""
+    """A reset, because after a close the client may have closed only one half and still wait."""
     gone = asyncio.Event()
 
     def script_of(origin: Origin) -> Script:
@@ -126,7 +126,7 @@ async def test_silent_origin_in_body_aborts_client_connection(open_stage: StageO
 
 
 async def test_many_interim_responses_use_no_recursion(open_stage: StageOpener) -> None:
-    """However many come in one read."""
+    """For any number of them in one read."""
     hints = b"HTTP/1.1 103 Early Hints\r\n\r\n" * 5000
     async with open_stage(
         responding(hints + OK),
@@ -194,7 +194,7 @@ async def test_upload_aborted_by_origin_is_502(open_stage: StageOpener) -> None:
 
 
 async def test_request_begun_before_previous_response_is_served(open_stage: StageOpener) -> None:
-    """A slow request after a fast one: half of it is handed over."""
+    """A plain request and half of a request that is not plain: that half is handed over."""
     part = visitor_request(b"POST /slow", b"Content-Length: 6", body=b"abc")
     async with open_stage(responding(OK)) as stage:
         wire = await stage.connect()

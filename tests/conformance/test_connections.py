@@ -28,7 +28,7 @@ async def test_requests_of_one_client_share_one_origin_connection(
         assert await received(wire, len(OK)) == OK
     assert len(stage.origin.requests) == 100
     assert stage.origin.connections == 1
-    # The two numbers show that each path is the intended one.
+    # The two numbers show that the request took the intended path.
     assert (stage.fast_path_connections, stage.aiohttp_connections) == (
         (1, 0) if fast_path else (0, 1)
     )
@@ -132,7 +132,8 @@ async def test_failure_is_reported_for_its_request_only(
     async with open_stage(script_of, toml='[admission]\nrate = "0/min"') as stage:
         wire = await stage.connect()
         wire.send(GET)
-        # aiohttp decided before it asked the origin, and reports; the fast path decides again.
+        # aiohttp decided before it called the origin, so it reports the failure; the fast path
+        # decides again.
         assert (await wire.message()).status == (503 if fast_path else 502)
         other = cookie_of(visitor=VisitorId("B" * 22)).encode()
         wire.send(GET.replace(COOKIE.partition(b": ")[2], other))

@@ -43,7 +43,7 @@ class Response:
 
     head: bytes
     body: bytes
-    bodiless: bool  # by its status
+    bodiless: bool  # because of its status
 
 
 @st.composite
@@ -100,7 +100,7 @@ async def test_both_paths_forward_and_respond_alike(
     if plain is not None and plain.keep_alive:
         head = head[:-2].replace(b"Connection: keep-alive\r\n", b"") + b"Connection: close\r\n\r\n"
     assert parse_plain_head(head) is not None
-    # No body after HEAD, 204 and 304: if it arrived late, it would belong to no request.
+    # No body after HEAD, 204 and 304: a late one would belong to no request.
     bodiless = head.startswith(b"HEAD") or response.bodiless
     said = response.head if bodiless else response.head + response.body
     event(f"bodiless: {bodiless}")

@@ -21,7 +21,7 @@ from tests.servers import StoreServer
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 NOW_S = time.time()
-# Neither is due for renewal, nor ends, while the tests run: between two requests, for instance.
+# Neither is renewed or expires while the tests run, e.g. between two requests.
 ISSUED_S, ENDS_S = NOW_S + 3600, NOW_S + 7200
 TICKET = Ticket(ROOM, VisitorId("B" * 22), round(NOW_S * 1e6), ISSUED_S, ENDS_S)
 PASS = Pass(ROOM, VisitorId("C" * 22), round(NOW_S * 1e6), ISSUED_S, ENDS_S, ENDS_S)
@@ -128,7 +128,7 @@ async def test_both_paths_send_same_gate_response(name: str, stages: tuple[Stage
 async def test_cached_head_serves_every_visitor_correctly(
     stages: tuple[Stage, Stage],
 ) -> None:
-    """The fast path knows these heads after the first, except for their cookies."""
+    """After the first request the fast path knows the head, except for the cookie."""
     speakers = [
         WAITS,
         holding(TICKET._replace(visitor=VisitorId("D" * 22), arrival_us=TICKET.arrival_us + 1)),
@@ -187,7 +187,7 @@ async def test_disconnect_during_store_call_leaves_nothing_behind(
 async def test_admitted_visitor_is_handed_over_with_store_result(
     private_store: StoreServer,
 ) -> None:
-    """The store is asked once about a newcomer, and not again by aiohttp for a second one."""
+    """The store is called once for the newcomer; aiohttp does not call it again."""
 
     async with running_stage(
         responding(OK),

@@ -55,7 +55,8 @@ def _connections() -> int:
 async def test_closed_connection_needs_no_garbage_collector(
     scene: FastPathScene,
 ) -> None:
-    """Many connections serve one request: left to the collector, they cost more than that."""
+    """Many connections serve only one request; garbage collection would cost more than that
+    request."""
     gc.disable()
     try:
         scene.connection.data_received(GET)
@@ -84,7 +85,7 @@ async def test_client_pause_suspends_origin_timeout(scene: FastPathScene) -> Non
     scene.clock.advance(ORIGIN_S - 1)
     assert scene.end() == ""
     scene.clock.advance(ORIGIN_S)
-    assert scene.end() == "aborted"  # now the origin was silent
+    assert scene.end() == "aborted"  # this time because the origin was silent
 
 
 async def test_slow_client_gets_full_timeout_after_idling(scene: FastPathScene) -> None:

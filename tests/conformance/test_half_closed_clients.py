@@ -16,8 +16,8 @@ from tests.integration.proxy.forwarding import PATIENCE_S, Origin, Script, Wire,
 async def test_half_closed_client_receives_every_forwarded_response(
     requests: list[bytes], open_stage: StageOpener
 ) -> None:
-    """To each complete request; then the connection closes. The origin takes its time, so that the
-    end of the input arrives first."""
+    """The responses to all complete requests; then the connection closes. The origin responds late,
+    so that the end of the input arrives first."""
 
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
@@ -73,7 +73,7 @@ async def test_half_closed_client_receives_every_own_response(count: int, stage:
 async def test_half_closed_client_receives_the_error_of_its_request(
     before: int, malformed: bytes, status: int, open_stage: StageOpener
 ) -> None:
-    """After the responses to the requests before it."""
+    """After the responses to the earlier requests."""
 
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
@@ -116,7 +116,7 @@ async def test_half_closed_client_receives_an_origin_failure(open_stage: StageOp
 async def test_half_close_before_a_whole_request_ends_the_connection(
     sent: bytes, open_stage: StageOpener
 ) -> None:
-    """Nothing incomplete is forwarded as if it were complete."""
+    """An incomplete request is not forwarded as a complete one."""
 
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
@@ -138,7 +138,7 @@ async def test_half_close_before_a_whole_request_ends_the_connection(
 async def test_disconnect_ends_the_exchange_at_the_next_bytes(
     open_stage: StageOpener,
 ) -> None:
-    """A close looks like a half-close, until the client's system refuses what is sent."""
+    """A close looks like a half-close until the client's system refuses the data."""
     requested, gone = asyncio.Event(), asyncio.Event()
 
     def script_of(origin: Origin) -> Script:

@@ -1,4 +1,4 @@
-"""More clients than files: the oldest idle connections make room, and no other does."""
+"""More clients than files: only the oldest idle connections are closed."""
 
 import pytest
 
@@ -8,19 +8,19 @@ from tests.conformance.gate_pair import received, running_stage
 from tests.conformance.request_cases import GET, OK, POST
 from tests.integration.proxy.forwarding import Origin, Script, Wire, responding, until
 
-_MORE_FILES = 120  # two for each connection of this process with itself
+_MORE_FILES = 120  # two per connection, since client and gate are in this process
 
 
 @pytest.fixture
 def few_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The gate believes that few more files may be open than are now."""
+    """Set the file limit of the gate slightly above the number of open files."""
     files = count_open_files()
     assert files is not None
     monkeypatch.setattr(worker, "file_limit", lambda: (files + _MORE_FILES) * 8 // 7)
 
 
 def close_evicted(clients: list[Wire]) -> None:
-    """Their files count as the gate's: both are of this process."""
+    """Close the clients whose connections the gate closed: their files are of the same process."""
     for client in clients:
         if client.reader.at_eof():
             client.close()
@@ -29,7 +29,7 @@ def close_evicted(clients: list[Wire]) -> None:
 @pytest.mark.parametrize("first", [b"", GET, GET[:20], POST, POST[:40]])
 @pytest.mark.usefixtures("few_files")
 async def test_new_visitors_are_accepted_near_the_file_limit(first: bytes, store_url: str) -> None:
-    """Whatever the idle ones did: nothing, a request, or a part of a head; on either path."""
+    """The idle clients have sent nothing, a request, or a part of a head; on either path."""
     complete = first in (GET, POST)
     async with running_stage(responding(OK), store_url=store_url, fast_path=True) as stage:
         idle = []

@@ -1,4 +1,4 @@
-"""Plain HTTP on a TLS port gets a response that says so; damaged TLS gets none."""
+"""Plain HTTP on a TLS port gets a response that explains the error; damaged TLS gets none."""
 
 import asyncio
 import ssl
@@ -68,7 +68,7 @@ async def test_plain_http_on_a_tls_port_gets_a_400_that_says_so(
 async def test_damaged_handshake_gets_no_plain_response(
     damaged: int, tls: Tls, stage: Stage
 ) -> None:
-    """What began as TLS ends as TLS: no plain text is sent into it."""
+    """A connection that began as TLS receives no plain text."""
     hello = bytearray(client_hello(tls))
     hello[damaged] ^= 0xFF
     wire = await stage.connect()

@@ -1,4 +1,4 @@
-"""Every request that is refused for its form is refused in the gate's own words."""
+"""Every malformed request is refused with the gate's own text."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ _IN_GERMAN = {
     431: "Die Kopfzeilen der Anfrage sind zu groß.",
 }
 _STATUSES = {400, 414, 417, 431}
-# What a library or Python would say of itself, and what would repeat the client's bytes.
+# Texts of a library or of Python, and texts that would repeat the client's bytes.
 _FORBIDDEN = re.compile(
     rb"aiohttp|python|traceback|b'|b\"|bytearray|0x[0-9a-f]{6}|<class|llhttp|cython|error:|"
     rb"<script>alert|invalid header|Bad status line|line too long|expected",
@@ -41,7 +41,7 @@ _FORBIDDEN = re.compile(
 
 
 def with_html(request: bytes) -> bytes:
-    """The same request of a browser: its Accept follows the first field, or the request line."""
+    """The same request by a browser: Accept is after the first field, or after the request line."""
     line, end, rest = request.partition(b"\r\n")
     return line + end + _ACCEPT_HTML.encode() + rest if end else request
 
@@ -98,12 +98,12 @@ async def test_refused_browser_receives_a_page_of_the_gate(stage: Stage) -> None
             assert _IN_GERMAN[message.status] in message.body.decode(), what
         else:
             unseen.add(name)
-    # The parser refuses these at their first line, before the Accept is there to be read.
+    # The parser refuses these at their first line, before it has read Accept.
     assert unseen <= {"a line that is too long"}
 
 
 _CHUNKED = "Transfer-Encoding: chunked"
-# With a pass, whatever other tests have used of the room's rate.
+# With a pass, since other tests may have used up the room's rate.
 _FORM = get("/", COOKIE.decode(), _CHUNKED, method="POST")
 BAD_CHUNKS = {
     "with its head": [_FORM + b"nonsense\r\nhello"],
@@ -116,7 +116,7 @@ BAD_CHUNKS = {
 
 @pytest.mark.parametrize("what", BAD_CHUNKS)
 async def test_malformed_chunk_is_refused_in_own_words(what: str, stage: Stage) -> None:
-    """At once, whenever it arrives, as a page or as JSON; the origin sees no complete request."""
+    """At once when it arrives, as a page or as JSON; the origin receives no complete request."""
     first, *others = BAD_CHUNKS[what]
     for request, media_type in (
         (first, b"application/json"),
@@ -141,7 +141,7 @@ async def test_malformed_chunk_is_refused_in_own_words(what: str, stage: Stage) 
 async def test_chunk_that_is_malformed_after_the_response_is_no_error(
     log_records: list[logging.LogRecord], open_stage: StageOpener
 ) -> None:
-    """An endpoint does not read the body; nothing is logged of what the client sends then."""
+    """An endpoint does not read the body, and what the client sends afterwards is not logged."""
     async with open_stage(responding(OK)) as stage:
         wire = await stage.connect()
         wire.send(get("/.gatekeeper/enqueue", _CHUNKED, method="POST"))
@@ -163,14 +163,14 @@ async def test_own_responses_are_http_1_1(version: bytes, stage: Stage) -> None:
             response = await wire.message()
             assert response.head.startswith(b"HTTP/1.1 ")
             if response.one("Server") != b"gatekeeper":
-                continue  # the origin's
+                continue  # the status of the origin
             kept = response.one("Connection")
             assert kept == (b"keep-alive" if version == b"1.0" else None)
 
 
 @pytest.mark.parametrize("spelling", [b"Host:", b"host: ", b"HOST:\t"])
 async def test_empty_host_is_an_unknown_host(spelling: bytes, open_stage: StageOpener) -> None:
-    """It is valid (RFC 9112 section 3.2), and no room's: where every room names hosts, 421. A
+    """It is valid (RFC 9112 section 3.2) and belongs to no room: 421 if every room names hosts. A
     missing Host is 400 in HTTP/1.1."""
     empty = b"GET / HTTP/1.1\r\n" + spelling + b"\r\n\r\n"
     missing = b"GET / HTTP/1.1\r\nX: y\r\n\r\n"

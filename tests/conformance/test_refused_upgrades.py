@@ -1,4 +1,4 @@
-"""After an upgrade that the origin refuses, the connection serves requests as before it.
+"""After the origin refused an upgrade, the connection serves requests as before.
 
 A client may send them before the response: aiohttp keeps those bytes, and they get the same limits
 as any others.
@@ -19,7 +19,7 @@ FOLLOWING = visitor_request("GET /schön".encode())
 
 
 class RefusingOrigin:
-    """Responds to an upgrade when the test says so, with 200; to all else at once."""
+    """Responds to an upgrade with 200 when the test sets `refuse`; to other requests at once."""
 
     def __init__(self) -> None:
         self.refuse = asyncio.Event()
@@ -36,7 +36,7 @@ class RefusingOrigin:
 
 
 async def sent_behind_an_upgrade(stage: Stage, origin: RefusingOrigin, data: bytes) -> Wire:
-    """A client that sent this before the upgrade was refused, and has received the refusal."""
+    """A client that sent `data` before the upgrade was refused, and has received the refusal."""
     wire = await stage.connect()
     wire.send(UPGRADE + data)
     await until(lambda: bool(stage.origin.requests))
@@ -49,7 +49,7 @@ async def sent_behind_an_upgrade(stage: Stage, origin: RefusingOrigin, data: byt
 async def test_request_behind_a_refused_upgrade_is_forwarded(
     cut: int | None, open_stage: StageOpener
 ) -> None:
-    """Sent up to there before the refusal; None: all of it."""
+    """The part up to `cut` is sent before the refusal; None: the whole request."""
     origin = RefusingOrigin()
     async with open_stage(origin) as stage:
         wire = await sent_behind_an_upgrade(stage, origin, FOLLOWING[:cut])
@@ -74,7 +74,7 @@ async def test_head_behind_a_refused_upgrade_has_the_same_limit(open_stage: Stag
 async def test_requests_after_a_refused_upgrade_are_served_in_order(
     open_stage: StageOpener,
 ) -> None:
-    """More than the connection keeps at a time, and another upgrade among them."""
+    """More requests than the connection buffers, and one of them is another upgrade."""
     count = 3 * _MAX_QUEUED
     targets = [b"/%d" % number for number in range(count)]
     requests = [visitor_request(b"GET " + target) for target in targets]

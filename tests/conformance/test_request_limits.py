@@ -14,7 +14,7 @@ from tests.integration.proxy.forwarding import Origin, Script, Wire, responding,
 
 
 def head_of_size(size: int, *, line: bytes = b"GET /") -> bytes:
-    """A head of exactly this size, of fields that are each within their limits."""
+    """A head of exactly this size, with each field within its own limit."""
     head = visitor_request(line)[:-2]
     number = 0
     while size - len(head) - 2 > 4000:
@@ -81,7 +81,7 @@ SLOW_HEADS = {
 
 
 async def trickle(wire: Wire, data: bytes) -> None:
-    """A byte in every twentieth of a second, for as long as the connection lasts."""
+    """Send one byte every 50 ms, as long as the connection is open."""
     for at in range(len(data)):
         if wire.writer.is_closing():
             return
@@ -160,7 +160,7 @@ async def test_limits_hold_under_tls(
 ) -> None:
     async with open_stage(responding(OK), toml=tls.toml, tls=tls.client) as stage:
         await refused_slow_head(stage, STATUS, limit_s=brief_heads, after=b"")
-        limit_heads(monkeypatch, 15)  # the next head is long, and none of it is late
+        limit_heads(monkeypatch, 15)  # the next head is long, but not late
         wire = await stage.connect()
         wire.send(head_of_size(MAX_HEAD_BYTES + 1))
         assert (await wire.message()).status == 431

@@ -1,4 +1,4 @@
-"""Clients that close after one known request: served without a transport, like all others.
+"""Clients that close after one known request: served without a transport, with the same result.
 
 Rules: the first exchange of a test goes through a `ClientConnection`, and makes the request known
 and a connection to the origin idle. What follows is a `SingleExchange`.
@@ -22,7 +22,7 @@ REQUEST = visitor_request(b"GET /", b"Connection: close")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"
-_SIZE = 1 << 24  # more than the buffers between the two hold
+_SIZE = 1 << 24  # more than all buffers between origin and client
 LARGE = (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % _SIZE, b"x" * _SIZE)
 
 
@@ -68,7 +68,7 @@ async def known_request(origin: Steps, store_url: str) -> AsyncIterator[Stage]:
 
 
 async def send_request(stage: Stage) -> Wire:
-    """The client of a further exchange, whose request is at the origin."""
+    """A client of another exchange; its request has reached the origin."""
     before = len(stage.origin.requests)
     wire = await stage.connect()
     wire.send(REQUEST)
@@ -77,7 +77,7 @@ async def send_request(stage: Stage) -> Wire:
 
 
 async def begin(stage: Stage) -> tuple[Wire, SingleExchange]:
-    """The same with its exchange, which is one for as long as the listener is `patient`."""
+    """The same, with its `SingleExchange`, which lasts while the listener is `patient`."""
     wire = await send_request(stage)
     assert stage.worker._fast_path is not None
     [exchange] = stage.worker._fast_path.connections
@@ -107,7 +107,7 @@ def has_ended(wire: Wire) -> bool:
 
 
 async def until_all_ended(stage: Stage) -> None:
-    """The client's connection, and with it the one to the origin."""
+    """Wait until the client's connection and the one to the origin have ended."""
     await until(lambda: stage.fast_path_connections == 0)
     await until(lambda: has_ended(stage.origin.wires[0]))
 
@@ -121,7 +121,7 @@ async def test_known_poll_of_a_client_that_closes_gets_its_response(store_url: s
     """The gate responds itself: no `SingleExchange` begins, and the origin sees no request."""
     async with known_request(Steps(OK), store_url) as stage:
         poll = visitor_request(b"GET /.gatekeeper/status", b"Connection: close")
-        for _ in range(2):  # the second time its head is known
+        for _ in range(2):  # at the second request its head is known
             wire = await stage.connect()
             wire.send(poll)
             response = await wire.rest()
@@ -155,7 +155,7 @@ async def test_response_comes_without_a_transport(
 ) -> None:
     origin = Steps(*pieces)
     async with known_request(origin, store_url) as stage:
-        for _ in range(2):  # the second time its head may be known
+        for _ in range(2):  # at the second request its head may be known
             wire, exchange = await begin(stage)
             for _ in pieces:
                 origin.step()
@@ -224,7 +224,7 @@ async def test_slow_client_receives_everything(store_url: str) -> None:
 
 @pytest.mark.usefixtures("patient")
 async def test_idle_connection_that_ends_is_replaced(store_url: str) -> None:
-    """Its idle timeout expires as the request is sent: that is repeated."""
+    """Its idle timeout expires while the request is sent, so the request is repeated."""
 
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
@@ -333,7 +333,7 @@ async def test_listener_goes_on_after_no_file_was_left(
 
 
 async def ask(stage: Stage, request: bytes, times: int) -> None:
-    """Each on a connection of its own."""
+    """Send the request `times` times, each on a new connection."""
     for _ in range(times):
         wire = await stage.connect()
         wire.send(request)
@@ -342,7 +342,7 @@ async def ask(stage: Stage, request: bytes, times: int) -> None:
 
 
 async def test_listener_accepts_itself_while_most_clients_close(store_url: str) -> None:
-    """Three quarters of a sample; the event loop accepts again from half on."""
+    """From three quarters of a sample on. The event loop accepts again at half of a sample."""
     sample = plain_listener._SAMPLE
     kept = visitor_request(b"GET /")
     async with running_stage(responding(OK), store_url=store_url, fast_path=True) as stage:

@@ -1,4 +1,4 @@
-"""Request smuggling: nginx and aiohttp read what the gate forwards as the gate did."""
+"""Request smuggling: nginx and aiohttp parse forwarded requests in the same way as the gate."""
 
 import asyncio
 import re
@@ -100,7 +100,7 @@ async def aiohttp_origin() -> AsyncIterator[OriginLog]:
         return web.Response(text=request.raw_path)
 
     def parsed(message: RawRequestMessage, *rest: Any) -> web.BaseRequest:
-        """Called for each request, before a client that goes away can cancel its handler."""
+        """Called for each request, before a disconnect of the client can cancel its handler."""
         make: Any = web.BaseRequest
         request: web.BaseRequest = make(message, *rest, loop=asyncio.get_running_loop())
         visitor = request.headers.get("X-Gatekeeper-Visitor", "-")
@@ -123,14 +123,14 @@ class GateSetup:
     """A gate before one of the two origins, shared by the tests of this module."""
 
     port: int
-    hasty_port: int  # of a gate that does not wait long for the origin
+    hasty_port: int  # of a gate with a short origin timeout
     origin: OriginLog
     before: int = 0
-    path: bytes = b"/first"  # of the first request; as long as that, and of no other test
+    path: bytes = b"/first"  # of the first request; unique for each test, of the same length
     past: list[bytes] = field(default_factory=list)
 
     async def begin(self) -> None:
-        """Once the origin has read what the gate sent before it broke a connection off."""
+        """Start after the origin has read what the gate sent on an aborted connection."""
         for _ in range(_TURNS):
             await asyncio.sleep(0)
         self.before = len(self.origin.seen())
@@ -142,7 +142,7 @@ class GateSetup:
         return data.replace(b"/first", self.path)
 
     def seen(self) -> list[str]:
-        """What the origin received. nginx logs a request that was broken off at any later time."""
+        """What the origin received. nginx may log an aborted request at any later time."""
         past = tuple(f" {path.decode()} " for path in self.past)
         lines = self.origin.seen()[self.before :]
         return [line for line in lines if not any(path in line for path in past)]
@@ -185,10 +185,10 @@ class ClientLog:
 async def exchange(
     port: int, data: bytes, *, until: bytes, cuts: tuple[int, ...] = ()
 ) -> ClientLog:
-    """Send it, in pieces at `cuts`, and read until the connection ends, `until` comes, or nothing
-    comes for a while after the last piece.
+    """Send `data` in pieces, cut at `cuts`. Read until the connection ends, `until` is received, or
+    nothing arrives for a while after the last piece.
 
-    On a raw socket: after a reset, an asyncio transport drops what it has not read yet.
+    Uses a raw socket, since an asyncio transport drops unread data after a reset.
     """
     log, loop = ClientLog(), asyncio.get_running_loop()
     with socket.socket() as wire:
@@ -221,7 +221,8 @@ async def _send(wire: socket.socket, data: bytes, cuts: tuple[int, ...]) -> None
 
 
 async def _receive(wire: socket.socket, sending: asyncio.Task[None]) -> bytes | None:
-    """What comes next, b"" at the end; None when all is sent and nothing came for `_QUIET_S`."""
+    """The next bytes, b"" at the end; None if everything was sent and nothing arrived for
+    `_QUIET_S`."""
     while True:
         all_sent = sending.done()
         with suppress(TimeoutError):

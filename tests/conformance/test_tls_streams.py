@@ -1,13 +1,14 @@
-"""Over the listener's TLS a body passes at the pace of the slower side, as without it."""
+"""With the listener's TLS, back-pressure limits a body to the speed of the slower side, as without
+TLS."""
 
 from tests.conformance.gate_pair import StageOpener, visitor_request
 from tests.conformance.tls_stage import Tls
 from tests.integration.proxy.forwarding import Origin, Script, Wire, stuck_at
 
 MIB = 1 << 20
-# More than all buffers of the sockets between origin and client hold.
+# More than all socket buffers between origin and client.
 BODY_MIB = 64
-# What was encrypted for the client and not sent would be in the gate, beside those buffers.
+# Encrypted data that was not sent would be in the gate, in addition to those buffers.
 MAX_HELD_MIB = 40
 
 

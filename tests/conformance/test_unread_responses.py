@@ -43,7 +43,7 @@ def connect(stage: Stage) -> socket.socket:
 async def test_client_that_reads_no_own_response_is_reset(
     request_: bytes, then: str, open_stage: StageOpener
 ) -> None:
-    """Pipelined requests, until the gate takes no more of them."""
+    """It pipelines requests until the gate reads no more of them."""
     async with open_stage(
         responding(OK),
         toml=NO_ADMISSION,
@@ -87,7 +87,7 @@ async def test_client_that_reads_no_own_response_over_tls_is_reset(
 async def test_slow_reader_of_own_responses_is_kept(
     request_: bytes, open_stage: StageOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It reads ten times within the limit, for as long as two of them."""
+    """It reads ten times per limit, for twice the limit."""
     limit_s = 3 * LIMIT_S
     limit_writes(monkeypatch, limit_s)
     async with open_stage(responding(OK), toml=NO_ADMISSION) as stage:

@@ -1,6 +1,6 @@
-"""One room on every store that the contract is held to.
+"""One room on every store of the contract.
 
-The fixtures import what they use: the process that hands tests out to others imports this file.
+The fixtures import what they use, since the process that distributes the tests imports this file.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ async def ground(request: pytest.FixtureRequest, room_name: RoomName) -> AsyncIt
 def open_room(ground: Ground) -> Open:
     """A replica that joined the room; keywords are keys of the room's configuration.
 
-    The defaults release by hand: a rate of one in ten seconds, and one saved up.
+    By default the test releases visitors itself: a rate of one in ten seconds, and a burst of 1.
     """
     from gatekeeper.config.schema import RoomConfig
     from gatekeeper.policy.rules import Rules

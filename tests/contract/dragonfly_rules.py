@@ -41,7 +41,7 @@ from tests.contract.sorted_set import ZSet
 Hash: TypeAlias = dict[str, str]
 
 _WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
-_GT_LT_MEMBERS = 128  # a larger set leaves the compact encoding
+_GT_LT_MEMBERS = 128  # a larger set has another encoding
 _PLAIN = frozenset({str, int, float})  # the same in a reply as in Lua
 _OF_KEYS = frozenset({"DEL", "EXISTS"})
 _GROWING = frozenset({"ZADD", "HSET", "HSETNX", "HINCRBY"})
@@ -51,7 +51,7 @@ _NO_MEMBERS = ZSet()
 
 
 class DragonflyRules:
-    """A store that takes one script at a time; `clock_us` stands until the test moves it."""
+    """A store that takes one script at a time; `clock_us` changes only when the test sets it."""
 
     def __init__(self, *, clock_us: int = 1_700_000_000_000_000) -> None:
         self.clock_us = clock_us
@@ -83,7 +83,7 @@ class DragonflyRules:
         return _reply(result)
 
     def _redis_call(self, *parts: object) -> object:
-        """One `redis.pcall`: errors come back as a table, as Lua hands them on."""
+        """One `redis.pcall`: errors are returned as a table, as in Lua."""
         try:
             if not parts:
                 raise ScriptError("ERR Please specify at least one argument for redis.call()")
@@ -110,7 +110,7 @@ class DragonflyRules:
         return run(self, *args)
 
     def _lua_value(self, value: Reply) -> object:
-        if isinstance(value, list):  # a nil inside an array is false, so that it holds its place
+        if isinstance(value, list):  # a nil inside an array is false, so that it keeps its position
             return self._lua.table_from(
                 [each if type(each) is str else self._lua_value(each) for each in value]
             )
@@ -366,7 +366,7 @@ def _hash_tag(key: str) -> str:
 
 
 def _argument(value: object) -> str:
-    """How a Lua value reaches a command; a boolean or nil does not."""
+    """A Lua value as an argument of a command. Booleans and nil are errors."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):

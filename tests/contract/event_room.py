@@ -1,7 +1,7 @@
 """An event in a room on a store of the contract: planned, opened, drawn.
 
 Rules: a ground on a server cannot set its clock, so an event opens when a test moves its start to
-the store's now, as an operator would.
+the store's current time, as an operator could.
 """
 
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ def openings(replica: Replica, keys: SigningKeys = KEYS) -> Openings:
 
 
 async def draw(replica: Replica) -> Schedule:
-    """What a replica does at its tick."""
+    """The draw, as a replica does it at its tick."""
     state = await replica.read_state()
     await openings(replica).step(state)
     return (await replica.read_state()).schedule
@@ -92,7 +92,7 @@ def turns(schedule: Schedule, arrivals_us: dict[str, int]) -> dict[str, int]:
 
 
 async def gather(replica: Replica, names: Sequence[str] = NAMES) -> dict[str, int]:
-    """They arrive and return their tickets; their arrivals."""
+    """Visitors arrive and return their tickets. Returns their arrivals."""
     arrivals = await arrive(replica, names)
     schedule = (await replica.read_state()).schedule
     placed = {

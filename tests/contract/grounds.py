@@ -1,9 +1,9 @@
 """The stores on which a room is tested: a real server, and DragonflyDB's rules in memory.
 
-Rules: a ground holds one room and calls its keys by short names (`queue`, `state`), so that one
-test serves all. Its time passes when the test says so and no test sleeps: in memory the clock is
-set; on a server, whose clock cannot be, every moment that the room remembers is moved into the
-past, which to the scripts is the same.
+Rules: a ground holds one room and names its keys in short (`queue`, `state`), so that one test
+covers all stores. Its time passes only when the test advances it, and no test sleeps. In memory the
+clock is set. The clock of a server cannot be set: there every time that the room stores is moved
+into the past, which has the same effect for the scripts.
 """
 
 import asyncio
@@ -50,21 +50,21 @@ class Ground(Protocol):
         ...
 
     async def write(self, contents: Contents) -> None:
-        """Hold this and nothing else: `{}` is the loss of everything."""
+        """Replace everything by `contents`; `{}`: the store loses everything."""
         ...
 
     async def pass_time(self, seconds: float) -> None:
-        """Let time pass, or step back when negative."""
+        """Advance the clock; a negative number sets it back."""
         ...
 
     async def attend(self, *, ago_s: float = 0) -> None:
-        """The room notes that a pacer was there until so long ago. No more is done."""
+        """Record only that a pacer last called `ago_s` ago."""
         ...
 
 
 class EmulatedStore:
-    """The store in memory as a room sees one; insists that a reply is flat, of strings and
-    whole numbers: a float would reach clients of the two stores differently."""
+    """The store in memory as a client of a room. Requires flat replies of strings and whole
+    numbers, since the clients of the two stores receive floats differently."""
 
     def __init__(self, rules: DragonflyRules) -> None:
         self._rules = rules
@@ -125,7 +125,7 @@ class EmulatedGround:
         passed_us = round(seconds * 1_000_000)
         self.rules.clock_us += passed_us
         state = self.rules.data.get(self._keys["state"])
-        if state:  # a pacer was there all the while
+        if state:  # a pacer called all the time
             state["attended_at"] = str(int(state["attended_at"]) + passed_us)  # type: ignore[assignment]
 
     async def attend(self, *, ago_s: float = 0) -> None:
@@ -184,12 +184,12 @@ class ServerGround:
         contents["sessions"] = {m: str(int(us) - past_us) for m, us in sessions.items()}
         polls = contents.get("lane_polls", {})
         contents["lane_polls"] = {m: float(t) - seconds * 10 for m, t in polls.items()}
-        missed = contents.get("missed", {})  # a turn stays, as it does in the queue
+        missed = contents.get("missed", {})  # a turn does not move, as in the queue
         contents["missed"] = {
             m: float(us) + past_us if float(us) < 0 else float(us) for m, us in missed.items()
         }
         state = contents["state"]
-        # The newest arrival is further in the past; or in the future of a clock that steps back.
+        # The newest arrival moves into the past, or into the future if the clock is set back.
         for moment in (*_MOMENTS, "last"):
             state[moment] = str(int(state[moment]) - past_us)
         if int(state.get("period_at", 0)):  # autotune is in force
@@ -232,7 +232,7 @@ class Replica:
         return await self.queue.allow(count)
 
     async def released(self) -> int:
-        """How many one call of the pacer releases."""
+        """The number of visitors that one call of the pacer releases."""
         _, released = await self.queue.advance()
         return released
 
@@ -252,7 +252,8 @@ Open: TypeAlias = Callable[..., Awaitable[Replica]]  # a replica joins; keywords
 
 
 async def arrive(replica: Replica, names: Sequence[str]) -> Responses:
-    """All of them within one turn of the event loop, and so in one call up to the batch's limit."""
+    """All visitors arrive in one turn of the event loop, and so in one call up to the batch's
+    limit."""
     replies = await arrive_at_limit(replica, names)
     return {name: each for name, each in replies.items() if not isinstance(each, LineFull)}
 
@@ -260,14 +261,14 @@ async def arrive(replica: Replica, names: Sequence[str]) -> Responses:
 async def arrive_at_limit(
     replica: Replica, names: Sequence[str]
 ) -> dict[str, SlotGrant | QueuePosition | LineFull]:
-    """As `arrive`, where the line may be full."""
+    """Like `arrive`, for a line that may be full."""
     requests = [ArrivalRequest(VisitorId(name)) for name in names]
     replies = await asyncio.gather(*map(replica.queue.arrive, requests))
     return dict(zip(names, replies, strict=True))
 
 
 async def line_up(replica: Replica, names: Sequence[str]) -> dict[str, SlotGrant | QueuePosition]:
-    """They arrive, and return their tickets at once, in this order, where they have to wait."""
+    """Visitors arrive in this order, and visitors who have to wait return their tickets at once."""
     replies = await arrive(replica, names)
     waiting = {n: each for n, each in replies.items() if isinstance(each, QueuePosition)}
     for name, standing in (await poll(replica, waiting)).items():
@@ -277,7 +278,7 @@ async def line_up(replica: Replica, names: Sequence[str]) -> dict[str, SlotGrant
 
 
 async def line_up_attended(ground: Ground, replica: Replica, names: Sequence[str]) -> Responses:
-    """`line_up` of a crowd that may take a server longer than a pacer ever pauses."""
+    """`line_up` of a crowd for which a server may need longer than a pacer ever pauses."""
     replies: Responses = {}
     for start in range(0, len(names), _PORTION):
         replies |= await line_up(replica, names[start : start + _PORTION])
@@ -288,7 +289,7 @@ async def line_up_attended(ground: Ground, replica: Replica, names: Sequence[str
 async def poll(
     replica: Replica, replies: Mapping[str, SlotGrant | QueuePosition]
 ) -> dict[str, Standing]:
-    """Each with the ticket as this reply left it."""
+    """Each visitor polls with the ticket of this reply."""
     requests = [
         poll_request(name, each.turn_us)._replace(
             returned_at=each.returned_at if isinstance(each, QueuePosition) else None
@@ -300,13 +301,13 @@ async def poll(
 
 
 async def stay(replica: Replica, replies: Mapping[str, SlotGrant | QueuePosition]) -> None:
-    """They are connected: their heartbeats keep the places and claim nothing."""
+    """The visitors are connected: their heartbeats keep the places and claim nothing."""
     for name, each in replies.items():
         await replica.queue.poll(poll_request(name, each.turn_us)._replace(connected=True))
 
 
 async def confirm(replica: Replica, names: Sequence[str]) -> None:
-    """They use their passes again."""
+    """The visitors use their passes again."""
     until_us = (await replica.read_state()).now_us + 3_600_000_000
     for name in names:
         assert await replica.queue.touch(VisitorId(name), until_us=until_us, ends_us=until_us)

@@ -1,11 +1,11 @@
-"""A store that lost everything, and what may not fall with it."""
+"""A store that lost everything, and the totals that must not decrease."""
 
 from gatekeeper.room.state import RoomState
 from tests.contract.grounds import (
     Ground,
 )
 
-WINDOW_S = 40  # beyond the recovery window of these rooms: 30 s of longest refresh and a quarter
+WINDOW_S = 40  # more than the recovery window of these rooms: 1.25 times the longest refresh, 30 s
 TOTALS = (
     "watermark_us",
     "last_arrival_us",
@@ -17,7 +17,7 @@ TOTALS = (
 
 
 async def lose_everything(ground: Ground) -> None:
-    """From now on the store knows nothing, and the replicas what they knew."""
+    """The store loses everything; the replicas keep what they know."""
     await ground.write({})
     await ground.pass_time(1)
 

@@ -8,7 +8,7 @@ _score = itemgetter(0)
 
 
 class ZSet(dict[str, float]):
-    """Member to score, with the members in order, so that a rank takes no scan."""
+    """Member to score, with the members in order, so that a rank needs no scan."""
 
     def __init__(self, scores: Mapping[str, float] | None = None) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class ZSet(dict[str, float]):
         return bisect_left(self._order, (self[member], member.encode(), member))
 
     def in_order(self, first: int = 0, last: int | None = None) -> list[tuple[str, float]]:
-        """Members with scores, those of the ranks `first` to before `last`."""
+        """Members with scores, from rank `first` to before `last`."""
         return [(member, score) for score, _, member in self._order[first:last]]
 
     def ranks(

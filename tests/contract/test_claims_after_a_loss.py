@@ -21,7 +21,7 @@ from tests.contract.lost_store import WINDOW_S, lose_everything
 
 
 class Return(NamedTuple):
-    """A line in which a visitor has come back to a turn that had passed."""
+    """A line with a visitor who returned to a turn that was released before."""
 
     replica: Replica
     line: Mapping[str, SlotGrant | QueuePosition]
@@ -72,9 +72,9 @@ async def test_claims_after_a_loss_are_those_open_before_it(
     assert admitted_names(await poll(replica, claimed)) == crowd(1)
     assert (await replica.read_state()).expected == 3
     await lose_everything(ground)
-    late = await open_room(rate=0)  # knows no state, and admits no visitor for it
+    late = await open_room(rate=0)  # knows no state, so it admits no visitor
     assert admitted_names(await poll(late, replies)) == []
-    # The loss forgot which ticket was spent, so this visitor may be the first to claim.
+    # The store lost which ticket was spent, so this visitor may be the first to claim.
     assert admitted_names(await poll(replica, replies)) == crowd(3)
     assert (await replica.read_state()).expected == 0
     await lose_everything(ground)
@@ -103,7 +103,7 @@ async def released_past_two(ground: Ground, open_room: Open, **keys: object) -> 
 async def test_returned_visitor_takes_no_claim_after_a_loss(
     ground: Ground, open_room: Open
 ) -> None:
-    """In whatever order they poll: released visitors enter, and the returned one waits."""
+    """In every order of polls: released visitors enter, and the returned one waits."""
     replica, line = await released_past_two(ground, open_room)
     await lose_everything(ground)
     for name, enters in (("v0001", False), ("v0003", True), ("v0001", False), ("v0002", True)):
@@ -115,7 +115,7 @@ async def test_returned_visitor_takes_no_claim_after_a_loss(
 async def test_visitor_absent_for_long_takes_no_claim_after_a_loss(
     ground: Ground, open_room: Open
 ) -> None:
-    """The turn was released longer ago than any claim is open, and others were since."""
+    """The turn was released longer ago than claims stay open, and other turns since."""
     replica, line = await released_past_two(ground, open_room)
     assert admitted_names(await poll(replica, {n: line[n] for n in ("v0002", "v0003")}))
     await ground.pass_time(7)
@@ -132,8 +132,8 @@ async def test_visitor_absent_for_long_takes_no_claim_after_a_loss(
 
 
 async def test_visitor_released_again_enters_after_a_loss(ground: Ground, open_room: Open) -> None:
-    """The ticket says that the visitor came back to a passed turn; that it was released since, the
-    store knew."""
+    """The ticket records that the visitor returned to a released turn. Only the store knew that it
+    was released again."""
     replica, line = await released_past_two(ground, open_room)
     await replica.allow(1)
     assert await replica.released() == 1  # v0001
@@ -142,9 +142,10 @@ async def test_visitor_released_again_enters_after_a_loss(ground: Ground, open_r
     assert admitted_names(standings) == ["v0003", "v0001"]
     later = line["v0002"]
     assert isinstance(later, QueuePosition)
-    returned = {"later": later._replace(returned_at=2)}  # behind all that were released again
+    returned = {"later": later._replace(returned_at=2)}  # after all second releases
     assert admitted_names(await poll(replica, returned)) == []
-    earlier = {"early": QueuePosition(line["v0001"].turn_us - 1, 0, returned_at=3)}  # came after it
+    # Returned later than `later`, to an earlier turn.
+    earlier = {"early": QueuePosition(line["v0001"].turn_us - 1, 0, returned_at=3)}
     assert admitted_names(await poll(replica, earlier)) == []
 
 
@@ -159,8 +160,9 @@ async def test_claims_are_bounded_through_a_second_loss(ground: Ground, open_roo
 
 
 async def test_claim_stays_open_beside_absent_visitors(ground: Ground, open_room: Open) -> None:
-    """An absent visitor passed just before the loss looks like a released one. It takes
-    no claim from any: what it takes falls due later, and is a burst at most."""
+    """An absent visitor who was passed over just before the loss looks like a released one. It
+    takes the claim of no other visitor: its admission is taken from the bucket in advance, at most
+    a burst."""
     replica = await open_room(rate="60/min", burst=2, heartbeat_timeout="9s", confirm_timeout="9s")
     await replica.set_mode(Mode.HOLD)
     line = await line_up(replica, crowd(6))
@@ -175,14 +177,15 @@ async def test_claim_stays_open_beside_absent_visitors(ground: Ground, open_room
     for name in ("v0002", "v0001", "v0003", "v0004", "v0000"):
         entered += admitted_names(await poll(replica, {name: line[name]}))
     assert entered == ["v0002", "v0001", "v0003", "v0004"]
-    await ground.pass_time(WINDOW_S)  # two admissions fall due, and both were taken
+    await ground.pass_time(WINDOW_S)  # two admissions fall due; both were taken in advance
     waiting = {name: line[name] for name in ("v0000", "v0005")}
     assert admitted_names(await poll(replica, waiting)) == []
     assert await replica.released() == 0
 
 
 async def test_returned_visitors_wait_for_the_recovery(ground: Ground, open_room: Open) -> None:
-    """Whatever falls due meanwhile: others of earlier turns may have yet to poll."""
+    """Also when admissions fall due meanwhile, since visitors at earlier turns may not have polled
+    yet."""
     replica, line = await released_past_two(ground, open_room)
     await replica.queue.set_rate(60)
     await lose_everything(ground)

@@ -1,4 +1,4 @@
-"""The emulation enforces each rule of DragonflyDB; all else equals the real store."""
+"""The emulation enforces each rule of DragonflyDB; everything else equals the real store."""
 
 import os
 from collections.abc import Callable

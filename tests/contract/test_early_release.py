@@ -23,7 +23,7 @@ from tests.contract.lost_store import WINDOW_S, lose_everything
 
 @dataclass
 class Line:
-    """Replicas of a room, and the visitors in line before them."""
+    """Replicas of a room, and the visitors in line."""
 
     ground: Ground
     open_room: Open
@@ -37,7 +37,8 @@ class Line:
         return room
 
     async def pass_time(self, seconds: float, *rooms: Replica) -> int:
-        """These replicas, or all, call four times a second. How many visitors they released."""
+        """These replicas, or all, call four times a second. Returns how many visitors they
+        released."""
         released = 0
         for _ in range(round(seconds * 4)):
             self.clock_s += 0.25
@@ -95,8 +96,8 @@ async def test_front_is_released_before_the_rest_has_returned(line: Line) -> Non
     await line.lose_store()
     assert await line.pass_time(2) == 0
     await line.poll()
-    assert 1 <= await line.pass_time(1.5) <= 3  # a burst, and as time passes
-    # No further than the first visitor who may not have returned.
+    assert 1 <= await line.pass_time(1.5) <= 3  # a burst, and what falls due meanwhile
+    # Only up to the first visitor who may not have returned.
     assert await line.pass_time(6) <= 4
     state = await line.rooms[0].read_state()
     assert state.recovering_until_us > state.now_us
@@ -113,7 +114,7 @@ async def test_nobody_is_released_before_every_replica_reports(line: Line) -> No
 
 
 async def test_replica_that_started_since_replaces_no_other(line: Line) -> None:
-    """The one that ended may have sent any interval."""
+    """The replica that ended may have sent any poll interval."""
     await line.lose_store()
     await line.poll()
     late = await line.add_replica()
@@ -121,7 +122,7 @@ async def test_replica_that_started_since_replaces_no_other(line: Line) -> None:
 
 
 async def test_visitors_of_a_replica_that_started_since_are_waited_for(line: Line) -> None:
-    """It may have asked one to come back later, while the store was unreachable again."""
+    """It may have sent a visitor a longer interval while the store was unreachable again."""
     names = list(line.waiting)
     await line.lose_store()
     await line.poll(*names[1:])
@@ -133,7 +134,7 @@ async def test_visitors_of_a_replica_that_started_since_are_waited_for(line: Lin
 
 
 async def test_young_store_is_waited_for_as_a_whole(form_line: FormLine) -> None:
-    """It does not know yet of all replicas that served the room."""
+    """It does not know all replicas that served the room yet."""
     line = await form_line(age_s=20)
     await line.lose_store()
     await line.poll()
@@ -160,7 +161,7 @@ async def test_second_loss_waits_for_the_whole_line(line: Line) -> None:
 async def test_rolled_back_store_releases_up_to_who_may_be_missing(
     line: Line, pause_s: float
 ) -> None:
-    """A fail-over to a copy that lacks the last moment, in which the sixth visitor came. `pause_s`:
+    """A fail-over to a copy without the last moment, in which the sixth visitor arrived. `pause_s`:
     the copy is older than pacers ever pause, with the time until the copy was promoted."""
     names = list(line.waiting)
     contents = await line.ground.read()
@@ -191,7 +192,7 @@ async def test_copy_from_within_a_recovery_waits_for_the_whole_line(line: Line) 
 
 
 async def test_slots_of_visitors_inside_are_kept(form_line: FormLine) -> None:
-    """The store knows them again only when they use their passes."""
+    """The store knows these visitors again only when they use their passes."""
     line = await form_line(max_active=4)
     state = await line.rooms[0].read_state()
     assert state.active < 4
@@ -205,14 +206,14 @@ async def test_slots_of_visitors_inside_are_kept(form_line: FormLine) -> None:
 
 
 async def test_rate_of_early_releases_is_exact(line: Line) -> None:
-    """What fell due since the loss, at most the burst at once."""
+    """The admissions due since the loss, at most a burst at once."""
     await line.lose_store()
     await line.poll()
     before = await line.rooms[0].read_state()
     await line.pass_time(8)
     state = await line.rooms[0].read_state()
     assert state.recovering_until_us > state.now_us
-    # On a server its own time passes too.
+    # On a server real time passes too.
     passed_s = (
         8
         if isinstance(line.ground, EmulatedGround)

@@ -29,7 +29,7 @@ from tests.contract.grounds import (
 
 
 async def at_once(replicas: Sequence[Replica]) -> int:
-    """How many are released when every replica's pacer calls at the same time."""
+    """The number of released visitors when the pacers of all replicas call at the same time."""
     return sum(await asyncio.gather(*[replica.released() for replica in replicas]))
 
 
@@ -84,7 +84,7 @@ async def test_turn_of_sixteen_digits_is_kept_exactly(ground: Ground, open_room:
     replica = await open_room(rate=0)
     arrivals = {f"v{number}": PROVISIONAL_US - 20 + number for number in range(20)}
     contents = await ground.read()
-    contents["state"]["last"] = str(PROVISIONAL_US - 1)  # else they count as stamped too early
+    contents["state"]["last"] = str(PROVISIONAL_US - 1)  # else they are stamped ahead of it
     await ground.write(contents)
     for name, arrival_us in reversed(arrivals.items()):
         await replica.queue.poll(poll_request(name, arrival_us))
@@ -211,7 +211,7 @@ async def test_concurrent_replicas_release_what_is_due_once(
     assert await at_once(replicas) == 1
     await poll(replicas[0], replies)
     await ground.pass_time(40)
-    assert await at_once(replicas) == 4  # 1.5 and 4.0 fell due, and a half of one is not lost
+    assert await at_once(replicas) == 4  # 1.5 and 4.0 were due; the fraction is kept
     await poll(replicas[0], replies)
     await ground.pass_time(89)
     await stay(replicas[0], replies)
@@ -238,8 +238,8 @@ async def test_concurrent_calls_admit_no_more_than_is_due(
     state = await replicas[0].read_state()
     assert state.active == 30
     assert state.queue_length == 90
-    # 20 were taken from the bucket before any grant was used. A guess that gave up its slot to a
-    # confirmed visitor may have been admitted twice.
+    # 20 were taken from the bucket before any grant was used. A visitor who gave up an unconfirmed
+    # slot to a confirmed visitor may have been admitted twice.
     assert 15 >= state.pending_grants == 45 - state.admitted_total - state.expected
     assert sum(isinstance(each, SlotGrant) for each in standings) <= 30
 
@@ -261,7 +261,7 @@ async def test_one_call_releases_for_the_rate_and_for_grants(
     ground: Ground, open_room: Open
 ) -> None:
     """120 by the rate and 90 by grants, in three chunks, with absent visitors that the sweep has
-    not reached. In `deadlines`, -1 says that a release cost a grant."""
+    not reached. In `deadlines`, -1 means that a release cost a grant."""
     replica = await open_room(burst=120, heartbeat_timeout="10m")
     hasty = await open_room(burst=120, heartbeat_timeout="20s")
     await replica.set_mode(Mode.HOLD)
@@ -269,7 +269,7 @@ async def test_one_call_releases_for_the_rate_and_for_grants(
     await line_up_attended(ground, replica, names[:150])
     await line_up(hasty, ghosts)
     await line_up_attended(ground, replica, names[150:])
-    await replica.released()  # the sweep looked at the whole line
+    await replica.released()  # the sweep has read the whole line
     await ground.pass_time(21)
     await ground.attend()
     before = await ground.read()

@@ -1,4 +1,4 @@
-"""Floods, lurkers and no-shows with figures: what they cost visitors and the origin."""
+"""Floods, lurkers and no-shows, in figures: their cost for visitors and the origin."""
 
 import pytest
 
@@ -11,7 +11,7 @@ PHASES_S = [0.0, 0.13, 0.49, 0.77, 0.98]  # of the room's second
 
 
 async def waits_s(room: VirtualRoom, comes_s: list[float]) -> list[float]:
-    """How long visitors wait who come at these times."""
+    """The waits of visitors who arrive at these times."""
     for number, at_s in enumerate(comes_s):
         room.come(at_s, f"honest {number}")
     await room.run(until_s=comes_s[-1] + 20)
@@ -26,8 +26,9 @@ async def waits_s(room: VirtualRoom, comes_s: list[float]) -> list[float]:
 async def test_flood_without_cookies_delays_no_visitor(
     rate: str, apart_s: float, burst: int
 ) -> None:
-    """Visitors who come one by one walk in. In the flood they confirm first, after a second; also
-    where the bucket holds one admission, which a guess would take from them."""
+    """Visitors who arrive one by one are admitted at once. During the flood they confirm first,
+    after a second; also if the bucket holds only one admission, which an unconfirmed newcomer could
+    take."""
     between_s = 60 / float(rate.removesuffix("/min"))
     comes_s = [10 + apart_s * number + phase * between_s for number, phase in enumerate(PHASES_S)]
     alone, flooded = (VirtualRoom(rate=rate, burst=burst, max_active=20) for _ in range(2))
@@ -39,7 +40,7 @@ async def test_flood_without_cookies_delays_no_visitor(
 @pytest.mark.parametrize("burst", [1, 2, 10])
 @pytest.mark.parametrize("rate", ["60/min", "120/min", "600/min"])
 async def test_flood_costs_the_line_that_follows_at_most_2_s(rate: str, burst: int) -> None:
-    """Half a bucket of guesses would be seconds for everyone in that line."""
+    """Half a bucket of unconfirmed slots would delay everyone in that line by seconds."""
     between_s = 60 / float(rate.removesuffix("/min"))
     comes_s = [30 + number * 0.4 * between_s for number in range(2 * burst + 10)]
     alone, flooded = (VirtualRoom(rate=rate, burst=burst) for _ in range(2))
@@ -49,7 +50,7 @@ async def test_flood_costs_the_line_that_follows_at_most_2_s(rate: str, burst: i
 
 
 async def test_crowd_of_half_a_bucket_walks_in_at_once() -> None:
-    """A flood is more unconfirmed slots than that: one crowd and the next are none."""
+    """A flood holds more unconfirmed slots than that; two crowds in a row are not a flood."""
     room = VirtualRoom(rate="60/min", burst=10)
     comes_s = [10.0] * 5 + [20.0] * 5
     assert await waits_s(room, comes_s) == [0.0] * len(comes_s)
@@ -59,7 +60,7 @@ async def test_crowd_of_half_a_bucket_walks_in_at_once() -> None:
 async def test_last_admission_is_kept_for_a_visitor_about_to_confirm(
     rate: str, is_kept: bool
 ) -> None:
-    """Of a bucket of one, for two seconds, where the next one would take a second or longer."""
+    """With a burst of 1, for two seconds, if the next admission would take a second or longer."""
     room = VirtualRoom(rate=rate, burst=1)
     queue = room.replica.queue
     await queue.join(starting=True)
@@ -86,8 +87,8 @@ async def test_flood_leaves_only_unconfirmed_slots() -> None:
 
 @pytest.mark.parametrize(("connected", "most_s"), [(False, 2), (True, 5)], ids=["polls", "streams"])
 async def test_lurkers_who_never_claim_delay_no_visitor(*, connected: bool, most_s: float) -> None:
-    """Heartbeats on streams claim nothing even where an admission is due: such a lurker takes one
-    claim window of it before the admission returns."""
+    """Heartbeats on streams claim nothing, even if an admission is due: a lurker on a stream keeps
+    an admission for one claim window, and then it returns to the bucket."""
     comes_s = [40 + 9 * number + phase_s for number, phase_s in enumerate(PHASES_S)]
     keys: dict[str, object] = {"rate": "60/min", "burst": 1, "claim_timeout": "4s"}
     without = await waits_s(VirtualRoom(**keys), comes_s)

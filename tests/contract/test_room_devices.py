@@ -1,4 +1,4 @@
-"""Places of one device: invited visitors with several devices, held on every store."""
+"""Places that belong to one device: invited visitors with several devices, on every store."""
 
 import asyncio
 
@@ -32,7 +32,7 @@ class Devices:
     async def redeem(
         self, device: str, *, later_us: int = 0
     ) -> QueuePosition | LineFull | Elsewhere | UsedInvitation:
-        """Arrive with the invitation, or with another that ends later."""
+        """Arrive with the invitation, or with another one that expires later."""
         request = ArrivalRequest(ANN, device=device, invited_until_us=self.until_us + later_us)
         standing = await self.replica.queue.arrive_invited(request)
         if isinstance(standing, QueuePosition):
@@ -89,7 +89,7 @@ async def test_second_device_finds_the_same_place(open_room: Open) -> None:
 
 
 def replace_moved(place: QueuePosition) -> QueuePosition:
-    """The same place, for a ticket that named another turn."""
+    """The same place, by a ticket that names another turn."""
     return place._replace(is_moved=True)
 
 
@@ -139,7 +139,7 @@ async def test_redeemed_again_inside_is_elsewhere(open_room: Open) -> None:
 
 
 async def test_invitation_is_used_after_the_session(ground: Ground, open_room: Open) -> None:
-    """As long as it is valid, however long ago the session ended."""
+    """As long as it is valid, no matter when the session ended."""
     keys = {"session_idle_timeout": "1m", "session_absolute_timeout": "10m", "place_ttl": "10m"}
     ann = await devices_of(open_room, valid_us=50 * HOUR_US, **keys)
     await ann.redeem(PHONE)
@@ -152,7 +152,7 @@ async def test_invitation_is_used_after_the_session(ground: Ground, open_room: O
 
 
 async def test_later_invitation_begins_again(ground: Ground, open_room: Open) -> None:
-    """At the end of the line, and the tickets of before are worth nothing."""
+    """At the end of the line; earlier tickets are void."""
     ann = await devices_of(open_room, session_idle_timeout="1m", session_absolute_timeout="10m")
     for device in (PHONE, LAPTOP):
         await ann.redeem(device)
@@ -179,13 +179,13 @@ async def test_earlier_invitation_stays_used_after_a_later_one(
     await ann.replica.released()
     await ann.redeem(TABLET, later_us=HOUR_US)
     assert await ann.redeem(PHONE) == UsedInvitation()
-    # No ticket came back: the next device gets the place.
+    # No ticket was returned, so the next device gets the place.
     assert isinstance(await ann.redeem(LAPTOP, later_us=HOUR_US), QueuePosition)
     await ann.claim(LAPTOP, later_us=HOUR_US)
 
 
 async def test_visitor_who_left_the_line_may_return(open_room: Open) -> None:
-    """The place was given back: the same invitation is worth another, at the end."""
+    """The visitor gave the place back: the same invitation gives a new place, at the end."""
     ann = await devices_of(open_room)
     await ann.redeem(PHONE)
     await ann.poll(PHONE)
@@ -262,7 +262,7 @@ async def test_holders_are_forgotten_with_the_last_ticket(ground: Ground, open_r
 
 
 async def test_expired_pass_of_the_holder_is_asked_for(open_room: Open) -> None:
-    """A pass names no device: it is of the one that claimed."""
+    """A pass names no device: it belongs to the device that claimed."""
     ann = await devices_of(open_room)
     await ann.redeem(PHONE)
     await ann.claim(PHONE)
@@ -307,7 +307,7 @@ async def test_moved_place_is_not_taken_back_by_the_invitation(
     ann = await devices_of(open_room, valid_us=50 * HOUR_US, place_ttl="2h")
     await moved_to_phone(ann)
     await line_up(ann.replica, ["bob"])
-    for seconds in (1, 91, 3600, 3000):  # in the queue, then swept
+    for seconds in (1, 91, 3600, 3000):  # in the queue, then removed by the sweep
         await ground.pass_time(seconds)
         await ann.replica.released()
         for later_us in (0, HOUR_US):
@@ -315,7 +315,7 @@ async def test_moved_place_is_not_taken_back_by_the_invitation(
         assert await ann.poll(LAPTOP) == Elsewhere()
     standing = await ann.poll(PHONE)
     assert isinstance(standing, QueuePosition)
-    assert standing.ahead == 0  # bob was silent too, or is behind
+    assert standing.ahead == 0  # bob did not poll either, or is behind ann
     await ground.pass_time(7000)
     await ann.replica.released()
     assert await ann.redeem(TABLET) == Elsewhere()
@@ -333,7 +333,7 @@ async def test_moved_place_ends_with_the_ticket_of_its_device(
 
 
 async def test_moved_place_that_the_device_left_is_free(open_room: Open) -> None:
-    """The invitation is worth a place again, on any device; the old tickets are not."""
+    """The invitation gives a place again, on any device; the old tickets do not."""
     ann = await devices_of(open_room)
     await moved_to_phone(ann)
     _, left = await ann.replica.queue.leave([ANN], with_tickets=True, devices=[LAPTOP])

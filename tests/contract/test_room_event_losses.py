@@ -44,7 +44,7 @@ async def test_events_rate_counts_from_its_first_moment_to_its_end() -> None:
     await replica.set_mode(Mode.AUTO)
     assert await replica.released() == 200
     counts = []
-    for _ in range(6):  # 30 s each, in pieces that a pacer would not exceed
+    for _ in range(6):  # 30 s each, in steps no longer than a pause of the pacer
         count = 0
         for _ in range(15):
             await ground.pass_time(2)
@@ -55,7 +55,8 @@ async def test_events_rate_counts_from_its_first_moment_to_its_end() -> None:
 
 
 async def test_lowest_rate_of_an_event_counts(ground: Ground, open_room: Open) -> None:
-    """It is spelled with an exponent, and the room's own does not fill the bucket instead."""
+    """The rate is written with an exponent; the room's own rate does not fill the bucket
+    instead."""
     replica = await open_room(rate="6000/min", burst=10)
     await plan(replica, settings={"rate": "0.001/h"})
     await open_now(ground, replica)
@@ -83,7 +84,7 @@ async def test_first_minute_after_a_prequeue_admits_burst_and_rate() -> None:
             count += await replica.released()
             await ground.attend()
         counts.append(count)
-    assert counts == [0, 0 + 5, 30, 30]  # the last step of the second is the start itself
+    assert counts == [0, 0 + 5, 30, 30]  # the last step of the second one is the start
 
 
 # Losses.
@@ -128,7 +129,7 @@ async def test_store_emptied_after_the_opening_keeps_the_drawn_order(
     standings = await poll(replica, {n: QueuePosition(us, 0) for n, us in drawn_us.items()})
     await replica.allow(100)
     state, count = await replica.queue.advance()
-    assert count == 0  # not before those ahead had time to return
+    assert count == 0  # not before visitors ahead had time to return
     assert state.recovering_until_us > state.now_us
     again = await poll(replica, {n: QueuePosition(us, 0) for n, us in drawn_us.items()})
     places = {each.ahead: n for n, each in again.items() if isinstance(each, QueuePosition)}

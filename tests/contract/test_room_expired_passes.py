@@ -17,7 +17,7 @@ async def test_expired_pass_counts_while_its_slot_is_held(ground: Ground, open_r
     replica = await open_room(burst=10)
     await arrive(replica, ["ann", "bob"])
     await confirm(replica, ["bob"])
-    for name in ("ann", "bob"):  # one unconfirmed until now
+    for name in ("ann", "bob"):  # one of them was unconfirmed until now
         grant = await with_pass(replica, name)
         assert isinstance(grant, SlotGrant)
         assert grant.confirmed
@@ -32,7 +32,7 @@ async def test_expired_pass_without_slot_is_void(ground: Ground, open_room: Open
     await replica.allow(10)
     await arrive(replica, ["ann"])
     assert await with_pass(replica, "unknown") == VoidToken()
-    await ground.pass_time(26)  # the slot has ended, and no pacer has looked since
+    await ground.pass_time(26)  # the slot has ended, and no pacer has called since
     assert await with_pass(replica, "ann") == VoidToken()
     await replica.set_mode(Mode.OPEN)
     assert await with_pass(replica, "ann") == VoidToken()

@@ -1,4 +1,4 @@
-"""A replica starts on an empty store: only the first of all fills the bucket."""
+"""A replica starts on an empty store: only the very first replica fills the bucket."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from tests.contract.grounds import Ground, Open, admitted_names, arrive, crowd, 
 
 
 class Bus(NoEvents):
-    """Events between the replicas of one test, of which one request counts."""
+    """Events between the replicas of one test. Counts the requests for a state."""
 
     def __init__(self) -> None:
         self.responding: list[RoomName] = []
@@ -37,7 +37,7 @@ def bus() -> Bus:
 
 @pytest.fixture
 def live(ground: Ground, bus: Bus) -> Live:
-    """A replica whose pacer ticks when the test says so."""
+    """A replica whose pacer ticks only when the test calls it."""
     rules = Rules.of(RoomConfig.model_validate({"name": ground.room, "rate": "6/min", "burst": 5}))
     return lambda name: RoomReplica(ground.connect(), bus, rules, replica=name)
 

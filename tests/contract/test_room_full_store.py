@@ -12,8 +12,8 @@ from tests.contract.grounds import EmulatedGround, Replica, admitted_names, crow
 
 
 async def full_store_with_ghosts(room_name: RoomName) -> tuple[EmulatedGround, Replica]:
-    """1200 visitors whose deadlines are far, and 300 ghosts; every write fails, also that of the
-    time at which a pacer was there. The replica is one that attends."""
+    """1200 visitors with distant deadlines, and 300 ghosts. Every write fails, also that of the
+    time of a pacer's call. The replica has a pacer."""
     ground = EmulatedGround(room_name)
     rules = Rules.of(
         RoomConfig.model_validate({"name": room_name, "rate": 0, "heartbeat_timeout": "20s"})
@@ -29,7 +29,7 @@ async def full_store_with_ghosts(room_name: RoomName) -> tuple[EmulatedGround, R
 
 
 async def attend_full_store(ground: EmulatedGround, replica: Replica, *, seconds: float) -> None:
-    """A pacer calls every 137 ms, and nothing but time passes meanwhile."""
+    """A pacer calls every 137 ms; nothing else happens meanwhile."""
     for _ in range(round(seconds / 0.137)):
         ground.rules.clock_us += 137_000
         with pytest.raises(StoreError):
@@ -53,7 +53,8 @@ async def test_absent_visitors_are_swept_in_a_full_store(room_name: RoomName) ->
 async def test_store_that_fills_in_a_release_releases_no_more(
     room_name: RoomName, room_for: int
 ) -> None:
-    """From any command of the script on. No more than was granted, and nobody loses the place."""
+    """Full from any command of the script on: no more visitors are released than granted, and none
+    loses the place."""
     ground = EmulatedGround(room_name)
     rules = Rules.of(RoomConfig.model_validate({"name": room_name, "rate": 0}))
     replica = Replica(ground, rules, name="only")
@@ -70,7 +71,7 @@ async def test_store_that_fills_in_a_release_releases_no_more(
     ground.rules.room_for = None
     held = (await ground.read()).get("active", {})
     assert len(held) == (await replica.read_state()).released_total <= 10
-    await poll(replica, replies)  # those whose release was not counted return
+    await poll(replica, replies)  # visitors whose release was not counted return
     await replica.released()
     assert (await replica.read_state()).released_total == 10
     standings = await poll(replica, replies)
@@ -80,8 +81,8 @@ async def test_store_that_fills_in_a_release_releases_no_more(
 
 
 async def test_pause_in_a_full_store_is_no_absence(room_name: RoomName) -> None:
-    """Nobody could poll in it, and a full store cannot keep its length: no visitor is swept, until
-    it has room again and the deadlines go on."""
+    """No visitor could poll in the pause, and a full store cannot store its length: no visitor is
+    removed until the store has room again and the clock of the deadlines continues."""
     ground, replica = await full_store_with_ghosts(room_name)
     await attend_full_store(ground, replica, seconds=5)
     ground.rules.clock_us += 60_000_000

@@ -18,7 +18,7 @@ HEAD_START_US = 15 * 60 * SECOND_US
 async def arrive_ahead(
     replica: Replica, head_starts_us: Mapping[str, int]
 ) -> dict[str, QueuePosition]:
-    """All in one call. Each has to wait."""
+    """All arrive in one call, and each has to wait."""
     requests = [
         ArrivalRequest(VisitorId(name), head_start_us=us) for name, us in head_starts_us.items()
     ]
@@ -80,7 +80,7 @@ async def test_member_never_stands_before_a_released_turn(open_room: Open) -> No
 
 
 async def test_member_stands_behind_a_partly_released_turn(open_room: Open) -> None:
-    """The watermark stays short of a tie, and one of the tie has been released."""
+    """The watermark stays below a turn with several visitors, one of whom has been released."""
     replica = await open_room(rate=0)
     turn_us = (await arrive(replica, ["a1"]))["a1"].turn_us
     tied = {name: QueuePosition(turn_us, 0) for name in ("a1", "a2")}
@@ -93,7 +93,7 @@ async def test_member_stands_behind_a_partly_released_turn(open_room: Open) -> N
 
 
 async def test_member_stands_behind_a_visitor_that_a_poll_let_in(open_room: Open) -> None:
-    """The first of the queue enters by a poll, and no watermark says so."""
+    """The first of the queue enters by a poll, which does not raise the watermark."""
     replica = await open_room(rate=0)
     places = await arrive(replica, ["ann"])
     await replica.allow(1)
@@ -156,7 +156,7 @@ async def test_newcomer_who_confirms_first_gets_no_slot_while_open(open_room: Op
 
 
 async def test_slot_is_not_handed_to_a_newcomer_that_confirms_first(open_room: Open) -> None:
-    """A visitor id that comes again, with a slot that it holds already."""
+    """A visitor id that arrives again and holds a slot already."""
     replica = await open_room(burst=10)
     assert admitted_names(await arrive(replica, ["ann"])) == ["ann"]
     again = await replica.queue.arrive(ArrivalRequest(VisitorId("ann"), may_enter=False))

@@ -1,4 +1,5 @@
-"""What a live replica knows outlives the store, whichever replica calls it first."""
+"""The knowledge of a live replica survives a loss of the store, no matter which replica calls it
+first."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +19,7 @@ Join = Callable[[str], RoomReplica]
 
 @pytest.fixture
 def live(ground: Ground) -> Join:
-    """A replica whose pacer ticks when the test says so."""
+    """A replica whose pacer ticks only when the test calls it."""
     rules = Rules.of(RoomConfig.model_validate({"name": ground.room, "rate": 0}))
     return lambda name: RoomReplica(ground.connect(), NoEvents(), rules, replica=name)
 

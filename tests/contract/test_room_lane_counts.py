@@ -1,4 +1,4 @@
-"""How many visitors of each lane are in line: counted by their polls, on every store."""
+"""The number of visitors of each lane in line, counted by their polls, on every store."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from tests.contract.test_room_lanes import FRIENDS, MEMBERS, Members
 
 
 async def lanes_of(open_room: Open, *lanes: Lane) -> tuple[Replica, list[Members]]:
-    """A room where nobody is admitted but by `allow`, and groups of each lane."""
+    """A room where visitors are admitted only by `allow`, and visitors of each lane."""
     replica = await open_room(rate=0)
     replica.queue.rules = replace(replica.queue.rules, lanes=lanes)
     return replica, [Members(replica, lane) for lane in lanes]
@@ -50,7 +50,7 @@ async def test_member_that_left_or_entered_is_not_counted(open_room: Open) -> No
 
 
 async def test_silent_member_is_not_counted(ground: Ground, open_room: Open) -> None:
-    """From `heartbeat_timeout` on, as the place; the ticket brings both back."""
+    """After `heartbeat_timeout`, when the place ends too; the ticket restores both."""
     replica, [members] = await lanes_of(open_room, MEMBERS)
     await members.join("m1", "m2")
     await ground.pass_time(60)
@@ -79,7 +79,7 @@ async def test_counts_return_after_a_loss_of_the_store(ground: Ground, open_room
 
 
 async def test_another_device_changes_no_count(open_room: Open) -> None:
-    """The ticket of a device that does not hold the place, and the place that it names."""
+    """Neither by the ticket of a device that does not hold the place, nor for that place."""
     replica, [members] = await lanes_of(open_room, MEMBERS)
     await members.join("m1")
     request = members.request("m1")._replace(device="phone-01", moved_us=1)

@@ -20,7 +20,7 @@ WINDOW_S = 40  # longer than the recovery window of these rooms
 
 
 class Members:
-    """Visitors of one lane, and the replica that they ask."""
+    """Visitors of one lane, and the replica that they call."""
 
     def __init__(self, replica: Replica, lane: Lane = MEMBERS) -> None:
         self.replica, self.lane = replica, lane
@@ -64,14 +64,14 @@ class Members:
 
 
 async def release(replica: Replica, count: int) -> int:
-    """The watermark after a call that releases as many."""
+    """The watermark after a call that releases `count` visitors."""
     await replica.allow(count)
     assert await replica.released() == count
     return (await replica.read_state()).watermark_us
 
 
 async def test_member_of_a_young_room_starts_no_recovery(open_room: Open) -> None:
-    """The turn is before the store was born, and the arrival is not."""
+    """The turn is before the epoch of the store, but the arrival is not."""
     replica = await open_room(rate=0)
     await line_up(replica, ["ann"])
     members = Members(replica)
@@ -146,7 +146,8 @@ async def test_members_keep_their_turns_after_a_loss(ground: Ground, open_room: 
 async def test_watermark_admits_no_member_that_was_not_in_line(
     ground: Ground, open_room: Open
 ) -> None:
-    """After a loss the watermark says who was released: not a member whose ticket it overtook."""
+    """After a loss the watermark shows which turns were released. It passed the turn of this
+    member, who was not in line then."""
     replica = await open_room(rate="60/min", burst=10, max_active=0)
     await line_up(replica, ["in"])
     others = await line_up(replica, ["ann", "bob"])
@@ -170,7 +171,7 @@ async def test_watermark_admits_no_member_that_was_not_in_line(
 
 
 async def gather_with_lanes(replica: Replica) -> tuple[dict[str, int], Members, Members]:
-    """A prequeue of everyone else, members and friends."""
+    """A prequeue of members, friends and other visitors."""
     replica.queue.rules = replace(replica.queue.rules, lanes=(FRIENDS, MEMBERS))
     arrivals_us = await gather(replica)
     members, friends = Members(replica), Members(replica, FRIENDS)
@@ -300,7 +301,7 @@ async def test_lanes_of_a_draw_survive_a_loss(ground: Ground, open_room: Open) -
 async def test_member_is_drawn_though_the_replica_knows_no_event(
     ground: Ground, open_room: Open
 ) -> None:
-    """The ticket names the turn of the head start; the store knows of the prequeue."""
+    """The ticket names the turn with the head start; the store knows the prequeue."""
     replica = await open_room(rate=0)
     members = Members(replica)
     await plan(replica)

@@ -87,7 +87,8 @@ async def test_leaving_the_queue_spends_the_ticket_without_revocation(
 async def test_spent_tickets_of_strangers_are_bounded(
     ground: Ground, open_room: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A flood that takes tickets and leaves at once fills no store, and costs nobody in line."""
+    """A flood that takes tickets and leaves at once does not fill the store, and costs no visitor
+    in line the place."""
     leave = load_script("leave")
     text = leave.text.replace("MAX_SPENT = 500000", f"MAX_SPENT = {MAX_SPENT}")
     assert text != leave.text
@@ -163,7 +164,7 @@ async def test_slot_expired_by_an_arrival_spends_the_ticket(
 async def test_ticket_is_accepted_once_whatever_the_spans(
     spans: dict[str, str], ground: Ground, open_room: Open
 ) -> None:
-    """The slot that ends may be older than the spans: they can change while it is held."""
+    """Durations may change while a slot is held, so a slot may be older than they allow."""
     replica = await open_room(rate=0, **spans)
     arrival_us = await enter(replica, "ann")
     await ground.pass_time(3600)
@@ -186,7 +187,7 @@ async def test_valid_pass_keeps_its_slot_after_a_missed_touch(
 ) -> None:
     replica = await open_room(rate=0, session_idle_timeout="60s", place_ttl="10m")
     await enter(replica, "ann")
-    await ground.pass_time(66.1)  # used and renewed meanwhile, while the store was out of reach
+    await ground.pass_time(66.1)  # used and renewed while the store was unreachable
     await replica.released()
     until_us = (await replica.read_state()).now_us + SOON_US
     assert await replica.queue.touch(ANN, until_us=until_us, ends_us=until_us)

@@ -23,7 +23,7 @@ class Mover:
         self.replica = replica
         self.turn_us = turn_us
 
-        self.moves_us: dict[str | None, int] = {}  # as the tickets of the devices have them
+        self.moves_us: dict[str | None, int] = {}  # as in the tickets of the devices
 
     def request(self, device: str | None, **fields: Any) -> PollRequest:
         moved_us = self.moves_us.get(device, 0)
@@ -34,12 +34,12 @@ class Mover:
         return await self.replica.queue.poll(self.request(device, **fields))
 
     async def code(self, made_on: str | None) -> MoveRequest:
-        """A code that is made now, yet without its new device."""
+        """A code made now, without the new device."""
         now_us = (await self.replica.read_state()).now_us
         return MoveRequest(ANN, made_on=made_on, to="", made_us=now_us)
 
     async def use(self, code: MoveRequest, to: str) -> str:
-        """Use a code on a device: "moved", or why not."""
+        """Use a code on a device. Returns "moved", or why not."""
         result = await self.replica.queue.move(code._replace(to=to))
         if not isinstance(result, Move):
             return result
@@ -76,7 +76,8 @@ async def test_moved_place_keeps_its_turn_and_its_release(ann: Mover) -> None:
 
 
 async def test_code_moves_a_place_once(ann: Mover) -> None:
-    """Of any number of codes of one device the first that is used, also when used together."""
+    """Of all codes of one device only the first that is used, also if they are used at the same
+    time."""
     results = await asyncio.gather(*(ann.move(None, to) for to in (PHONE, LAPTOP, TABLET)))
     assert sorted(results) == ["moved", "used", "used"]
     winner = (PHONE, LAPTOP, TABLET)[results.index("moved")]
@@ -96,7 +97,7 @@ async def test_lost_response_of_a_move_costs_nothing(ann: Mover) -> None:
 
 
 async def test_claimed_place_is_not_moved(ann: Mover) -> None:
-    """By neither code, and not again to the device that has it."""
+    """Neither by an old or new code, nor to the device that has it."""
     assert await ann.move(None, PHONE) == "moved"
     await ann.release()
     assert isinstance(await ann.poll(PHONE), SlotGrant)
@@ -121,7 +122,7 @@ async def test_place_that_was_given_back_is_not_moved(ann: Mover) -> None:
 
 
 async def test_absent_visitor_moves_to_the_place_of_the_ticket(ground: Ground, ann: Mover) -> None:
-    """The laptop was closed, and swept: the place is in the ticket."""
+    """The laptop was closed and its visitor removed from the queue: the ticket keeps the place."""
     await ground.pass_time(91)
     await ann.replica.released()
     assert (await ann.replica.read_state()).queue_length == 0
@@ -140,14 +141,14 @@ async def test_leaving_on_the_old_device_keeps_a_moved_place(ann: Mover) -> None
 
 
 async def lose_everything(ground: Ground, ann: Mover) -> None:
-    """The store, its recovery not yet over."""
+    """The store loses everything; its recovery is not over yet."""
     await ground.write({})
     await ground.pass_time(1)
     await ann.replica.read_state()
 
 
 async def test_old_device_is_refused_after_a_loss_of_the_store(ground: Ground, ann: Mover) -> None:
-    """As soon as the new one has polled, whichever of them polls first."""
+    """As soon as the new device has polled, no matter which of them polls first."""
     assert await ann.move(None, PHONE) == "moved"
     await lose_everything(ground, ann)
     assert isinstance(await ann.poll(None), QueuePosition)
@@ -155,7 +156,7 @@ async def test_old_device_is_refused_after_a_loss_of_the_store(ground: Ground, a
     for _ in range(2):
         assert await ann.poll(None) == Elsewhere()
         assert isinstance(await ann.poll(PHONE, connected=True), QueuePosition)
-    await ground.pass_time(60)  # until everyone ahead had time to return
+    await ground.pass_time(60)  # until all visitors ahead had time to return
     assert isinstance(await ann.poll(PHONE), QueuePosition)
     await ann.replica.allow(5)
     await ann.replica.released()
@@ -174,14 +175,14 @@ async def test_latest_move_counts_after_a_loss_of_the_store(ground: Ground, ann:
     standings = await asyncio.gather(
         *(ann.replica.queue.poll(ann.request(each)) for each in polled)
     )
-    assert isinstance(standings[0], QueuePosition)  # nothing is known of the others yet
+    assert isinstance(standings[0], QueuePosition)  # the store does not know the others yet
     assert isinstance(standings[1], QueuePosition)
     assert standings[2:] == [Elsewhere()] * 3
     assert isinstance(await ann.poll(TABLET), QueuePosition)
 
 
 async def test_one_device_enters_after_a_loss_of_the_store(ground: Ground, ann: Mover) -> None:
-    """The old device comes first, and the new one does not come in time."""
+    """The old device polls first, and the new one does not poll in time."""
     assert await ann.move(None, PHONE) == "moved"
     await lose_everything(ground, ann)
     assert isinstance(await ann.poll(None), QueuePosition)
@@ -195,7 +196,7 @@ async def test_one_device_enters_after_a_loss_of_the_store(ground: Ground, ann: 
 
 
 async def test_code_from_before_a_loss_moves_nothing(ground: Ground, ann: Mover) -> None:
-    """The store has forgotten whether it was used; a new code works."""
+    """The store lost whether it was used; a new code works."""
     used, unused = await ann.code(None), await ann.code(None)
     assert await ann.use(used, PHONE) == "moved"
     await lose_everything(ground, ann)
@@ -204,7 +205,7 @@ async def test_code_from_before_a_loss_moves_nothing(ground: Ground, ann: Mover)
     assert isinstance(await ann.poll(PHONE), QueuePosition)
     for code in (used, unused):
         assert await ann.use(code, TABLET) == "used"
-    assert await ann.use(used, PHONE) == "moved"  # a lost response is asked for again
+    assert await ann.use(used, PHONE) == "moved"  # repeated after a lost response
     assert await ann.move(PHONE, TABLET) == "moved"
     assert await ann.poll(PHONE) == Elsewhere()
 

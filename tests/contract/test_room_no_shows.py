@@ -11,10 +11,10 @@ ANN, BOB = VisitorId("ann"), VisitorId("bob")
 async def missed_release(
     ground: Ground, replica: Replica, name: str, turn_us: int, *, count: int = 1
 ) -> None:
-    """This visitor waits, is released, and lets the claim window (30 s) pass; `count` times."""
+    """This visitor waits, is released, and does not claim within 30 s; `count` times."""
     for _ in range(count):
         await stay(replica, {name: QueuePosition(turn_us, 0)})
-        if not (await replica.read_state()).pending_grants:  # else the last one was given back
+        if not (await replica.read_state()).pending_grants:  # else the last grant was given back
             await replica.allow(1)
         assert await replica.released() == 1
         await replica.set_mode(Mode.HOLD)
@@ -29,7 +29,7 @@ async def test_no_show_gives_the_admission_back(ground: Ground, open_room: Open)
     await ground.pass_time(10)
     assert await replica.released() == 1
     await ground.pass_time(9.01)
-    assert await replica.released() == 1  # by the one that ann gave back
+    assert await replica.released() == 1  # by the admission that ann gave back
     assert admitted_names(await poll(replica, {"bob": waiting["bob"]})) == ["bob"]
     await ground.pass_time(1)
     assert admitted_names(await poll(replica, {"ann": waiting["ann"]})) == ["ann"]
@@ -39,7 +39,7 @@ async def test_no_show_gives_the_admission_back(ground: Ground, open_room: Open)
 
 
 async def test_given_back_admissions_are_bounded_by_burst(ground: Ground, open_room: Open) -> None:
-    """Of the twelve that are given back at once three are handed on."""
+    """Of twelve admissions that are given back at once three are used again."""
     replica = await open_room(rate="6/min", burst=3, claim_timeout="30s", heartbeat_timeout="9m")
     await replica.queue.set_rate(0)
     await line_up(replica, crowd(30))
@@ -48,7 +48,7 @@ async def test_given_back_admissions_are_bounded_by_burst(ground: Ground, open_r
         await ground.pass_time(1)
         assert await replica.released() == 3
     await replica.queue.set_rate(0)
-    assert await replica.released() == 0  # what fell due since is gone
+    assert await replica.released() == 0  # a rate of 0 has emptied the bucket
     await replica.queue.set_rate(0.06)
     await ground.pass_time(31)
     assert await replica.released() == 3
@@ -140,8 +140,8 @@ async def test_second_missed_release_goes_to_the_end(ground: Ground, open_room: 
     assert isinstance(moved, QueuePosition)
     assert waiting["cat"].turn_us < moved.turn_us < late["late"].turn_us
     assert (moved.ahead, moved.is_moved) == (2, True)
-    # The reply is lost: the old ticket has the new place all the same.
-    at_end = QueuePosition(turn_us, 2, returned_at=2)  # nobody enters by a turn that is lost
+    # The reply is lost: the old ticket gives the new place too.
+    at_end = QueuePosition(turn_us, 2, returned_at=2)  # a lost turn admits no visitor
     assert await poll(replica, {"ann": waiting["ann"]}) == {"ann": at_end}
     assert await poll(replica, {"ann": moved}) == {"ann": moved._replace(is_moved=False)}
 

@@ -1,4 +1,4 @@
-"""Events of a room: closed before the opening, and drawn at it."""
+"""Events of a room: closed before the opening, with a draw at the opening."""
 
 import asyncio
 from dataclasses import replace
@@ -134,7 +134,7 @@ async def test_order_of_admission_is_the_drawn_order(ground: Ground, open_room: 
     assert listed == sorted(id_hash(name).hex() for name in NAMES)
     assert [len(portion) for portion in portions] == [5, 5, 2]
     assert await participants.count(sale.draw_id) == len(NAMES)
-    assert await participants.count(f"{sale.name}:1") == 0  # of another sale of that name
+    assert await participants.count(f"{sale.name}:1") == 0  # of another sale with that name
 
     admitted: list[str] = []
     for _ in range(len(NAMES) + 1):
@@ -155,7 +155,7 @@ async def test_any_number_of_replicas_may_draw_at_once(ground: Ground, open_room
     await open_now(ground, replicas[1])
     await asyncio.gather(*(draw(each) for each in replicas))
     state = await replicas[2].read_state()
-    await openings(replicas[2]).step(state)  # what a replica that lost the race does next
+    await openings(replicas[2]).step(state)  # as a replica that was not the first
     schedule = await draw(replicas[0])
     assert (await replicas[0].read_state()).undrawn == 0
     standings = await poll(
@@ -168,14 +168,14 @@ async def test_any_number_of_replicas_may_draw_at_once(ground: Ground, open_room
 async def test_replica_that_meets_another_goes_on_elsewhere(
     ground: Ground, open_room: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two that begin at the same visitor do not do the same work until the end."""
+    """Two replicas that begin at the same visitor do not do the same work to the end."""
     replicas = [await open_room(rate=0) for _ in range(2)]
     await plan(replicas[0])
     arrivals_us = await gather(replicas[0], crowd(80))
     await open_now(ground, replicas[0])
     with monkeypatch.context() as context:
         context.setattr(room_openings, "_MAX_PORTIONS", 0)
-        await draw(replicas[0])  # made, and nobody is placed yet
+        await draw(replicas[0])  # the draw is made, and no visitor is placed yet
     among_us = sorted(arrivals_us.values())
     starts_us = iter([among_us[0], among_us[0], *among_us[40:]])
     monkeypatch.setattr(room_openings, "_some_arrival_us", lambda _state: next(starts_us))

@@ -132,7 +132,7 @@ async def test_message_is_kept_until_it_is_removed(ground: Ground, open_room: Op
     assert (await one.read_state()).message == ""
     state = await one.queue.set_message("Türen um 12 – doors at noon 🎟")
     assert other.newest is not None
-    assert state.version > other.newest.version  # so that every replica believes it
+    assert state.version > other.newest.version  # so that every replica accepts it
     await line_up(other, ["ann"])
     await other.released()
     assert other.newest.message == "Türen um 12 – doors at noon 🎟"

@@ -1,4 +1,4 @@
-"""Newcomers and guesses: only confirmed visitors count, on every store."""
+"""Newcomers and unconfirmed visitors: only confirmed visitors count, on every store."""
 
 import pytest
 
@@ -35,7 +35,8 @@ async def test_half_the_bucket_is_kept_for_confirmed_visitors(open_room: Open) -
 async def test_small_bucket_reserves_an_admission_for_confirmed(
     burst: int, ground: Ground, open_room: Open
 ) -> None:
-    """Else a flood takes each admission when it is due, and visitors wait for the next one."""
+    """Otherwise a flood takes each admission when it falls due, and visitors wait for the next
+    one."""
     replica = await open_room(rate="6/min", burst=burst)
     assert admitted_names(await arrive(replica, crowd(9))) == crowd(burst - 1)
     await ground.pass_time(9)  # 1.9 admissions, which is more than half of either bucket
@@ -138,7 +139,7 @@ async def test_unconfirmed_slot_that_ends_gives_nothing_back(
     await replica.released()
     state = await replica.read_state()
     assert (state.active, state.abandoned_total) == (0, 0)
-    assert not state.has_room  # of the origin's rate these requests have used their share
+    assert not state.has_room  # these requests have used their share of the origin's rate
     assert (await ground.read()).keys() & {"missed", "unconfirmed"} == set()
 
 

@@ -67,9 +67,9 @@ async def test_pause_of_one_replica_is_known_of_the_period(ground: Ground, open_
 
 
 async def test_visitors_admitted_in_the_period_are_counted(ground: Ground, open_room: Open) -> None:
-    """By their claims: a released visitor who does not come puts no load on the origin."""
+    """Claims are counted: a released visitor who does not claim causes no load on the origin."""
     replica = await open_room(rate="60/min", burst=3)
-    await line_up(replica, crowd(3, prefix="early"))  # these go straight through or take the burst
+    await line_up(replica, crowd(3, prefix="early"))  # admitted at once, or by the burst
     waiting = await line_up(replica, crowd(4))
     assert await advance(replica) is None
     await ground.pass_time(PERIOD_S + 0.1)
@@ -129,14 +129,14 @@ async def test_no_period_runs_while_the_store_recovers(ground: Ground, open_room
     await ended_period(ground, replica)
     await ground.write({})
     await ground.pass_time(1)
-    assert await advance(replica) is None  # it was joined again
+    assert await advance(replica) is None  # the replica joined again
     assert (await replica.read_state()).recovering_until_us > (await replica.read_state()).now_us
     await ground.pass_time(PERIOD_S + 0.1)
     assert await advance(replica) is None
 
 
 async def test_pause_of_several_periods_begins_again(ground: Ground, open_room: Open) -> None:
-    """No replica was there, or autotune was off: what was measured before is of another time."""
+    """No replica was running, or autotune was off: the earlier measurements are outdated."""
     replica = await open_room()
     assert await advance(replica) is None
     assert await advance(replica, tally(responses=9)) is None

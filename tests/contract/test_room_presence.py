@@ -212,7 +212,7 @@ async def test_returning_and_present_visitors_share_one_call(
     await ground.pass_time(10)
     await replica.released()
     assert (await replica.read_state()).queue_length == 3
-    await poll(replica, replies)  # the absent visitors are looked at first
+    await poll(replica, replies)  # the returned visitors are at the head
     await ground.pass_time(19)
     await replica.released()
     assert (await replica.read_state()).queue_length == 6
@@ -234,7 +234,7 @@ async def test_stamped_visitor_has_only_the_place_of_the_ticket(
         assert await replica.queue.poll(poll_request("ann", stamp_us)) == QueuePosition(
             stamp_us, by_ms > 0
         )
-    await arrive(replica, ["ann"])  # the call is only now carried out
+    await arrive(replica, ["ann"])  # the call arrives only now
     assert await replica.queue.poll(for_ann) == QueuePosition(stamp_us, ahead=int(by_ms > 0))
     assert (await replica.read_state()).queue_length == 2
 

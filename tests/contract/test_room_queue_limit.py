@@ -46,7 +46,7 @@ async def test_without_a_limit_every_newcomer_gets_a_turn(open_room: Open) -> No
 
 
 async def test_ticket_of_a_free_line_counts_when_it_is_full(open_room: Open) -> None:
-    """Tickets that are out are not counted, and none of them is refused."""
+    """Tickets that were not returned yet are not counted, and none of them is refused."""
     replica = await open_room(rate="0", queue_limit=2)
     early = await arrive(replica, ["early"])
     await line_up(replica, crowd(2))
@@ -88,7 +88,7 @@ async def test_open_room_admits_beyond_the_limit(open_room: Open) -> None:
 
 
 async def test_limit_does_not_close_an_empty_line(open_room: Open) -> None:
-    """Straight through while there is room; then as many turns as the limit."""
+    """Newcomers are admitted at once while there is room; then as many turns as the limit."""
     replica = await open_room(burst=1, queue_limit=1)
     replies = await arrive_at_limit(replica, crowd(4))
     kinds = [type(reply) for reply in replies.values()]

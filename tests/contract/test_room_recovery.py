@@ -188,7 +188,7 @@ async def test_rollback_to_a_snapshot_is_repaired(ground: Ground, open_room: Ope
     assert newest is not None
     await ground.write(snapshot)
     state, released = await replica.queue.advance()
-    assert released == 0  # of those granted then, who were released already
+    assert released == 0  # the granted visitors were released already
     assert state.newer_than(newest)
     assert fell(newest, state) == []
     assert state.rate_per_minute == 33
@@ -218,7 +218,7 @@ async def test_admissions_before_a_rollback_are_not_repeated(
     snapshot = await ground.read()
     await replica.allow(2)
     before = await line_up(replica, crowd(6))
-    assert len(admitted_names(before)) == 5  # by three saved up and two granted
+    assert len(admitted_names(before)) == 5  # a burst of three and two grants
     await other.read_state()
     await ground.write(snapshot)
     late = await line_up(other, ["late"])
@@ -228,7 +228,7 @@ async def test_admissions_before_a_rollback_are_not_repeated(
 
 
 async def test_time_before_a_rollback_fills_no_bucket(ground: Ground, open_room: Open) -> None:
-    """What fell due since the copy was made was spent in the state that is lost."""
+    """Admissions that fell due after the copy was made were used in the lost state."""
     replica = await open_room(rate="60/min", burst=1)
     replies = await line_up(replica, crowd(4))
     assert admitted_names(replies) == crowd(1)
@@ -336,7 +336,7 @@ async def test_empty_store_with_a_late_clock_keeps_the_order(
     replies = await line_up(replica, crowd(3))
     known = replica.newest
     assert known is not None
-    replica.newest = replace(  # what it would know had the lost store's clock run an hour ahead
+    replica.newest = replace(  # as if the clock of the lost store had been an hour ahead
         known,
         epoch=known.epoch + 3_600_000_000,
         last_arrival_us=known.last_arrival_us + 3_600_000_000,
@@ -367,7 +367,7 @@ async def test_newcomer_comes_behind_the_newest_ticket(ground: Ground, open_room
 async def test_stamp_of_a_fast_clock_lifts_no_arrival(
     open_room: Open, ahead_s: float, lane: str, *, by_proxy: bool
 ) -> None:
-    """The visitor stands where they return, before all that come later."""
+    """The visitor's turn is the time of the return, before all later visitors."""
     replica = await open_room(rate=0)
     await line_up(replica, ["first"])
     now_us = (await replica.read_state()).now_us

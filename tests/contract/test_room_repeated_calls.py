@@ -1,4 +1,4 @@
-"""A call that is carried out twice has the effect of one: held on every store."""
+"""A call that runs twice has the effect of one call, on every store."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import astuple, replace
@@ -39,8 +39,8 @@ DOINGS: dict[str, Doing] = {
 
 
 async def summary(ground: Ground, replica: Replica) -> object:
-    """All but the times, which go on between two calls, the version, and how many arrived: a call
-    that is repeated gives the next turn to nobody."""
+    """The contents without the times, which differ between two calls, the version, and the number
+    of arrivals: a repeated call skips a turn."""
     state = astuple(replace(await replica.read_state(), last_arrival_us=0, arrived_total=0))
     contents = await ground.read()
     members = {name: set(value) for name, value in contents.items() if name != "state"}

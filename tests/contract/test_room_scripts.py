@@ -32,7 +32,7 @@ from tests.servers import StoreServer
 
 ANN = VisitorId("ann")
 
-# A full store, and nonsense
+# A full store, and bad arguments
 
 
 async def test_full_store_refuses_and_loses_no_visitor(room_name: RoomName) -> None:
@@ -202,13 +202,13 @@ async def test_missing_script_is_sent_again(
         for _ in range(2):
             reply = await store.run(load_script("control"), keys, LOOK)
             assert reply == [b"behind"]
-            # The loop runs meanwhile, and so sees the end of the idle connections.
+            # The event loop runs meanwhile, so it notices the end of the idle connections.
             await asyncio.to_thread(private_store.restart, empty=True)
     finally:
         await store.close()
 
 
-# The scripts as text; what they do is tried above, under rules that refuse what these name
+# The scripts as text. The tests above run them under rules that refuse what these tests name.
 
 SCRIPTS = (
     "join",
@@ -269,7 +269,7 @@ def test_script_head_names_keys_arguments_reply_and_guarantee(name: str) -> None
 
 
 def test_keys_are_described_where_scripts_and_readers_look() -> None:
-    """At the top of `_room.lua`, by number, and in ARCHITECTURE.md, as the scripts are."""
+    """At the top of `_room.lua`, by number, and in ARCHITECTURE.md, together with the scripts."""
     names = [key.rpartition(":")[2] for key in room_keys(RoomName("default"))]
     head = ((files("gatekeeper.room") / "scripts") / "_room.lua").read_text()
     described = re.findall(r"^--  ? ?(?:KEYS)? +(\d+) (\w+) +(?:ZSET|HASH)", head, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The absolute end of a session: set by the first claim, moved by none. Held on every store."""
+"""The absolute end of a session is set by the first claim and never moved, on every store."""
 
 from dataclasses import replace
 
@@ -42,7 +42,7 @@ async def test_first_claim_begins_the_session(ground: Ground, open_room: Open) -
 
 
 async def test_ticket_sent_again_never_extends_the_session(ground: Ground, open_room: Open) -> None:
-    """It extends the slot, as any use does, and not beyond the end."""
+    """It extends the slot, like every use, but not beyond the end of the session."""
     replica = await open_room(**SESSION)
     turn_us = await enter(replica, "ann")
     for _ in range(7):
@@ -55,7 +55,7 @@ async def test_ticket_sent_again_never_extends_the_session(ground: Ground, open_
     assert await slot_end(ground) == await stored_end(ground)
     await ground.pass_time(11)
     for _ in range(2):
-        assert await claim(replica, turn_us) is None  # before the pacer has looked, and after
+        assert await claim(replica, turn_us) is None  # before and after a call of the pacer
         await replica.released()
     assert (await ground.read()).keys() <= {"state", "replicas", "spent"}
 
@@ -141,7 +141,7 @@ async def test_session_of_an_unconfirmed_slot_begins_at_first_use(
     end_us = await claim(replica, 1, has_pass=True)
     assert end_us == await stored_end(ground)
     await ground.pass_time(20)
-    # By a ticket too: the reply that gave the slot was lost, and the replica issued one.
+    # By a ticket too: the reply with the slot was lost, so the replica issued a ticket.
     assert await claim(replica, 1) == await stored_end(ground)
 
 
@@ -152,7 +152,8 @@ async def test_session_of_an_unconfirmed_slot_begins_at_first_use(
 async def test_touch_gives_the_store_the_end_of_the_pass(
     state: str, ground: Ground, open_room: Open
 ) -> None:
-    """The pass began its session while the store was unreachable, or the store lost it."""
+    """The session of the pass began while the store was unreachable, or the store lost the
+    session."""
     replica = await open_room(**SESSION | {"rate": "60/min", "burst": 10})
     if state == "unconfirmed":
         await arrive(replica, ["ann"])

@@ -1,5 +1,5 @@
-"""The rate that autotune sets in the store: once a period, by a law that remembers, beside an
-operator."""
+"""The rate that autotune sets in the store: once a period, by a law with memory, together with
+changes by an operator."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -61,7 +61,7 @@ async def test_unchanged_rate_changes_no_state(ground: Ground, open_room: Open) 
 
 
 async def test_late_rate_is_refused(ground: Ground, open_room: Open) -> None:
-    """The replica slept: another has ended the next period since."""
+    """The replica was paused, and another one has ended the next period."""
     slow, other = await open_room(), await open_room()
     end = await ended_period(ground, slow)
     await ground.pass_time(PERIOD_S + 0.1)
@@ -86,7 +86,7 @@ async def test_operators_rate_survives_the_end_of_the_period(
 async def test_settings_that_changed_meanwhile_refuse_the_rate(
     ground: Ground, open_room: Open
 ) -> None:
-    """`set autotune=false` freezes the rate at once, whatever a replica has computed."""
+    """`set autotune=false` freezes the rate at once, no matter what a replica has computed."""
     replica = await open_room()
     end = await ended_period(ground, replica)
     known = await replica.read_state()
@@ -105,7 +105,7 @@ async def test_without_autotune_nothing_of_it_is_stored(ground: Ground, open_roo
 
 
 async def remembering(ground: Ground, replica: Replica) -> PeriodEnd:
-    """The end of a second period, by which the law remembers the first."""
+    """The end of a second period, when the law has a memory of the first."""
     await steer(replica, await ended_period(ground, replica))
     await ground.pass_time(PERIOD_S + 0.1)
     end = await advance(replica)
@@ -118,7 +118,8 @@ async def remembering(ground: Ground, replica: Replica) -> PeriodEnd:
 async def test_other_targets_drop_memory_and_period(
     change: dict[str, float], ground: Ground, open_room: Open
 ) -> None:
-    """What the origin carries within 800 ms says nothing about 500 ms. The record stays."""
+    """The load that an origin serves within 800 ms does not show what it serves within 500 ms. The
+    record stays."""
     replica = await open_room()
     end = await remembering(ground, replica)
     targets = replace(TARGETS, **change)
@@ -141,7 +142,7 @@ async def test_other_bounds_keep_the_memory(ground: Ground, open_room: Open) -> 
 
 
 async def test_memory_ends_with_autotune(ground: Ground, open_room: Open) -> None:
-    """Also where it is off for a moment. An operator's grant is no sign of that."""
+    """Also if autotune is off for a moment only. A grant by an operator does not count as that."""
     replica = await open_room()
     await remembering(ground, replica)
     await queue_of(ground, name="").queue.advance()  # an operator
@@ -170,7 +171,7 @@ async def test_steered_rate_outlives_a_restart(ground: Ground, open_room: Open) 
 
 
 async def test_what_fell_due_under_the_old_rate_is_kept(room_name: RoomName) -> None:
-    """Where the clock stands still in between."""
+    """The clock does not advance in between."""
     ground = EmulatedGround(room_name)
     replica = await replica_of(ground, rate="60/min", burst=100)
     await line_up(replica, crowd(130))
@@ -218,7 +219,8 @@ async def test_pacers_of_two_replicas_steer_once_a_period(ground: Ground, open_r
 
 
 async def test_rate_of_an_event_falls_with_its_origin(ground: Ground, open_room: Open) -> None:
-    """As an operator's change would: until the event ends, and the room's own rate stays."""
+    """Like an operator's change: until the event ends, and without effect on the room's own
+    rate."""
     keys: dict[str, object] = {"autotune": True, "autotune_latency": "100ms"}
     replica = await open_room(**keys)
     await plan(replica, settings={"rate": "600/min", "max_active": 900})
@@ -239,7 +241,7 @@ async def test_rate_of_an_event_falls_with_its_origin(ground: Ground, open_room:
 async def test_rate_outside_of_the_bounds_is_brought_within(
     ground: Ground, open_room: Open
 ) -> None:
-    """As one of the file, or bounds that an operator moved."""
+    """The rate of the file, or a rate outside of bounds that an operator changed."""
     keys: dict[str, object] = {"autotune": True, "autotune_max": "300/min"}
     replica = await open_room(rate="600/min", **keys)
     tuned = Autotune(replica.queue)

@@ -1,4 +1,4 @@
-"""What an operator does for one visitor, on every store: find, admit, and search by reference."""
+"""An operator's calls about one visitor, on every store: find, admit, and search by reference."""
 
 import pytest
 
@@ -32,7 +32,7 @@ async def where(replica: Replica, visitor: VisitorId) -> Whereabouts:
 
 
 async def begin(replica: Replica, *, prequeue_s: float, start_s: float, order: str) -> None:
-    """An event at these seconds from now."""
+    """Begin an event; the times are seconds from now."""
     state = await replica.read_state()
     event = Event(
         name="sale",
@@ -149,7 +149,7 @@ async def test_repeated_admission_changes_nothing(ground: Ground, open_room: Ope
 
 
 async def test_unknown_visitor_is_not_admitted(ground: Ground, open_room: Open) -> None:
-    """Never seen, gone, and one whose ticket has not come back."""
+    """Never seen, left, and with a ticket that was not returned."""
     replica = await open_room(rate="0")
     await line_up(replica, ["bob"])
     await replica.queue.leave([BOB])
@@ -246,7 +246,7 @@ async def test_reference_is_found_in_line_and_among_slots(open_room: Open) -> No
 
 
 async def test_scores_of_one_score_are_all_read(ground: Ground, open_room: Open) -> None:
-    """More visitors of one turn than fit in a portion."""
+    """More visitors with the same turn than fit in one portion."""
     replica = await open_room(rate="0")
     contents = await ground.read()
     names = crowd(20)

@@ -18,7 +18,7 @@ from tests.contract.grounds import (
 
 
 async def count_guesses(replica: Replica, names: list[str], *, for_s: float = 25) -> None:
-    """Their slots reach the store when it recovers."""
+    """Write the slots of these visitors to the store when it recovers."""
     until_us = (await replica.read_state()).now_us + round(for_s * 1_000_000)
     for name in names:
         assert await replica.queue.touch(VisitorId(name), until_us=until_us, ends_us=UNCONFIRMED)
@@ -38,7 +38,7 @@ async def test_guesses_of_an_outage_fill_the_slots(ground: Ground, open_room: Op
 async def test_guesses_of_an_outage_hold_up_no_confirmed_visitor(open_room: Open) -> None:
     replica = await open_room(rate="600/min", burst=10, max_active=3)
     await count_guesses(replica, crowd(20))
-    assert (await replica.read_state()).active == 3  # of 20: no more than there are
+    assert (await replica.read_state()).active == 3  # of 20: as many as there are slots
     assert admitted_names(await line_up(replica, ["ann", "bob"])) == ["ann", "bob"]
     assert (await replica.read_state()).active == 3
 
@@ -79,7 +79,7 @@ async def test_guess_changes_nothing_for_a_visitor_that_is_known(
 async def test_stream_keeps_a_confirmed_slot_and_makes_none(
     ground: Ground, open_room: Open
 ) -> None:
-    """Its visitor had yet to use the pass when the stream began."""
+    """The visitor had not used the pass when the stream began."""
     replica = await open_room(rate="600/min", burst=10, max_active=9)
     await arrive(replica, ["guess", "inside", "gone"])
     await confirm(replica, ["inside"])

@@ -1,4 +1,4 @@
-"""A room with its pacer and visitors on virtual time: minutes of a crowd within a second."""
+"""A room with its pacer and visitors in virtual time: minutes of a crowd within a second."""
 
 import heapq
 from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ Action = Callable[[], Awaitable[None]]
 
 
 class VirtualRoom:
-    """Visitors act when they are due, and the pacer ticks as a live one does."""
+    """Visitors act at their times, and the pacer ticks like a real one."""
 
     def __init__(self, **keys: object) -> None:
         room = RoomName("virtual")
@@ -51,7 +51,8 @@ class VirtualRoom:
         self.at(self.now_s + pause_s, self._tick)
 
     def come(self, at_s: float, name: str, *, polls: int = 1_000_000, every_s: float = 1) -> None:
-        """A visitor who polls as the page does near the front, and vanishes after so many polls."""
+        """A visitor who polls like the page near the front, and leaves without notice after `polls`
+        polls."""
 
         async def arrive() -> None:
             standing = await self.replica.queue.arrive(ArrivalRequest(VisitorId(name)))
@@ -77,7 +78,7 @@ class VirtualRoom:
         await self.replica.queue.touch(VisitorId(name), until_us=until_us, ends_us=until_us)
 
     def flood(self, *, per_s: float, until_s: float) -> None:
-        """Clients without cookies: every request is that of a newcomer."""
+        """Clients without cookies: every request is from a newcomer."""
 
         async def arrive() -> None:
             visitor = VisitorId(f"flood {next(self._number)}")
@@ -87,7 +88,7 @@ class VirtualRoom:
             self.at(number / per_s, arrive)
 
     def lurk(self, name: str, *, first_s: float, every_s: float, connected: bool) -> None:
-        """A client that keeps its first ticket, polls with it, and goes in never."""
+        """A client that keeps its first ticket, polls with it, and never claims."""
         request = PollRequest(VisitorId(name), 0, has_pass=False, connected=connected)
 
         async def arrive() -> None:

@@ -1,7 +1,7 @@
 """Fuzz targets. Each takes any bytes: accepted, or rejected with exactly the specified error.
 
-Rules: pure and fast. A target returns whether the input was accepted, raises AssertionError where
-a promise is broken, and lets every unexpected error through.
+Rules: pure and fast. A target returns whether the input was accepted, raises AssertionError if a
+promise is broken, and does not catch unexpected errors.
 """
 
 import re
@@ -85,7 +85,7 @@ def _chunked(pieces: list[bytes]) -> tuple[bytes, bytes, bool] | None:
 
 
 def token(data: bytes) -> bool:
-    """A token: read, or None. A token that is read has the only valid spelling."""
+    """A token: read, or None. A valid token has exactly one encoding."""
     raw = data.decode("latin-1")
     read = TOKENS.read(raw, now_s=NOW_S)
     if read is None:

@@ -1,8 +1,7 @@
 """Real gates, origins and visitors for tests that go through sockets.
 
-Rules: a gate runs in this process with everything in it, or as a process of its own when the test
-kills, stops or configures it. A visitor is an HTTP client with a cookie jar; it may use any
-replica.
+Rules: a complete gate runs in this process, or as a separate process when the test kills, stops or
+configures it. A visitor is an HTTP client with a cookie jar; it may use any replica.
 
     origin    an origin that records its requests
     gate      one replica in this process

@@ -1,4 +1,4 @@
-"""One replica in this process, and the fixture's way to start several of them."""
+"""One replica in this process, and how the fixture starts several of them."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ class Gate:
         return next(iter(self.worker.rooms.values())).view.now_s()
 
     def pass_time(self, seconds: float) -> None:
-        """As if so long had passed by this replica's clock, at most 4.5 s: what is farther ahead of
-        the store's is corrected by the next reply. The store's own clock goes on as before."""
+        """Advance this replica's clock by at most 4.5 s. A larger difference to the store's clock
+        would be corrected by the next reply. The store's clock does not change."""
         self.room().view._offset_s += seconds
 
     def token(self, raw: str, *, secret: bytes = SECRET) -> Token | None:
-        """What a gate with `secret` reads in `raw`, in the test's own room."""
+        """The token in `raw`, as a gate with `secret` reads it for the test's own room."""
         return read_token(raw, room=self.room_name, now_s=self.now_s(), secret=secret)
 
     def issue_pass(
@@ -122,7 +122,7 @@ async def running_gate(
     origin_url: str,
     secrets: tuple[bytes, ...] = (SECRET,),
 ) -> AsyncIterator[Gate]:
-    """A replica in this process, on a port of its own. `toml` needs no [origin] or [tokens]."""
+    """A replica in this process, on its own port. `toml` needs no [origin] or [tokens]."""
     with TemporaryDirectory() as folder:
         text = f'[origin]\nurl = "{origin_url}"\n{toml}'
         config = parse_config(text, folder=Path(folder))
@@ -166,8 +166,8 @@ class GateStarter:
         """A running gate with the test's own room.
 
         `toml` is the configuration before the rooms, beginning with more keys of [origin].
-        `room_keys` are keys of the test's own room. `rooms` stands in its place.
-        `origin_url` is an origin of the test's own in place of `gate.origin`.
+        `room_keys` are keys of the test's own room. `rooms` replaces that room. `origin_url` is
+        another origin instead of `gate.origin`.
         """
         origin = await self._running_origin() if origin_url is None else None
         gate = await self._stack.enter_async_context(

@@ -41,8 +41,8 @@ class Response:
         return value
 
     def check_fields(self) -> None:
-        """No field of a response of the gate's own comes twice: a browser refuses `Access-Control-
-        Allow-Origin` then, and reads others as lists."""
+        """No field of the gate's own response occurs twice: a browser would reject a repeated
+        `Access-Control-Allow-Origin`, and read other fields as lists."""
         if "X-Gatekeeper-State" not in self.headers:
             return
         names = [name.lower() for name in self.headers]
@@ -53,7 +53,7 @@ _SEVERAL = frozenset({"set-cookie", "vary"})  # fields that a response may have 
 
 
 class OneMachine(AbstractResolver):
-    """Every name is this machine."""
+    """Resolves every name to this machine."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -67,7 +67,7 @@ class OneMachine(AbstractResolver):
 
 
 class Visitor:
-    """A browser or app. It keeps its cookies, whichever replica it uses."""
+    """A browser or app. It keeps its cookies for all replicas."""
 
     def __init__(self, *gates: Gate | str, tls: ssl.SSLContext | None = None) -> None:
         self.urls = [gate if isinstance(gate, str) else gate.url for gate in gates]
@@ -94,7 +94,7 @@ class Visitor:
     async def request(
         self, method: str, path: str = "/", *, at: int = 0, **options: Any
     ) -> Response:
-        """The response to a request as an app makes it: it does not accept HTML."""
+        """The response to a request by an app, which does not accept HTML."""
         async with self.session.request(
             method, self.urls[at] + path, allow_redirects=False, **options
         ) as response:
@@ -111,7 +111,7 @@ class Visitor:
             return value
 
     async def join(self, path: str = "/", *, at: int = 0) -> dict[str, Any]:
-        """Arrive, and return the ticket, as the waiting page does: only then are they in line."""
+        """Arrive, and return the ticket like the waiting page; this puts the visitor in line."""
         await self.get(path, at=at)
         return await self.status(at=at)
 
@@ -131,5 +131,5 @@ class Visitor:
         return {cookie.key: cookie.value for cookie in self.session.cookie_jar}
 
     def set_cookie(self, name: str, value: str) -> None:
-        """Hold this cookie in place of any other of that name."""
+        """Replace every cookie of that name by this one."""
         self.session.cookie_jar.update_cookies({name: value}, URL(self.urls[0]))

@@ -30,8 +30,8 @@ class Shop:
     async def follow(
         self, visitor: Visitor, invitation: str, path: str = "/checkout?item=7&", **options: Any
     ) -> Response:
-        """The response to the link with the invitation, without its redirect; of a refused one the
-        page to which it leads."""
+        """The response to the link with the invitation, before its redirect is followed; if
+        refused, the page to which it redirects."""
         options.setdefault("headers", HTML)
         url = f"{path}gk_invitation={invitation}"
         response = await visitor.request("GET", url, **options)

@@ -16,9 +16,9 @@ from tests import ports
 class Origin:
     """A real origin that records its requests.
 
-    The JSON response describes the request. `/slow` responds once `go` is set, `/stream` begins a
-    response that ends then, `/done` ends the session by its response, `/ws` echoes each message of
-    a WebSocket. `headers` are added to every other response; their `ETag` is validated.
+    The JSON response describes the request. `/slow` responds when `go` is set; `/stream` begins a
+    response that ends when `go` is set; `/done` ends the session by its response; `/ws` echoes each
+    message of a WebSocket. `headers` are added to every other response; their `ETag` is validated.
     """
 
     url: str = ""
@@ -32,7 +32,7 @@ class Origin:
     async def running(
         cls, *, port: int = 0, headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[Origin]:
-        """A started origin; `port` 0 is a free one."""
+        """A started origin; `port` 0: any free port."""
         origin = cls(headers=headers or {})
         app = web.Application(client_max_size=2**30)
         app.router.add_route("*", "/{rest:.*}", origin._respond)

@@ -1,6 +1,6 @@
 """`gatekeeper serve` as a process of its own; the other commands as processes or in this one.
 
-Rules: a gate ends with the test run, even when that is killed. One that is left would connect to
+Rules: a gate ends with the test run, even if the run is killed. A remaining gate would connect to
 the servers of the next run, which have the same ports.
 """
 
@@ -28,8 +28,9 @@ from gatekeeper.process.embedded_process import launched
 from tests.patient_store import PATIENCE_S
 
 _GATEKEEPER = [sys.executable, "-m", "gatekeeper"]
-# Longer than the gate's own limits, 60 s for a worker and 10 s for each embedded server: a failed
-# test shows the gate's error. A start takes 2 s of CPU time; one that fails ends the process.
+# Longer than the gate's own limits, 60 s for a worker and 10 s for each embedded server, so that a
+# failed test shows the gate's error. A start takes 2 s of CPU time; one that fails ends the
+# process.
 _START_TIMEOUT_S = 100.0
 _STOP_TIMEOUT_S = 60.0
 
@@ -37,9 +38,9 @@ _STOP_TIMEOUT_S = 60.0
 class GateProcess:
     """`gatekeeper serve`, for tests that kill, stop or configure it.
 
-    `state` is the state folder of an earlier gate, to continue from what it left there; `files` the
-    limit of open files of each of its processes. It waits longer for its store than a gate does by
-    default, unless `toml` has a [store] of its own: a busy machine is no outage.
+    `state`: the state folder of an earlier gate, to continue with its data. `files`: the limit of
+    open files of each process. It waits longer for its store than by default, unless `toml` has its
+    own [store]: a busy machine must not count as an outage.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class GateProcess:
         self._folder.cleanup()
 
     def ready_lines(self) -> list[str]:
-        """The two lines it prints once it serves; fewer when it ended instead."""
+        """The two lines that it prints when it serves; fewer if it ended before."""
         return list(self._lines(2))
 
     def _lines(self, count: int) -> Iterator[str]:
@@ -144,7 +145,7 @@ class GateProcess:
 async def gatekeeper(
     *words: str, folder: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """One command as a process of its own, run to its end in `folder`."""
+    """Run one command as a separate process in `folder`, until it ends."""
     return await asyncio.to_thread(
         subprocess.run,
         [*_GATEKEEPER, *words],
@@ -160,22 +161,22 @@ async def gatekeeper(
 async def quick_command(
     *words: str, folder: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """The same in this process, without the start of an interpreter: for every command that runs
-    to its end by itself and writes no log."""
+    """The same in this process, without the start of an interpreter. For commands that end by
+    themselves and write no log."""
     return await asyncio.to_thread(run_here, *words, folder=folder, environment=environment)
 
 
 def run_here(
     *words: str, folder: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """The same, for a command with a loop of its own: that requires the main thread."""
+    """The same for a command that runs an event loop, which requires the main thread."""
     environment = os.environ if environment is None else environment
     out, errors = io.StringIO(), io.StringIO()
     with (
         chdir(folder),
         mock.patch.dict(os.environ, environment, clear=True),
         mock.patch.object(sys, "argv", ["gatekeeper", *words]),
-        mock.patch("gatekeeper.logs.set_up_logging"),  # it would outlive the command
+        mock.patch("gatekeeper.logs.set_up_logging"),  # its effect would remain after the command
         redirect_stdout(out),
         redirect_stderr(errors),
         pytest.raises(SystemExit) as end,

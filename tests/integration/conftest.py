@@ -20,8 +20,8 @@ async def start_room(
 ) -> AsyncIterator[RoomStarter]:
     """A room of the test's own; keywords are keys of its configuration.
 
-    It uses `private_store`, `private_events` and `events_url` where the test takes them, else the
-    shared store and no events.
+    It uses `private_store`, `private_events` and `events_url` if the test has these fixtures, else
+    the shared store and no events.
     """
     from tests.integration.replicas.replica_group import ReplicatedRoom, room_config
 
@@ -41,5 +41,5 @@ async def start_room(
 
 @pytest.fixture
 def closed_room(start_room: RoomStarter) -> ReplicatedRoom:
-    """A room that lets in only what is granted."""
+    """A room that admits only by grants."""
     return start_room(rate=0, burst=1)

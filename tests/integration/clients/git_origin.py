@@ -17,7 +17,7 @@ _TIMEOUT_S = 60.0
 
 @asynccontextmanager
 async def running_git_server(root: Path, *, git: str) -> AsyncIterator[str]:
-    """The URL of a server of the repositories below `root`; anyone may push."""
+    """The URL of a server of the repositories below `root`; every client may push."""
 
     async def serve(request: web.Request) -> web.Response:
         environment = {

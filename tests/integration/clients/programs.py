@@ -1,4 +1,4 @@
-"""Programs that are clients of a gate: found, run to their end, and compared."""
+"""Finds and runs programs that are clients of a gate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def program(name: str, package: str) -> str:
 
 
 async def run(*command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The program, run to its end in `folder`, without the settings of the user."""
+    """Run the program in `folder` until it ends, without the settings of the user."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     return await asyncio.to_thread(
         subprocess.run,

@@ -99,7 +99,7 @@ async def test_git_with_a_pass_in_a_header_is_as_without_the_gate(
     repository: Repository, start_gate: GateStarter
 ) -> None:
     gate = await start_gate(origin_url=repository.server_url, rate="0")
-    token = sign_token(gate.issue_pass(ago_s=100))  # renewed meanwhile, which git does not keep
+    token = sign_token(gate.issue_pass(ago_s=100))  # git does not store a renewed pass
     cloned = await repository.push_and_clone(
         gate.url, "-c", f"http.extraHeader=X-Queue-Token: {token}"
     )

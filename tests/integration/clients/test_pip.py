@@ -1,4 +1,4 @@
-"""pip installs from a registry behind the gate what it installs without it."""
+"""pip installs the same from a registry with the gate in front as without it."""
 
 import sys
 import zipfile

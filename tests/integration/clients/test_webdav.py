@@ -1,4 +1,4 @@
-"""litmus, the test suite of WebDAV servers, finds the same through the gate as without it."""
+"""litmus, the test suite of WebDAV servers, has the same results through the gate as without it."""
 
 import json
 import re
@@ -73,7 +73,7 @@ async def results(url: str, folder: Path) -> dict[str, str]:
 async def test_litmus_finds_the_same_through_the_gate(
     webdav: str, tmp_path: Path, start_gate: GateStarter
 ) -> None:
-    """Methods, bodies and fields of WebDAV pass a room in which nobody is admitted."""
+    """Methods, bodies and fields of WebDAV pass, although the room admits no visitor."""
     await eventually(lambda: listens(webdav))
     gate = await start_gate(BYPASS, origin_url=webdav, rate="0")
     direct = await results(webdav, tmp_path)

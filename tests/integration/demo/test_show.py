@@ -18,7 +18,7 @@ from tests.ports import taken_port
 TIMEOUT = aiohttp.ClientTimeout(total=10)
 HTML = {"Accept": "text/html"}
 
-# Its preferred ports are taken, so that it selects free ones, and parallel tests do not collide.
+# Its preferred ports are occupied, so that it selects free ones and parallel tests do not collide.
 DEMO = """
 import sys, uvloop
 from gatekeeper.demo import show

@@ -1,8 +1,8 @@
-"""A private CA that speaks ACME, and a gate with an edge that obtains its certificates from it.
+"""A private CA with ACME, and a gate with an edge that obtains its certificates from it.
 
-Rules: the CA is a second Caddy. It verifies each domain over HTTP through `Internet`, which leads
-the domains of the edge to its port. A domain that leads elsewhere it would try for minutes, other
-than a public CA; so what the log says of that one is a unit test.
+Rules: the CA is a second Caddy. It verifies each domain over HTTP through `Internet`, which routes
+the domains of the edge to its port. Unlike a public CA, it would retry a domain with another
+address for minutes, so the log of that case has a unit test.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WRONG = "wrong.example.com"  # the CA refuses it
 
 
 class Internet:
-    """What the CA sees of the domains: an HTTP proxy, with the port of each domain's server."""
+    """The domains for the CA: an HTTP proxy with the port of each domain's server."""
 
     def __init__(self) -> None:
         self.ports: dict[str, int] = {}
@@ -172,7 +172,7 @@ burst = 1000
 
     @property
     def trusting(self) -> ssl.SSLContext:
-        """Trusts the CA and the operator's own."""
+        """A TLS context that trusts the CA and the operator's own certificate."""
         context = ssl.create_default_context(cafile=str(self.authority.root))
         self.own.configure_trust(context)
         return context
@@ -187,13 +187,13 @@ burst = 1000
         )
 
     async def serves(self, domain: str = SHOP) -> bool:
-        """Whether the edge has a certificate for the domain that its visitors trust."""
+        """Whether the edge has a certificate for the domain that visitors trust."""
         return await self.serial(domain) != 0
 
     def session_after(
         self, context: ssl.SSLContext, before: ssl.SSLSession | None
     ) -> ssl.SSLSession | None:
-        """The TLS session after a request on a connection of its own, which has to resume that of
+        """The TLS session after a request on a new connection, which must resume the session
         `before`. Blocks."""
         with (
             socket.create_connection(("127.0.0.1", self.https_port), timeout=10) as plain,
@@ -217,7 +217,7 @@ burst = 1000
 
 
 def edge_pid(gate: GateProcess) -> int:
-    """The process of its Caddy; 0: none runs."""
+    """The process id of its Caddy; 0: none runs."""
     return next((pid for pid, command in gate.pids().items() if " run --config" in command), 0)
 
 

@@ -1,4 +1,4 @@
-"""A gate with an edge, and a load of visitors on it."""
+"""A gate with an edge, and visitors as its load."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ class Edge:
     gate: GateProcess
 
     async def reload(self, **changes: Any) -> tuple[int, str]:
-        """Change the stage, and let the gate read it; exit code and what the command says."""
+        """Change the stage, and reload the gate. Returns the exit code and the output of the
+        command."""
         self.stage = replace(self.stage, **changes)
         self.gate.file.write_text(self.stage.toml())
         done = await self.gate.command("reload", "-c", str(self.gate.file))
         return done.returncode, done.stdout + done.stderr
 
     async def status(self, beginning: str) -> str:
-        """The line of `gatekeeper status` that begins so; "" for none."""
+        """The line of `gatekeeper status` with this beginning; "" for none."""
         done = await self.gate.command("status", "-c", str(self.gate.file))
         lines = done.stdout.splitlines()
         return next((line for line in lines if line.startswith(beginning)), "")
@@ -68,7 +69,7 @@ async def running_edge() -> AsyncIterator[Edge]:
 
 @dataclass
 class Load:
-    """Admitted visitors that request without a pause."""
+    """Admitted visitors who send requests without a pause."""
 
     done: int = 0
     failures: list[str] = field(default_factory=list)

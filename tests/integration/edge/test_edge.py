@@ -1,4 +1,4 @@
-"""The edge: what visitors, the origin and other users of the machine see of it."""
+"""The edge as visitors, the origin and other users of the machine see it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ async def test_status_and_metrics_have_the_certificate(edge: Edge) -> None:
 
 
 async def test_handshakes_are_counted(edge: Edge) -> None:
-    """Full ones of HTTP/1.1, 2 and 3, and failed ones over TCP. The gate's own check adds some."""
+    """Full handshakes of HTTP/1.1, 2 and 3, and failed ones over TCP. The gate's own check adds
+    some."""
 
     async def counted() -> tuple[int, int]:
         async with (

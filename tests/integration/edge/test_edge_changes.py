@@ -1,4 +1,4 @@
-"""The edge through crashes, reloads, renewals and its end.
+"""The edge during crashes, reloads, renewals and shutdown.
 
 The tests share one gate; the last one ends it.
 """
@@ -101,7 +101,7 @@ async def test_reload_adds_domains_and_cuts_nothing(edge: Edge) -> None:
             origin.go.set()
             assert await stream.content.read() == b"end"
     assert visitors.failures == []
-    # The domain that the CA refuses does not disturb the others.
+    # The domain that the CA refuses has no effect on the others.
     [line] = await eventually(lambda: edge.events("certificate_not_obtained", WRONG))
     assert "acme:error" in line["problem"]
     assert line["expected"] == "a domain for which this CA issues certificates"
@@ -152,15 +152,15 @@ async def test_refused_reload_changes_nothing(edge: Edge) -> None:
     assert "edge: Caddy refused the configuration: " in text
     assert await edge.stage.serial() == serial
     async with edge.stage.session() as session, session.get("/line/x", headers=HTML) as response:
-        assert response.status == 503  # the room that the refused file has not
+        assert response.status == 503  # the refused file does not have this room
     async with edge.stage.session(NEW) as session:
         with pytest.raises(aiohttp.ClientError):
             await session.get("/cart")
 
 
 async def test_certificate_is_renewed_before_it_expires(edge: Edge) -> None:
-    """The files of the edge get a certificate with a minute left. Its own one is gone meanwhile,
-    which does not keep it from starting again."""
+    """The files of the edge get a certificate that expires in a minute. Its own certificate is
+    deleted meanwhile, and it starts again nevertheless."""
     now = datetime.now(UTC)
     ending = edge.stage.own.issue_cert(
         SHOP, not_before=now - timedelta(hours=12), not_after=now + timedelta(minutes=1)
@@ -182,7 +182,8 @@ async def test_certificate_is_renewed_before_it_expires(edge: Edge) -> None:
 
 
 async def is_refused(stage: Stage) -> bool:
-    """Whether a new connection is. One that is accepted as the edge stops may be served, or not."""
+    """Whether a new connection is refused. A connection accepted while the edge stops may be served
+    or not."""
     try:
         async with stage.session() as session, session.get("/cart"):
             return False
@@ -209,7 +210,7 @@ async def test_end_completes_open_requests_and_streams(edge: Edge) -> None:
             slow = asyncio.create_task(session.post("/slow", data=b"paid"))
             await eventually(lambda: len(origin.requests) > before)
             edge.gate.process.send_signal(signal.SIGTERM)
-            assert b"retry:" in await events.content.read()  # the stream ends well
+            assert b"retry:" in await events.content.read()  # the stream ends with its last event
         await eventually(partial(is_refused, edge.stage))
         assert not slow.done()
         origin.go.set()

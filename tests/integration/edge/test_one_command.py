@@ -1,4 +1,4 @@
-"""`gatekeeper serve --domain … --origin …` is all that an edge needs."""
+"""`gatekeeper serve --domain … --origin …` suffices for an edge."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOP, WWW = "shop.localhost", "www.localhost"  # Caddy itself certifies names be
 
 
 class Command:
-    """The command with ports of its own, since the tests share the machine."""
+    """The command with its own ports, since tests run in parallel."""
 
     def __init__(self, origin: Origin) -> None:
         self.http, self.https = free_port(), free_port()
@@ -44,7 +44,7 @@ class Command:
         return aiohttp.ClientSession(connector=connector, timeout=TIMEOUT)
 
     async def enters(self, session: aiohttp.ClientSession, domain: str) -> bool:
-        """Whether the site responds, and the gate with a pass. The certificate follows the
+        """Whether the site responds, with a pass of the gate. The certificate is issued after the
         start."""
         with suppress(aiohttp.ClientConnectionError):
             async with session.get(f"https://{domain}:{self.https}/cart") as response:
@@ -73,7 +73,7 @@ async def test_domain_and_origin_are_all_that_an_edge_needs() -> None:
 
 
 async def test_edge_of_a_killed_gate_makes_room_for_the_next(tmp_path: Path) -> None:
-    """Also with a response under way, which a client can make as long as it likes."""
+    """Also while a response is in progress, which a client can delay without limit."""
     async with Origin.running() as origin:
         origin.go.clear()
         command = Command(origin)

@@ -1,4 +1,4 @@
-"""What a worker believes on the socket of the edge, on the fast path and with aiohttp alone."""
+"""What a worker trusts on the socket of the edge, on the fast path and with aiohttp only."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ class Side:
     worker: Worker
     origin: Origin
     socket: str
-    line: str  # a room that admits nobody, at /line/
+    line: str  # a room that admits no visitor, at /line/
 
     def edge(self) -> aiohttp.ClientSession:
-        """What the edge sends on its socket."""
+        """A request of the edge on its socket."""
         connector = aiohttp.UnixConnector(self.socket)
         return aiohttp.ClientSession(
             "http://shop.example.com", connector=connector, timeout=TIMEOUT
         )
 
     def direct(self) -> aiohttp.ClientSession:
-        """A client of the port."""
+        """A request of a client to the port."""
         url = f"http://127.0.0.1:{self.worker.port}"
         headers = {"Host": "shop.example.com"}
         return aiohttp.ClientSession(url, headers=headers, timeout=TIMEOUT)
@@ -71,7 +71,7 @@ async def side(request: pytest.FixtureRequest, store_url: str) -> AsyncIterator[
 
 
 def through(*addresses: str, **fields: str) -> dict[str, str]:
-    """The fields that the edge sets for a client that came from the last of `addresses`."""
+    """The fields that the edge sets for a client at the last of `addresses`."""
     named = {name.replace("_", "-"): value for name, value in fields.items()}
     return {
         "X-Forwarded-For": ", ".join(addresses),

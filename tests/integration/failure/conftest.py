@@ -1,4 +1,4 @@
-"""The ways in which a store becomes unreachable, and a room to which that happens."""
+"""Ways to make a store unreachable, and a room that uses it."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def break_store(request: pytest.FixtureRequest) -> Outage:
 
 @pytest.fixture
 async def pair(start_room: RoomStarter) -> Pair:
-    """Of a room that admits only what is granted, and whose visitors return soon."""
+    """A pair of replicas of a room that admits only by grants, with short poll intervals."""
     room = start_room(**GRANTS_ONLY, **SHORT_TIMEOUTS)
     first, second = await room.replicas(2)
     return Pair(room, first, second, await room.operator())

@@ -1,4 +1,4 @@
-"""Stores that become unreachable and recover, and rooms whose visitors return soon."""
+"""Stores that become unreachable and recover, and rooms with short poll intervals."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from gatekeeper.room.operator import Operator
 from tests.integration.replicas.replica_group import Replica, ReplicatedRoom
 from tests.servers import StoreServer, eventually
 
-GRANTS_ONLY: dict[str, object] = {"rate": 0, "burst": 1}  # admits only what an operator grants
+GRANTS_ONLY: dict[str, object] = {"rate": 0, "burst": 1}  # admits only by grants of an operator
 SHORT_TIMEOUTS = {
     "heartbeat_timeout": "3s",
     "confirm_timeout": "1s",

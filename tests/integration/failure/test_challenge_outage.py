@@ -1,4 +1,4 @@
-"""The store is unreachable while newcomers have a challenge: a solution keeps its worth."""
+"""The store is unreachable while newcomers have a challenge: a solution stays valid."""
 
 from gatekeeper.config.types import RoomName
 from tests.altcha_solver import payload_of, solve

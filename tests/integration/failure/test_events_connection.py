@@ -29,7 +29,7 @@ ROOM = RoomName("events-connection")
 
 @dataclass
 class RecordingListener:
-    """A room that keeps what it receives."""
+    """A room that records what it receives."""
 
     states: list[tuple[RoomState, float]] = field(default_factory=list)
     revoked: list[tuple[VisitorId, int]] = field(default_factory=list)
@@ -71,7 +71,7 @@ CALLS = (call_connect, call_listen, call_subscribe_figures)
 
 @pytest.fixture
 def opened_clients(monkeypatch: pytest.MonkeyPatch) -> list[Client]:
-    """Every client that was asked to connect."""
+    """Every client that tried to connect."""
     clients: list[Client] = []
     original = Client.connect
 
@@ -89,7 +89,7 @@ async def test_connected_client_is_kept_by_later_calls(
     opened_clients: list[Client],
     call: Callable[[NatsEvents], Awaitable[None]],
 ) -> None:
-    """A room that is added once the replica is connected, as at a slow start."""
+    """A room that is added after the replica has connected, as at a slow start."""
     with capture_logs() as logs:
         async with running_events(events_url) as events:
             events.connect()
@@ -138,7 +138,7 @@ async def test_malformed_headers_of_others_cost_no_message(
     events_url: str, headers: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Any client may reach NATS. nats-py alone would read nothing more until a ping is missed."""
-    monkeypatch.setattr(events_module, "_PING_INTERVAL_S", 600)  # none is missed here
+    monkeypatch.setattr(events_module, "_PING_INTERVAL_S", 600)  # no ping is missed here
     listener, subject = RecordingListener(), f"gatekeeper.{ROOM}.state".encode()
     reader, writer = await asyncio.open_connection(*events_url.removeprefix("nats://").split(":"))
     async with running_events(events_url) as events:
@@ -229,7 +229,7 @@ async def test_room_added_after_connecting_receives_events_once(events_url: str)
 
 
 async def test_flush_sends_subscriptions_before_its_ping() -> None:
-    """Else the server may pass on events to others before it knows of the subscription."""
+    """Otherwise the server may forward events before it knows the subscription."""
     received: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -286,7 +286,7 @@ async def test_each_logged_outage_is_followed_by_its_recovery(
 
 
 class LoginServer(EventsServer):
-    """NATS with this login, in the syntax of its configuration."""
+    """NATS with a login, in the syntax of its configuration."""
 
     def __init__(self, login: str) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ async def test_replica_with_a_state_responds_with_it(
     async with running_events(events_url) as one, running_events(events_url) as other:
         await one.listen(room_name, asking)
         await other.listen(room_name, responding)
-        assert not await one.is_known_elsewhere(room_name)  # the other has yet to read the store
+        assert not await one.is_known_elsewhere(room_name)  # not before the other read the store
         await other.respond_for(room_name)
         await eventually(other.connected)
         await other._client.flush()
@@ -38,7 +38,7 @@ async def test_replica_with_a_state_responds_with_it(
 async def test_replica_that_cannot_ask_counts_as_known_elsewhere(
     private_events: EventsServer, room_name: RoomName, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    """What it does not know must not fill a bucket."""
+    """Without a reply it must not fill the bucket."""
     monkeypatch.setattr("gatekeeper.room.events._ASK_TIMEOUT_S", 0.3)
     asking, responding = RecordingListener(), RecordingListener(known=(STATE, 12.5))
     async with running_events(private_events.url) as one:

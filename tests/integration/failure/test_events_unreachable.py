@@ -1,4 +1,4 @@
-"""NATS is killed, paused or carries forged events: the store alone keeps replicas right."""
+"""NATS is killed, paused or delivers forged events: the replicas are correct by the store alone."""
 
 import asyncio
 import json
@@ -29,8 +29,8 @@ from tests.integration.replicas.replica_group import (
 from tests.servers import EventsServer, StoreServer, eventually
 
 SIGNER = EventSigner([SECRET])
-TICK_S = 0.25  # of a pacer while somebody waits and nothing is due
-TICKS = 2  # of which the first may have begun before the change
+TICK_S = 0.25  # of a pacer while visitors wait and none is due
+TICKS = 2  # the first one may have begun before the change
 OUTAGES = {"killed": EventsServer.kill, "paused": EventsServer.pause}
 
 
@@ -163,7 +163,7 @@ async def test_paused_nats_does_not_slow_the_pacer(
     assert replica.state.released_total >= 20 * due_s * 0.7
 
 
-# Events that no correct replica sends.
+# Events that a correct replica never sends.
 
 NONSENSE = [
     b"",

@@ -42,7 +42,7 @@ async def test_leave_during_outage_holds_at_all_replicas(
         await request_all(again, other)
         assert admitted_indexes(again) == [1]
         assert again[0].token != tickets[0]
-    private_store.resume()  # the first replica, which knew of it, has ended
+    private_store.resume()  # the first replica, which knew that the visitor left, has ended
     await wait_until_recovered(other)
     third = await room.replica()
     again = [RoomVisitor(ticket) for ticket in tickets]
@@ -109,7 +109,7 @@ async def test_absent_visitor_is_swept_after_time_to_return(
     assert [visitor.position for visitor in visitors] == [1, 2]
     assert gone.is_waiting
     await gone.request(replica)
-    assert gone.position == 1  # and keeps the place for as long as the ticket lasts
+    assert gone.position == 1  # the place lasts as long as the ticket
 
 
 async def test_leave_during_outage_reaches_recovered_store(

@@ -43,9 +43,9 @@ class LossyLink:
 
     @asynccontextmanager
     async def losing_replies_to(self, replica: Replica) -> AsyncIterator[None]:
-        """Until the end, and then until that replica has the store again.
+        """Drop the replies inside the block, then wait until that replica has recovered.
 
-        No call is open at the beginning, which could time out before the next one is sent.
+        No call is open at the beginning, since it could time out before the next one is sent.
         """
         await eventually(lambda: calls_in_flight(replica) == 0)
         self._loses_replies = True

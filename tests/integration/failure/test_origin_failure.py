@@ -28,7 +28,7 @@ def silent() -> Iterator[str]:
 async def failing_origin(
     request: pytest.FixtureRequest, start_gate: GateStarter
 ) -> tuple[Gate, int]:
-    """A gate whose origin fails, and the status that says so."""
+    """A gate with a failing origin, and the status of its error page."""
     name, status = request.param
     url = request.getfixturevalue(name)
     return await start_gate(TIMEOUTS, origin_url=url, rate="0"), status
@@ -72,7 +72,7 @@ async def test_origin_failure_keeps_passes_and_the_queue_moving(
 
 
 async def known_position(visitor: Visitor) -> object:
-    """The position, once the store has replied: on a busy machine a call can take too long."""
+    """The position, after the store has replied: on a busy machine a call can time out."""
     async with asyncio.timeout(40):
         while (position := (await visitor.status())["position"]) is None:  # noqa: ASYNC110
             await asyncio.sleep(0.1)

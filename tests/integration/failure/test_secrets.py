@@ -1,4 +1,4 @@
-"""The secret is rotated: tokens of the old one are valid until it is removed."""
+"""The secret is rotated: tokens signed with the old one are valid until it is removed."""
 
 from tests.gates import GateStarter
 

@@ -1,4 +1,4 @@
-"""Sentinels: which server they name, and how the gate logs in to both."""
+"""Sentinels: the server that they name, and the gate's login to both."""
 
 from contextlib import suppress
 

@@ -83,7 +83,7 @@ async def test_replica_started_in_outage_learns_state_by_event(
     await operator.allow(1)
     await eventually(lambda: first.state.released_total == 1)
     await operator.set_mode(Mode.HOLD)
-    # From the store itself: what it knows by an event alone, a replica does not publish.
+    # From the store itself: a replica does not publish what it knows only from an event.
     await eventually(lambda: first.store_state.mode is Mode.HOLD and first.events.connected())
     private_store.pause()
     async with room.running_replica(clock_error_s=-7 * MINUTES_S) as late:
@@ -108,7 +108,7 @@ async def test_replica_started_in_outage_learns_state_by_event(
 
 @asynccontextmanager
 async def fixed_reply_server(line: bytes) -> AsyncIterator[str]:
-    """A server that sends this to every client, whatever the command."""
+    """A server that sends this reply to every command."""
 
     async def response(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(4096):
@@ -148,7 +148,7 @@ async def test_gate_started_in_outage_admits_valid_passes(
                 )
                 assert (await operator.request("GET", "/healthz")).status == 200
                 await asyncio.to_thread(private_store.resume)
-                for _ in range(600):  # it has no place to poll for yet
+                for _ in range(600):  # the visitor has no place to poll for yet
                     status, _ = await new.get()
                     if status == 200:
                         break

@@ -25,13 +25,13 @@ from tests.servers import StoreServer, eventually
 
 
 async def recovered(replica: Replica) -> None:
-    """Until the store may release again, by its own clock."""
+    """Wait until the store may release again, by its own clock."""
     view = replica.room.view
     await eventually(lambda: replica.state.recovering_until_us < view.now_s() * 1_000_000)
 
 
 def age_store(store: StoreServer, room: RoomName) -> None:
-    """As if it had been there for some minutes: it knows all replicas that served the room."""
+    """As if the store had run for some minutes: it knows all replicas that served the room."""
     with redis.Redis.from_url(store.url) as client:
         [state] = [key for key in room_keys(room) if key.endswith(":state")]
         client.hset(state, "counts_from", 1)
@@ -141,7 +141,8 @@ async def test_release_waits_until_visitors_could_return(
 async def test_front_is_released_before_the_whole_line_could_return(
     private_store: StoreServer, room_name: RoomName, start_room: RoomStarter
 ) -> None:
-    """The window is a minute. The last visitor received half of it, and all others a second."""
+    """The window is a minute. The last visitor has a poll interval of half a minute, all others of
+    a second."""
     room = start_room(rate="600/min", burst=10, confirm_timeout="60s")
     first, second = await room.replicas(2)
     await eventually(lambda: first.state.replicas == second.state.replicas == 2)
@@ -241,11 +242,11 @@ async def test_writes_lost_by_restart_are_written_back(
     await operator.allow(10)
     await eventually(lambda: replica.state.released_total == 10)
     private_store.flush()
-    _load(private_store, before)  # as a store that did not write its last second down
+    _load(private_store, before)  # as a store that did not save its last second
     await eventually(lambda: replica.state.released_total == 10)
     await until(operator, rate_per_minute=0.5, released_total=10)
     await request_all(visitors, replica)
-    # Ten were released and had not claimed when the store forgot that.
+    # Ten visitors were released and had not claimed when the store lost that.
     assert admitted_indexes(visitors) == [*range(10)]
     await operator.allow(10)
     await request_all(visitors, replica)

@@ -1,4 +1,4 @@
-"""A store behind Sentinels fails over while a crowd waits: what visitors may notice of it."""
+"""A store behind Sentinels fails over while a crowd waits: the effects on visitors."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,7 +20,7 @@ VISITORS = 40
 BEFORE = 10  # admitted before the fail-over
 MAX_PAUSE_S = 15.0
 
-# What happens to the primary; a paused one continues later, as one that was cut off.
+# What happens to the primary. A paused primary continues later, as after a network failure.
 WAYS: dict[str, Callable[[StoreGroup], None]] = {
     "killed": lambda group: group.first.kill(),
     "paused": lambda group: group.first.pause(),
@@ -30,7 +30,7 @@ WAYS: dict[str, Callable[[StoreGroup], None]] = {
 
 @pytest.mark.valkey
 async def test_fail_over_costs_no_place_and_admits_nobody_too_early() -> None:
-    """All at once: most of the time each of them waits for its Sentinels."""
+    """All cases at the same time, since each mostly waits for its Sentinels."""
     async with asyncio.TaskGroup() as group:
         for way in WAYS:
             group.create_task(_check(way), name=way)
@@ -86,16 +86,18 @@ async def _fail_over(group: StoreGroup, gates: list[Gate], way: str) -> None:
     promises = {each.name: each for each in verdict.promises}
     for name in (ORDER, RATE, PLACES, SESSIONS):
         if (way, name) == ("demoted", ORDER):
-            # For a second the old primary still responds, and "waiting" to whom the new one admits.
+            # For a second the old primary still responds: "waiting" to visitors whom the new one
+            # admits.
             assert verdict.figures["inversions"] <= BURST + RATE_PER_MINUTE / 60, promises[name]
             continue
-        # A crowd that sends late may see nobody wait while others enter, and judges no order then.
+        # A crowd that sends late may see no visitor wait while others enter, and then cannot judge
+        # the order.
         assert promises[name].held is not False, f"{way}: {name}: {promises[name].detail}"
     assert promises[SESSIONS].held, way
     assert verdict.figures["still_waiting"] == 0, way
     assert verdict.figures["admitted"] == VISITORS, way
     known = next(count for at_s, count in counts if at_s >= failed_over_s)
-    # Requests that had a response before may be counted up to a second later.
+    # A request may be counted up to a second after its response.
     later = [at_s for at_s, count in counts if at_s > failed_over_s + 2 and count > known]
-    late_s = verdict.figures["crowd_late_s"]["p99"]  # of a busy machine
+    late_s = verdict.figures["crowd_late_s"]["p99"]  # late because of a busy machine
     assert later[0] - failed_over_s < MAX_PAUSE_S + late_s, way

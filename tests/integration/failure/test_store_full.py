@@ -25,7 +25,7 @@ SHORT_TIMEOUTS: dict[str, object] = {"heartbeat_timeout": "3s", "confirm_timeout
 
 
 def fill(store: StoreServer) -> None:
-    """No more memory than is in use now."""
+    """Limit the memory to what is in use now."""
     with redis.Redis.from_url(store.url, socket_timeout=5) as client:
         used = cast(dict[str, int], client.info("memory"))["used_memory"]
         client.config_set("maxmemory-policy", "noeviction")
@@ -35,7 +35,7 @@ def fill(store: StoreServer) -> None:
 
 
 def empty_out(store: StoreServer) -> None:
-    """Memory enough again."""
+    """Allow enough memory again."""
     with redis.Redis.from_url(store.url, socket_timeout=5) as client:
         client.config_set("maxmemory", 0)
 
@@ -60,7 +60,7 @@ async def test_full_store_keeps_passes_and_releases(
         1,
         2,
         3,
-    ]  # released before, and entered by the watermark
+    ]  # released before, so they entered by the watermark
     assert all(visitor.is_waiting and visitor.position is None for visitor in visitors[4:])
     assert all(isinstance(visitor.token, Ticket) for visitor in newcomers)
     assert first.store_up

@@ -1,4 +1,4 @@
-"""A store that replies, and does not serve: what operators read, and how the gate goes on."""
+"""A store that replies with errors: what operators read, and how the gate continues."""
 
 import pytest
 
@@ -28,7 +28,7 @@ async def test_read_only_store_is_a_problem_with_its_words_in_the_log() -> None:
             with GateProcess(settings(origin.url, more=shared_servers(server.url))) as gate:
                 await gate.wait_until_serving()
 
-                async def is_reported() -> bool:  # on a busy machine after one that did not respond
+                async def is_reported() -> bool:  # on a busy machine first "did not respond"
                     return await problems_of(gate) == ["the store does not serve worker 1"]
 
                 await eventually(is_reported)

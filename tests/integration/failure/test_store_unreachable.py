@@ -34,7 +34,7 @@ from tests.integration.replicas.replica_group import (
 )
 from tests.servers import StoreServer, eventually
 
-# The table, cell by cell, over HTTP
+# The decision table, cell by cell, over HTTP
 
 
 async def test_outage_keeps_passes_and_places(
@@ -106,7 +106,7 @@ async def test_cancelled_requests_in_outage_leave_no_task(
         for replies_late in (
             False,
             True,
-        ):  # the store replies never, or after the clients have left
+        ):  # the store never replies, or after the clients have left
             private_store.pause()
             calls = [
                 asyncio.create_task(visitor.request(*how))
@@ -165,7 +165,7 @@ async def test_visitor_admitted_in_outage_holds_slot_later(
 async def test_newcomers_in_outage_queue_by_their_arrival(
     private_store: StoreServer, start_room: RoomStarter
 ) -> None:
-    """They are queued at the moment they came, before later newcomers."""
+    """Their turn is the time of their arrival, before later newcomers."""
     room = start_room(rate="600/min", burst=10, **SHORT_TIMEOUTS)
     first, second = await room.replicas(2)
     operator = await room.operator()
@@ -183,7 +183,7 @@ async def test_newcomers_in_outage_queue_by_their_arrival(
     await request_all(held, second, first)
     await asyncio.sleep(3)
     private_store.resume()
-    await wait_until_recovered(first)  # the other may still hold arrivals of its own
+    await wait_until_recovered(first)  # the other replica may still hold arrivals
     newcomers = await line_up(10, first)
     assert admitted_indexes(newcomers) == []
     await wait_until_recovered(first, second)
@@ -210,7 +210,7 @@ async def test_fail_open_admits_share_of_the_rate(
     await eventually(lambda: all(each.state.replicas == 3 for each in replicas))
     # The bucket is empty, and some visitors wait.
     await request_all([RoomVisitor() for _ in range(30)], first)
-    # What the first outage left over is no credit for the second.
+    # A remaining share of the first outage does not count for the second.
     for break_store in (StoreServer.pause, StoreServer.kill):
         start_s = now_s = time.monotonic()
         break_store(private_store)
@@ -235,7 +235,7 @@ async def test_fail_open_admits_share_of_the_rate(
 async def test_newcomer_let_in_without_store_counts_until_seen(
     private_store: StoreServer, start_room: RoomStarter
 ) -> None:
-    """Clients without cookies fill the slots for `confirm_timeout`, and no longer."""
+    """Clients without cookies fill the slots only for `confirm_timeout`."""
     room = start_room(
         rate="6000/min", burst=40, max_active=4, store_failure_mode="open", confirm_timeout="3s"
     )
@@ -268,13 +268,13 @@ async def test_newcomer_let_in_without_store_counts_until_seen(
     assert seen.is_admitted
 
 
-# Longer than anything is kept
+# Longer than any data is kept
 
 
 async def test_long_outage_keeps_all_waiting_visitors(
     private_store: StoreServer, start_room: RoomStarter
 ) -> None:
-    """Longer than both timeouts, and whether or not the visitors poll meanwhile."""
+    """Longer than both timeouts, with and without polls of the visitors meanwhile."""
     room = start_room(**GRANTS_ONLY, heartbeat_timeout="6s", confirm_timeout="1s")
     first, second = await room.replicas(2)
     operator = await room.operator()
@@ -283,7 +283,7 @@ async def test_long_outage_keeps_all_waiting_visitors(
     polling = visitors[::2]
     private_store.pause()
     for _ in range(3):
-        await asyncio.sleep(2.2)  # together longer than `heartbeat_timeout`
+        await asyncio.sleep(2.2)  # in total longer than `heartbeat_timeout`
         await request_all(polling, first)
         assert all(visitor.is_waiting and visitor.position is None for visitor in polling)
     private_store.resume()
@@ -329,7 +329,7 @@ async def test_restarted_replica_admits_newcomers_at_once(
     assert newcomer.is_admitted
 
 
-# Slow rather than dead
+# A slow store
 
 
 async def test_recovery_follows_the_next_calls_of_the_pacer(
@@ -343,7 +343,7 @@ async def test_recovery_follows_the_next_calls_of_the_pacer(
     counter = CallCounter(replica.room, monkeypatch)
     private_store.resume()
     await wait_until_recovered(replica)
-    assert counter.calls <= 2  # after one that may have begun before
+    assert counter.calls <= 2  # one of them may have begun before
     await visitor.request(replica)
     assert visitor.position == 1
 
@@ -356,7 +356,7 @@ async def test_only_the_pacer_calls_an_unreachable_store(
     visitors = await line_up(500, replica)
     private_store.pause()
     await wait_until_unreachable(replica)
-    await replica.room._stop_pacing()  # it calls, also for visitors who returned a ticket
+    await replica.room._stop_pacing()  # it calls too, also for returned tickets
     counter = CallCounter(replica.room, monkeypatch)
     for _ in range(20):
         await request_all([*visitors, RoomVisitor()], replica)
@@ -367,7 +367,7 @@ async def test_only_the_pacer_calls_an_unreachable_store(
 async def test_open_requests_wait_for_the_store_together(
     private_store: StoreServer, monkeypatch: pytest.MonkeyPatch, start_room: RoomStarter
 ) -> None:
-    """All of them return after one timeout, and not one batch after another."""
+    """All of them return after one timeout, instead of batch after batch."""
     room = start_room(**GRANTS_ONLY)
     replica = await room.replica()
     visitors = await line_up(2000, replica)

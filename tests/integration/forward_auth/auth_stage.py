@@ -1,8 +1,8 @@
-"""What stands behind every proxy: one gate, one origin, and for each proxy rooms of its own.
+"""One gate and one origin behind all proxies, with separate rooms for each proxy.
 
-Rules: the host of a request selects the room: `open.<proxy>.localhost` admits everyone, and
-`line.<proxy>.localhost` nobody without a grant; neither does `stream.<proxy>.localhost`, which
-sends updates as a stream. 127.0.0.1 is trusted.
+Rules: the host of a request selects the room. `open.<proxy>.localhost` admits every visitor;
+`line.<proxy>.localhost` admits only by grants; so does `stream.<proxy>.localhost`, which sends
+updates as a stream. 127.0.0.1 is trusted.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ path = "/banned"
 
 @dataclass(frozen=True)
 class Stage:
-    """What stands behind every proxy."""
+    """The gate and the origin behind all proxies."""
 
     gate: Gate
     origin: Origin
@@ -73,8 +73,8 @@ class Stage:
         fail_open: bool = False,
         also: Replacement | None = None,
     ) -> AsyncIterator[RunningProxy]:
-        """The proxy in front of them; `gate_port` is another gate's, `also` another change of its
-        files."""
+        """Run the proxy in front of them. `gate_port`: of another gate; `also`: another change of
+        its files."""
         server = ProxyServer(
             proxy,
             gate=self.gate_port if gate_port is None else gate_port,
@@ -84,7 +84,7 @@ class Stage:
             also=also,
         )
         try:
-            await asyncio.to_thread(server.start)  # it is asked, and asks the gate of this process
+            await asyncio.to_thread(server.start)  # it calls the gate in this process
             yield RunningProxy(proxy, server.url, self)
         finally:
             server.close()
@@ -123,7 +123,7 @@ async def running_stage(store: StoreServer) -> AsyncIterator[Stage]:
 
 @asynccontextmanager
 async def hanging_gate() -> AsyncIterator[int]:
-    """The port of a gate that is healthy and responds to nothing else."""
+    """The port of a gate that responds only to health checks."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):

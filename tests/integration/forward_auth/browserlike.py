@@ -1,4 +1,4 @@
-"""A visitor at a proxy: one browser or app, with the cookies of its own."""
+"""A visitor at a proxy: one browser or app with its own cookies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.builders import make_pass, read_token, sign_token
 from tests.gates.http_visitor import HTML, TIMEOUT, Response
 from tests.integration.forward_auth.auth_stage import RunningProxy
 
-ADDRESS = "127.0.0.2"  # no trusted one
+ADDRESS = "127.0.0.2"  # not a trusted address
 PRIVATE = "private, no-store"  # of a response that hands over a pass
 
 
@@ -45,7 +45,7 @@ class ProxyVisitor:
 
     @property
     def token(self) -> Token | None:
-        """What its cookie holds."""
+        """The token in its cookie."""
         now_s = self.served.stage.gate.now_s()
         return read_token(self.cookie, room=self.room, now_s=now_s)
 
@@ -64,7 +64,7 @@ class ProxyVisitor:
         return {"Host": self.host} | ({"Cookie": cookies} if cookies else {}) | dict(more or {})
 
     def hold_pass(self, *, ago_s: float = 0) -> Pass:
-        """As if admitted `ago_s` seconds ago."""
+        """Hold a pass as if admitted `ago_s` seconds ago."""
         gate = self.served.stage.gate
         held = make_pass(self.room, now_s=gate.now_s(), ago_s=ago_s, expires_in_s=1800 - ago_s)
         self.cookie = sign_token(held)
@@ -81,7 +81,7 @@ class ProxyVisitor:
     async def send(
         self, method: str, path: str, fields: Mapping[str, str] | None = None, **options: Any
     ) -> Response:
-        """The response; a cookie of the gate's that it sets is kept."""
+        """The response. A cookie of the gate in it is stored."""
         async with self.session.request(
             method,
             self.served.url + path,

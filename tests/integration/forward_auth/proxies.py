@@ -1,8 +1,7 @@
 """nginx, HAProxy, Caddy, Envoy and Traefik, each with its configuration of `deploy/forward-auth`.
 
-Rules: the files are used as they are; only addresses are replaced, and where a program keeps its
-own files. A test that lets requests pass while the gate is unreachable changes the one place that
-the file names for that.
+Rules: in the files only addresses and the paths of a program's own files are replaced. A test that
+lets requests pass while the gate is unreachable changes only what the file names for that.
 """
 
 from __future__ import annotations
@@ -41,8 +40,9 @@ CLAIMING_FIELDS = [
 
 @dataclass(frozen=True)
 class Proxy:
-    """One proxy, by its `files` in a folder of `deploy/`. `command` may name {folder}; replacements
-    are regular expressions, and may name {gate}, {origin}, {port}, {tls_port} and {folder}."""
+    """One proxy, with its `files` in a folder of `deploy/`. `command` may name {folder};
+    replacements are regular expressions, and may name {gate}, {origin}, {port}, {tls_port} and
+    {folder}."""
 
     name: str
     files: tuple[str, ...]
@@ -53,7 +53,7 @@ class Proxy:
     unreachable_status: int = 503
     replaces_cache_control: bool = True
     deployed: str = "forward-auth"
-    runs_commands: bool = True  # sends what `Gatekeeper-Command` says to the gate
+    runs_commands: bool = True  # sends the command in `Gatekeeper-Command` to the gate
 
 
 _ADDRESSES: tuple[Replacement, ...] = (
@@ -140,7 +140,7 @@ class ProxyServer(Server):
     """A proxy between visitors at `url`, the gate and the origin. `cookies` are the names
     that the gate's cookies can have."""
 
-    orphaned = signal.SIGTERM  # nginx's workers outlive a master that is killed
+    orphaned = signal.SIGTERM  # nginx's workers continue after the master is killed
 
     def __init__(
         self,
@@ -194,7 +194,7 @@ class ProxyServer(Server):
             connection.close()
 
 
-# A gate that is unreachable closes the site; where the proxy can, also opens it.
+# An unreachable gate closes the site; if the proxy supports it, it may also open the site.
 each_failure_mode = pytest.mark.parametrize(
     ("proxy", "fail_open"),
     [(proxy, False) for proxy in PROXIES]

@@ -1,4 +1,5 @@
-"""Each proxy with its configuration: the whole life of a visitor, and what must not pass.
+"""Each proxy with its configuration: a visitor from arrival to end of session, and requests that
+must not pass.
 
 Rules: one file, so that the tests share one gate, one origin and one process of each proxy.
 """
@@ -78,7 +79,7 @@ async def _is_admitted(visitor: ProxyVisitor) -> bool:
 
 
 async def test_released_visitor_enters_by_reloading(served: RunningProxy) -> None:
-    """Without a poll: the check itself is the claim, and hands over the pass."""
+    """Without a poll: the check itself claims, and its response contains the pass."""
     async with ProxyVisitor(served, "line") as visitor:
         await visitor.page()
         await visitor.status()
@@ -109,7 +110,7 @@ async def test_session_ends_by_command_or_operator(served: RunningProxy) -> None
         done = await visitor.get("/done")
         assert (done.status, done.text) == (200, "done")
         assert "Gatekeeper-Command" not in done.headers
-        if not served.proxy.runs_commands:  # the site calls POST /admin/revoke
+        if not served.proxy.runs_commands:  # here the site calls POST /admin/revoke
             await gate.room(visitor.room).leave([held.visitor])
         after = ""
 
@@ -134,7 +135,7 @@ async def test_session_ends_by_command_or_operator(served: RunningProxy) -> None
 async def test_command_ends_the_session_however_the_token_came(
     served: RunningProxy, kind: str
 ) -> None:
-    """In the field of an app, or first in the response that ends the session."""
+    """In the field of an app, or for the first time in the response that ends the session."""
     async with ProxyVisitor(served, "open" if kind.startswith("newcomer") else "line") as visitor:
         room = served.stage.gate.room(visitor.room)
         fields = {} if kind == "newcomer" else {"X-Queue-Token": ""}
@@ -175,8 +176,8 @@ async def test_token_of_an_app_does_not_reach_the_site(served: RunningProxy) -> 
 
 
 async def test_line_streams_unbuffered(served: RunningProxy) -> None:
-    """After requests with a body: the gate streams only on connections that had none, so polls have
-    connections of their own."""
+    """After requests with a body: the gate streams only on connections without earlier bodies, so
+    polls have separate connections."""
     async with ProxyVisitor(served, "stream") as visitor:
         for _ in range(5):
             posted = await visitor.send("POST", "/pay", HTML, data=b"x" * 100)
@@ -189,7 +190,7 @@ async def test_line_streams_unbuffered(served: RunningProxy) -> None:
         fields = visitor.fields({"Accept": "text/event-stream"})
         async with visitor.session.get(status, headers=fields) as stream, asyncio.timeout(40):
             assert stream.headers["Content-Type"] == "text/event-stream"
-            assert await stream.content.readline()  # the stream itself does not end
+            assert await stream.content.readline()  # the stream stays open
 
 
 async def test_form_of_a_visitor_in_line_is_refused(served: RunningProxy) -> None:
@@ -223,7 +224,7 @@ async def test_websocket_is_tunnelled_for_the_admitted(served: RunningProxy) -> 
     "path", ["/list?page=2", "/list?page=2&nginx", "/list?nginx=1", "/list?nginx", "/list?page"]
 )
 async def test_query_of_the_visitor_is_the_sites(served: RunningProxy, path: str) -> None:
-    """Not one of the check, which has `?nginx` and `?page` of its own."""
+    """Not that of the check, which has its own `?nginx` and `?page`."""
     async with ProxyVisitor(served, "line") as visitor:
         page = await visitor.page(path)
         assert (page.status, "<title>" in page.text) == (served.proxy.waiting_status, True)
@@ -234,7 +235,7 @@ async def test_query_of_the_visitor_is_the_sites(served: RunningProxy, path: str
 
 
 async def test_address_is_that_of_the_visitor(served: RunningProxy) -> None:
-    """A rule for one address applies to it, and to no client that claims it."""
+    """A rule for one address applies to that client, and not to clients that claim the address."""
     async with ProxyVisitor(served, "line", address="127.0.0.9") as near:
         assert (await near.get("/cart")).status == 200
     async with ProxyVisitor(served, "line") as other:
@@ -266,7 +267,7 @@ async def test_rule_bypasses_and_forged_fields_are_removed(served: RunningProxy)
 async def test_claims_of_a_client_do_not_reach_the_site(
     served: RunningProxy, claims: Mapping[str, str]
 ) -> None:
-    """A site that believes them would serve another path than the gate was asked about."""
+    """A site that trusts them would serve another path than the one that the gate checked."""
     origin = served.stage.origin
     async with ProxyVisitor(served, "line") as visitor:
         for path in ("/free/x", "/cart"):
@@ -303,7 +304,7 @@ async def test_client_that_sends_trusted_fields_is_not_believed(
         response = await visitor.get("/cart", sent)
         assert response.status in {400, served.proxy.waiting_status}, response.text
         if visitor.cookie:
-            assert visitor.ticket  # of the room that the host is in, or it would not be read
+            assert visitor.ticket  # of the room of this host, or the gate would ignore it
         polled = await visitor.get(f"/.gatekeeper/status?room={visitor.room}", sent)
         assert polled.status == 400 or polled.json["state"] != "admitted"
     assert len(served.stage.origin.requests) == before
@@ -331,7 +332,7 @@ async def test_client_that_sends_trusted_fields_is_not_believed(
     ],
 )
 async def test_no_client_reaches_the_check(served: RunningProxy, path: str) -> None:
-    """It would ask from the proxy's address, with fields of its own."""
+    """Such a check would come from the proxy's address, with fields of the client."""
     async with ProxyVisitor(served, "line") as visitor:
         visitor.hold_pass()
         sent = {"X-Forwarded-Uri": "/free/x", "X-Forwarded-Method": "GET"}
@@ -341,7 +342,7 @@ async def test_no_client_reaches_the_check(served: RunningProxy, path: str) -> N
         ) as response:
             body = await response.text()
             assert "X-Gatekeeper-Visitor" not in response.headers
-            is_forwarded = response.status == 200 and '"path"' in body  # an ordinary path then
+            is_forwarded = response.status == 200 and '"path"' in body  # as an ordinary path
             assert is_forwarded or response.status in {301, 307, 308, 400, 403, 404}, path
 
 

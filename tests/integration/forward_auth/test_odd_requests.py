@@ -1,6 +1,6 @@
-"""Requests that no client library sends, and a proxy whose own script fails.
+"""Requests that no client library sends, and a proxy with a failing script.
 
-Rules: each test has processes of its own of the proxies; they share the gate and the origin.
+Rules: each test starts its own proxies; they share the gate and the origin.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(90)
 
 
 async def raw_request(served: RunningProxy, head: bytes) -> bytes:
-    """The first line of the response to bytes that no client library sends; b"" for none."""
+    """The first line of the response to these bytes, or b""."""
     port = int(served.url.rpartition(":")[2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(ADDRESS, 0))
     try:
@@ -31,7 +31,7 @@ async def raw_request(served: RunningProxy, head: bytes) -> bytes:
 
 
 def head_of(served: RunningProxy, line: str, fields: Iterable[str]) -> bytes:
-    """`{name}` in a line stands for the proxy's."""
+    """`{name}` in a line stands for the name of the proxy."""
     name = served.proxy.name
     has_host = any(each.startswith("Host:") for each in fields)
     hosts = [] if has_host else ["Host: line.{name}.localhost"]
@@ -76,7 +76,7 @@ ODD_HEADS: Mapping[str, tuple[str, list[str]]] = {
 async def test_malformed_check_is_refused_and_the_proxy_survives(
     stage: Stage, proxy: Proxy, *, fail_open: bool
 ) -> None:
-    """The gate is up: what a client sends must not look like a gate that is unreachable."""
+    """The gate is running: a request of a client must not look like an unreachable gate."""
     async with (
         stage.running(proxy, fail_open=fail_open) as served,
         ProxyVisitor(served, "line") as visitor,

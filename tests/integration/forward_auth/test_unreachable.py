@@ -1,6 +1,6 @@
 """Each proxy while the site or the gate is unreachable.
 
-Rules: each test has processes of its own of the proxies; they share the gate and the origin.
+Rules: each test starts its own proxies; they share the gate and the origin.
 """
 
 import asyncio
@@ -30,7 +30,8 @@ async def test_site_that_is_down_costs_no_pass(stage: Stage, proxy: Proxy) -> No
 
 @pytest.mark.parametrize("fail_open", [False, True], ids=["closed", "open"])
 async def test_gate_that_hangs_closes_or_opens(stage: Stage, *, fail_open: bool) -> None:
-    """All at once: each waits for the time limit of its check. That of Traefik is 30 s."""
+    """All proxies at the same time: each waits for the timeout of its check, which is 30 s for
+    Traefik."""
     before = len(stage.origin.requests)
     proxies = [each for each in PROXIES if each is not TRAEFIK]
     async with hanging_gate() as port, AsyncExitStack() as stack:

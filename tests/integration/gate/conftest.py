@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["fast path", "aiohttp"])
 def way(request: pytest.FixtureRequest) -> Mapping[str, str]:
-    """Fields that lead a check over the fast path, or around it."""
+    """Fields with which a check takes the fast path, or does not."""
     return {} if request.param == "fast path" else {"TE": "trailers"}
 
 

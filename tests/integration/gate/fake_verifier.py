@@ -14,13 +14,13 @@ Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass
 class FakeVerifier:
-    """A provider's verifier: every response that begins with "good" is accepted once."""
+    """A provider's verifier. It accepts every response that begins with "good" once."""
 
     url: str = ""
     calls: list[dict[str, str]] = field(default_factory=list)
     used: dict[str, str] = field(default_factory=dict)  # response to idempotency key
-    respond: Respond | None = None  # in place of the usual reply
-    reply: dict[str, Any] = field(default_factory=dict)  # more of a success
+    respond: Respond | None = None  # instead of the usual reply
+    reply: dict[str, Any] = field(default_factory=dict)  # more fields of a successful reply
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         form = {name: str(value) for name, value in (await request.post()).items()}

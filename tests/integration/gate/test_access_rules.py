@@ -26,7 +26,7 @@ def matches_of(rule: str) -> float:
 
 
 async def test_bypass_by_path_ends_with_the_path(start_gate: GateStarter) -> None:
-    """With rate 0, the same header block: `/secret` waits, `/free/a` passes, `/secret` waits."""
+    """With rate 0 and the same fields: `/secret` waits, `/free/a` passes, `/secret` waits."""
     gate = await start_gate(FREE, rate="0")
     visitor = gate.visitor()
     statuses = [
@@ -38,7 +38,7 @@ async def test_bypass_by_path_ends_with_the_path(start_gate: GateStarter) -> Non
 
 
 async def test_bypass_by_address_holds_for_that_address_alone(start_gate: GateStarter) -> None:
-    """Behind a trusted proxy, with heads that are otherwise the same."""
+    """Behind a trusted proxy; the heads are otherwise equal."""
     rule = '[[rule]]\nname = "office"\naction = "bypass"\nclient = "203.0.113.0/24"\n'
     gate = await start_gate('[server]\ntrusted_proxies = ["127.0.0.1"]\n' + rule, rate="0")
     visitor = gate.visitor()
@@ -89,7 +89,7 @@ async def test_queue_rule_is_an_exception_to_a_bypass(start_gate: GateStarter) -
         assert (await visitor.request("GET", path)).status == status
     assert matches_of("buy") == before + 2
     visitor.set_cookie(gate.cookie_name, sign_token(gate.issue_pass(ago_s=1)))
-    for _ in range(3):  # on the fast path, the second time from its cache
+    for _ in range(3):  # on the fast path; from its cache the second time
         assert (await visitor.request("GET", "/free/buy/1")).status == 200
     assert matches_of("buy") == before + 5
 
@@ -248,7 +248,7 @@ async def test_blocked_person_reads_why_in_their_language(start_gate: GateStarte
 
 
 async def test_client_that_is_blocked_later_loses_its_polls(start_gate: GateStarter) -> None:
-    """The same head from two addresses behind a proxy: the cache of heads has no address."""
+    """The same head from two addresses behind a proxy: cached heads contain no address."""
     gate = await start_gate(BLOCKED, rate="0")
     visitor, other = gate.visitor(), gate.visitor()
     for address, status in (("198.51.100.1", 200), ("203.0.113.9", 403), ("198.51.100.2", 200)):

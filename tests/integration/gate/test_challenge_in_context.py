@@ -1,4 +1,5 @@
-"""A challenge beside what else a room has: a draw, TLS, live settings, other exits."""
+"""A challenge together with other features of a room: a draw, TLS, live settings, other ways to
+leave."""
 
 from __future__ import annotations
 
@@ -78,7 +79,8 @@ async def challenge_is(gate: Gate, value: str) -> None:
 async def test_challenge_is_switched_on_and_off_while_visitors_wait(
     store_url: str, start_gate: GateStarter
 ) -> None:
-    """Visitors in line stay there; a ticket without a proof is in line once it is off."""
+    """Visitors in line stay there. A ticket without a proof is in line after the challenge is
+    switched off."""
     gate = await start_gate(rate="0", challenge_difficulty=20)
     [config] = gate.worker.site.parts.config.rooms
     store = PatientStore(store_url)

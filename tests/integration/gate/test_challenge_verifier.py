@@ -1,4 +1,4 @@
-"""Calls to the verifier of Turnstile and hCaptcha: its replies, and how many calls there are."""
+"""Calls to the verifier of Turnstile and hCaptcha: its replies, and the number of calls."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ REPLIES: dict[str, tuple[Respond, Reply]] = {
     "internal error": (fails("internal-error"), "unreachable"),
     "our secret": (fails("invalid-input-secret", status=400), "unreachable"),
     "another site key": (fails("sitekey-secret-mismatch"), "refused"),
-    "too large": (sends("", 413), "refused"),  # a client can bring these about
+    "too large": (sends("", 413), "refused"),  # a client can cause these
     "too many": (sends("<html>", 429), "refused"),
     "bad request": (fails("bad-request", status=400), "refused"),
     "no codes": (sends('{"success": false}'), "refused"),
@@ -100,7 +100,7 @@ async def test_verifier_that_refuses_connections_is_unreachable() -> None:
 
 
 async def test_room_without_hosts_leaves_them_to_the_provider(verifier: FakeVerifier) -> None:
-    """The Host of a request is the client's own choice, so it decides nothing."""
+    """The client chooses the Host, so no decision depends on it."""
     asks = ChallengeVerifier()
     for hostname, expected in (("any.example", "solved"), (["any.example"], "refused")):
         verifier.respond = succeeds(hostname=hostname)
@@ -122,7 +122,7 @@ async def test_proof_that_no_provider_makes_costs_no_call(verifier: FakeVerifier
 
 
 class SlowCalls:
-    """Calls to a verifier that replies once it is released."""
+    """Calls to a verifier that does not reply before the test releases it."""
 
     def __init__(self, verifier: FakeVerifier) -> None:
         self.verifier = verifier
@@ -136,7 +136,7 @@ class SlowCalls:
         return web.json_response({"success": True})
 
     async def open(self, *proofs: Proof) -> int:
-        """Send these; how many of them are under way."""
+        """Send these. Returns the number of calls in progress."""
         before = len(self.verifier.calls)
         sent = [asyncio.create_task(self.asks.verify(each)) for each in proofs]
         await asyncio.sleep(0)
@@ -181,7 +181,8 @@ async def test_calls_are_bounded_and_one_for_each_visitor(verifier: FakeVerifier
 async def test_junk_of_one_source_leaves_calls_to_others(
     addresses: list[str], verifier: FakeVerifier
 ) -> None:
-    """However slow the provider is: half of the calls at most, and half of the rest to the next."""
+    """For any delay of the provider: one source gets at most half of the calls, the next one half
+    of the rest."""
     calls = SlowCalls(verifier)
     junk = [proof(verifier.url, "junk", address=addresses[n % len(addresses)]) for n in range(200)]
     assert await calls.open(*junk) == MAX_CALLS // 2

@@ -1,4 +1,4 @@
-"""Gates with a widget of Turnstile or hCaptcha before a fake verifier: the place of the visitor."""
+"""Gates with a widget of Turnstile or hCaptcha and a fake verifier: the place of the visitor."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_proof_is_verified_once_for_one_place(
 async def test_host_that_the_client_names_counts_for_nothing(
     widget_gate: WidgetGates, verifier: FakeVerifier
 ) -> None:
-    """A proof of another site is none, also when the request pretends to be for that site."""
+    """A proof for another site is invalid, also if the request claims to be for that site."""
     gate = await widget_gate(host="127.0.0.1")
     visitor = await arrive(gate)
     verifier.reply = {"hostname": "evil.example"}

@@ -1,4 +1,4 @@
-"""A room with proof of work over HTTP: what a place costs, and what buys none."""
+"""A room with proof of work over HTTP: which solutions give a place."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EASY = 20  # hashes on average
 
 @pytest.fixture
 async def working(start_gate: GateStarter) -> Gate:
-    """Nobody is admitted, and newcomers work."""
+    """A gate that admits no visitor and requires proof of work."""
     return await start_gate(rate="0", challenge="work", challenge_difficulty=EASY)
 
 
@@ -53,7 +53,7 @@ def ticket_of(gate: Gate, visitor: Visitor) -> Ticket:
 async def test_newcomer_waits_outside_the_line_until_the_work_is_done(
     start_gate: GateStarter,
 ) -> None:
-    """Also where the room has space: a bot never walks straight through."""
+    """Also if the room has space: a bot is never admitted at once."""
     gate = await start_gate(rate="60000/min", challenge="work", challenge_difficulty=EASY)
     visitor, challenge = await arrive(gate)
     for _ in range(3):
@@ -221,7 +221,7 @@ async def test_without_script_the_place_counts_after_the_fixed_time(
 
 
 async def test_tabs_that_were_restored_together_solve_one_challenge(working: Gate) -> None:
-    """Each of them got a ticket, and the last one has the cookie: the earliest arrival counts."""
+    """Each tab received a ticket, and the last one set the cookie: the earliest arrival counts."""
     tickets = [
         make_ticket(working.room_name, now_s=working.now_s(), ago_s=ago_s)._replace(confirmed=False)
         for ago_s in (9, 6, 3)
@@ -251,7 +251,7 @@ async def test_bypassed_webhook_needs_no_work(start_gate: GateStarter) -> None:
 
 
 async def test_leaving_with_an_unsolved_ticket_is_free(working: Gate) -> None:
-    """It has no place, so the store is not asked, and the cookie goes."""
+    """It has no place, so the store is not called, and the cookie is deleted."""
     visitor, _ = await arrive(working)
     calls = working.worker.site.gates[working.room_name].admission.room.queue
     before = (await working.queue.read_state()).version

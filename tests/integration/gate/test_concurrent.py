@@ -19,7 +19,7 @@ FAST, SLOW = "GET", "POST"  # the path that serves the method
 
 
 def holder(gate: Gate) -> Visitor:
-    """A visitor with a pass of its own."""
+    """A visitor with a pass."""
     visitor = gate.visitor()
     visitor.set_cookie(gate.cookie_name, sign_token(gate.issue_pass()))
     return visitor
@@ -60,7 +60,7 @@ async def gate(start_gate: GateStarter) -> Gate:
 
 
 async def test_requests_beyond_the_limit_are_429(gate: Gate) -> None:
-    """Whichever path serves them; another pass has a limit of its own."""
+    """On either path; another pass has its own limit."""
     ann, bob = holder(gate), holder(gate)
     for first, second in ((FAST, FAST), (FAST, SLOW), (SLOW, SLOW)):
         async with waiting_requests(gate, ann, first, second) as requests:
@@ -92,7 +92,7 @@ async def test_429_is_a_page_or_json_as_accept_says(gate: Gate) -> None:
 
 
 async def test_several_connections_and_tokens_of_one_visitor_are_one(gate: Gate) -> None:
-    """A renewed pass is the pass of the same visitor."""
+    """A renewed pass belongs to the same visitor."""
     pass_ = gate.issue_pass()
     ann, copy = gate.visitor(), gate.visitor()
     ann.set_cookie(gate.cookie_name, sign_token(pass_))
@@ -126,7 +126,7 @@ async def test_websocket_counts_as_long_as_it_lasts(gate: Gate) -> None:
 
 
 async def test_client_that_disconnects_frees_its_requests(gate: Gate) -> None:
-    """On both paths, also while the origin still owes the response, or the rest of it."""
+    """On both paths, also before the response of the origin or in the middle of it."""
     ann = holder(gate)
     for path in ("/slow", "/stream"):
         gate.origin.go.clear()
@@ -147,7 +147,7 @@ async def test_client_that_disconnects_frees_its_requests(gate: Gate) -> None:
 async def test_end_of_the_client_is_noticed_before_the_response(
     gate: Gate, method: str, is_reset: bool
 ) -> None:
-    """A reset ends the request; a closed half does not, but makes room for others."""
+    """A reset ends the request. A half-close does not, but the request no longer counts."""
     pass_ = sign_token(gate.issue_pass())
     ann = gate.visitor()
     ann.set_cookie(gate.cookie_name, pass_)

@@ -1,4 +1,5 @@
-"""Scripts of other origins: what they may read of the gate, and the way back for `client.js`."""
+"""Scripts of other origins: what they may read from the gate, and the return address for
+`client.js`."""
 
 from urllib.parse import quote
 
@@ -67,7 +68,7 @@ async def test_named_origin_may_give_back_a_place(start_gate: GateStarter) -> No
         assert (await gate.visitor().request("POST", path, headers=headers)).status == status
 
 
-# The way back.
+# The return address.
 
 
 async def waits(gate: Gate, *, back: str) -> Visitor:
@@ -115,7 +116,7 @@ async def test_admitted_visitor_returns_to_the_app_and_nowhere_else(
         assert (response.status, response.headers["Location"]) == (303, leads_to), back
         assert response.headers["X-Gatekeeper-State"] == "admitted"
         assert gate.origin.requests == []
-    assert (await visitor.get())[0] == 200  # the pass came with the redirect
+    assert (await visitor.get())[0] == 200  # the redirect contained the pass
 
 
 async def test_waiting_visitor_returns_when_admitted(start_gate: GateStarter) -> None:

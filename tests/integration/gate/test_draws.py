@@ -1,4 +1,5 @@
-"""The public record of a draw: committed before the start, then all that a check needs."""
+"""The public record of a draw: the commitment before the start, then everything for a
+verification."""
 
 import asyncio
 import hashlib
@@ -32,7 +33,7 @@ LIST = f"{PATH}/participants"
 
 
 def event_toml(room: RoomName, *, name: str = "sale", begins_in_s: float = -60, **keys: str) -> str:
-    """A prequeue that lasts an hour; `open_now` ends it as an operator would."""
+    """A prequeue that lasts an hour; `open_now` ends it like an operator."""
     begins_s = round(time.time() + begins_in_s, 3)
     times = {"prequeue": begins_s, "start": begins_s + 3600, "end": begins_s + 7200}
     spelled = {each: datetime.fromtimestamp(at, UTC).isoformat() for each, at in times.items()}
@@ -53,7 +54,7 @@ async def open_now(gate: Gate) -> Event:
 
 
 async def fill(gate: Gate, count: int) -> list[str]:
-    """Visitors who joined the line, without a browser each."""
+    """Visitors who joined the line, without an HTTP client for each."""
     queue, visitors = gate.queue, [new_visitor_id() for _ in range(count)]
     for first in range(0, count, 500):
         portion = visitors[first : first + 500]
@@ -90,7 +91,7 @@ async def drawn(visitor: Visitor) -> DrawRecord:
 async def test_draw_can_be_checked_by_anyone(
     start_gate: GateStarter, room_name: RoomName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the commitment over the start to the list, the verification and the order."""
+    """Commitment, start, list, verification and order."""
     monkeypatch.setattr(draws, "_PAUSE_S", 0.0)
     gate = await start_gate(event_toml(room_name), rate="0")
     browser, late = gate.visitor(), gate.visitor()
@@ -157,7 +158,7 @@ async def test_draw_can_be_checked_by_anyone(
 async def test_poll_that_claims_shows_what_the_ticket_drew(
     start_gate: GateStarter, room_name: RoomName
 ) -> None:
-    """The first in line have no other poll between the draw and their admission."""
+    """The first visitors in line have no other poll between the draw and their admission."""
     gate = await start_gate(event_toml(room_name), rate="6000/min", burst=100)
     browser, late = gate.visitor(), gate.visitor()
     await browser.join()
@@ -194,7 +195,7 @@ UNKNOWN = [
 async def test_absent_visitor_comes_back_to_the_drawn_turn(
     start_gate: GateStarter, room_name: RoomName
 ) -> None:
-    """Whenever, and at any replica: coming back at another time draws no other turn."""
+    """At any time and at any replica: another time gives no other turn."""
     gate = await start_gate(event_toml(room_name), rate="0")
     other = await start_gate(event_toml(room_name), rate="0")
     absent = gate.visitor(other)
@@ -219,8 +220,8 @@ async def test_absent_visitor_comes_back_to_the_drawn_turn(
 async def test_record_stays_drawn_while_a_straggler_is_placed(
     start_gate: GateStarter, room_name: RoomName
 ) -> None:
-    """A replica that learns of the draw late may have put a visitor in line at a provisional turn.
-    What was published is not taken back."""
+    """A replica that receives the draw late may have put a visitor in line at a provisional turn.
+    The published record does not change."""
     gate = await start_gate(event_toml(room_name), rate="0")
     visitor = gate.visitor()
     await fill(gate, 3)
@@ -301,7 +302,7 @@ async def test_draw_without_its_beacon_says_why(
     record = await drawn(visitor)
     assert record.beacon is None
     assert "The beacon http://127.0.0.1:1 was not used: it " in record.note
-    assert gate.now_s() - event.start_us / 1e6 < 40  # not the longest wait of a real gate
+    assert gate.now_s() - event.start_us / 1e6 < 40  # shorter than the longest wait of a real gate
     await visitor.wait_until_admitted()
     findings = await check_draw(remote_draw(gate.url + PATH), has_list=True)
     assert findings.problems == []
@@ -309,15 +310,15 @@ async def test_draw_without_its_beacon_says_why(
 
 
 def lists_of(gate: Gate) -> int:
-    """How many lists the gate sends now."""
+    """The number of lists that the gate is sending."""
     return gate.worker.site.handler._endpoints._draws._lists
 
 
 async def test_lists_beyond_the_limit_are_refused(
     start_gate: GateStarter, room_name: RoomName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client that does not read holds one of few lists; the next ones are refused at once, and
-    those that end, or are cut, make room."""
+    """A client that does not read occupies one of few downloads. Further ones are refused at once
+    until a download ends or is aborted."""
     monkeypatch.setattr(draws, "_PAUSE_S", 0.6)
     gate = await start_gate(event_toml(room_name), rate="0")
     visitor = gate.visitor()
@@ -347,7 +348,8 @@ async def test_list_without_the_store_is_never_cut_short(
     room_name: RoomName,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The store stops while a list is sent: the response is aborted, and does not look complete."""
+    """The store stops while a list is sent: the response is aborted, so it does not look
+    complete."""
     monkeypatch.setattr(draws, "_PAUSE_S", 0.6)
     gate = await start_gate(event_toml(room_name), rate="0")
     visitor = gate.visitor()
@@ -370,7 +372,8 @@ async def test_list_without_the_store_is_never_cut_short(
 async def test_list_that_was_lost_is_noted_in_the_record(
     private_store: StoreServer, start_gate: GateStarter, room_name: RoomName
 ) -> None:
-    """Commitment, secret and turns outlive the store; the list does not, and the record says so."""
+    """Commitment, secret and turns survive the loss of the store; the list does not, and the record
+    states that."""
     gate = await start_gate(event_toml(room_name), rate="0")
     visitor = gate.visitor()
     await visitor.join()

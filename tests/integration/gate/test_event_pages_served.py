@@ -36,7 +36,7 @@ async def test_closed_room_shows_its_opening_and_gives_no_place(
     assert "Set-Cookie" not in page.headers
     assert visitor.cookies() == {}
     again_s = int(page.headers["Retry-After"])
-    assert 190 <= again_s <= 200 + 37  # at the prequeue, spread over the poll interval
+    assert 190 <= again_s <= 200 + 37  # at the begin of the prequeue, spread over the poll interval
     assert f'<meta http-equiv="refresh" content="{again_s}">' in page.text
     app = await visitor.request("GET", "/checkout")
     assert app.json["reason"] == "before"

@@ -1,4 +1,4 @@
-"""Events that operators make and change while a gate serves, as its visitors see them."""
+"""Events that operators create and change while a gate serves, as visitors see them."""
 
 import asyncio
 import time

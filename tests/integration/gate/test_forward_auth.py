@@ -1,7 +1,6 @@
-"""Forward auth: a trusted proxy asks, and gets the decision that the request would meet inline.
+"""Forward auth: a trusted proxy asks, and receives the same decision as for the request inline.
 
-Rules: each test runs on both paths: the fast path, and aiohttp's, for which a field makes the check
-no plain request.
+Rules: each test runs on both paths. A field that is not plain sends the check to aiohttp.
 """
 
 from collections.abc import Mapping
@@ -203,7 +202,7 @@ async def test_room_is_that_of_the_original_host(
     assert (await ask(gate, way)).status == 503
     blog = await ask(gate, way | {"X-Forwarded-Host": "blog.example"})
     assert (blog.status, blog.headers["X-Gatekeeper-Room"]) == (200, "blog")
-    # As Envoy asks: the host is that of the check.
+    # Like Envoy: the host is that of the check.
     envoy = await ask(gate, way | {"Host": "blog.example"}, path=f"{CHECK}/cart")
     assert (envoy.status, envoy.headers["X-Gatekeeper-Room"]) == (200, "blog")
     assert (await ask(gate, way | {"X-Forwarded-Host": "other.example"})).status == 421
@@ -291,7 +290,7 @@ async def test_blocked_request_is_401_for_nginx(start_gate: GateStarter) -> None
 async def test_waiting_status_never_allows(
     start_gate: GateStarter, way: dict[str, str], status: int
 ) -> None:
-    """To a proxy 2xx allows; the page behind nginx has the room's own status."""
+    """For a proxy 2xx means allowed; the page behind nginx has the room's status."""
     gate = await start_gate(TRUSTED, rate="0", status=status)
     for fields in (HTML, {}, {"X-Forwarded-Method": "POST"}):
         refused = await ask(gate, way | fields)
@@ -306,15 +305,15 @@ async def test_waiting_status_never_allows(
 async def test_query_that_a_proxy_leaves_asks_for_nothing(
     start_gate: GateStarter, way: dict[str, str], query: str
 ) -> None:
-    """Caddy's `forward_auth` leaves the query of the original address in the check. Where nginx may
-    have set it, 401 with the page serves both."""
+    """Caddy's `forward_auth` keeps the query of the original address in the check. If nginx may
+    have set it, 401 with the page is correct for both."""
     gate = await start_gate(TRUSTED, rate="0")
     fields = way | {"X-Forwarded-Uri": f"/list?{query}"}
     path = f"{CHECK}?{query}"
     page = await ask(gate, fields | HTML, path=path)
     assert (page.status, "<title>" in page.text) == (401 if query == "nginx" else 503, True)
     held = cookie(gate, gate.issue_pass())
-    for _ in range(2):  # read, and known
+    for _ in range(2):  # parsed, then cached
         assert (await ask(gate, fields | held, path=path)).status == 200
     plain = await ask(gate, way | held, path=path)
     assert plain.status == (307 if query == "page" else 200)
@@ -328,7 +327,8 @@ async def test_query_of_an_original_address_is_its_own(start_gate: GateStarter) 
 async def test_leave_of_the_proxy_ends_the_session(
     start_gate: GateStarter, way: dict[str, str]
 ) -> None:
-    """What a proxy sends for `Gatekeeper-Command: revoke`: the visitor's cookie, without a body."""
+    """The request of a proxy after `Gatekeeper-Command: revoke`: the visitor's cookie, and no
+    body."""
     gate = await start_gate(TRUSTED)
     held = cookie(gate, gate.issue_pass())
     left = await ask(gate, held, method="POST", path=f"/.gatekeeper/leave?room={gate.room_name}")

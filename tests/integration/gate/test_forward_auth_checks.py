@@ -13,7 +13,7 @@ from tests.integration.gate.test_forward_auth import CHECK, SHOP, TRUSTED, ask, 
 async def test_other_proxies_are_refused_with_every_field(
     start_gate: GateStarter, way: dict[str, str]
 ) -> None:
-    """Nothing that an untrusted client sends counts: no field, and no token."""
+    """Fields and tokens of an untrusted client are ignored."""
     gate = await start_gate(TRUSTED)
     held = cookie(gate, gate.issue_pass())
     claims = {
@@ -39,7 +39,7 @@ async def test_check_is_refused_without_trusted_proxies(gate: Gate) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "HEAD", "PATCH"])
 async def test_check_has_any_method(start_gate: GateStarter, method: str) -> None:
-    """Envoy asks with the method of the original request."""
+    """Envoy sends the method of the original request."""
     gate = await start_gate(TRUSTED)
     held = cookie(gate, gate.issue_pass())
     response = await ask(gate, held, method=method, path=f"{CHECK}/cart")
@@ -47,7 +47,7 @@ async def test_check_has_any_method(start_gate: GateStarter, method: str) -> Non
 
 
 async def test_announced_body_is_not_awaited(start_gate: GateStarter) -> None:
-    """A proxy that passes on Content-Length without the body gets its response all the same."""
+    """A proxy that forwards Content-Length without the body still receives its response."""
     gate = await start_gate(TRUSTED)
     host, port = gate.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port), local_addr=("127.0.0.1", 0))

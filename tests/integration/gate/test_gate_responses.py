@@ -1,4 +1,4 @@
-"""What the gate's own responses say to browsers, scripts, htmx and caches."""
+"""The gate's own responses for browsers, scripts, htmx and caches."""
 
 import asyncio
 
@@ -165,7 +165,7 @@ CACHE_FIELDS = {
 
 
 async def test_response_that_sets_a_token_is_not_cacheable(start_gate: GateStarter) -> None:
-    """A response without a token keeps the origin's fields as they are."""
+    """A response without a token keeps the origin's fields unchanged."""
     async with Origin.running(headers=CACHE_FIELDS) as origin:
         gate = await start_gate(origin_url=origin.url, rate="600/min")
         visitor = gate.visitor()
@@ -181,8 +181,8 @@ async def test_response_that_sets_a_token_is_not_cacheable(start_gate: GateStart
 
 
 async def test_request_that_may_not_be_forwarded_ends_here(start_gate: GateStarter) -> None:
-    """`Max-Forwards: 0` (RFC 9110 section 7.6.2), for every client. TRACE returns nothing of what a
-    proxy in front has added."""
+    """`Max-Forwards: 0` (RFC 9110 section 7.6.2), for every client. The response to TRACE contains
+    nothing that a proxy in front has added."""
     gate = await start_gate(rate="0")
     admitted = gate.visitor()
     await admitted.get()

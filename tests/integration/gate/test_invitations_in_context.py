@@ -1,4 +1,4 @@
-"""Invitations beside lanes, events, forward auth, challenges, and rotated keys."""
+"""Invitations together with lanes, events, forward auth, challenges and rotated keys."""
 
 import time
 from dataclasses import replace
@@ -30,7 +30,7 @@ def ticket_of(gate: Gate, visitor: Visitor) -> Ticket:
 async def test_lane_of_an_invitation_gives_the_head_start(
     start_gate: GateStarter, room_name: str, tmp_path: Path
 ) -> None:
-    """Also to a visitor who waits already, whose other place is given back."""
+    """Also to a visitor who waits already; the other place is given back."""
     lane = f'[[lane]]\nname = "members"\nroom = "{room_name}"\nhead_start = "15m"\n'
     secret = shop_secret(tmp_path)
     gate = await start_gate(lane, rate="0", invitation_secret_file=secret)
@@ -45,7 +45,7 @@ async def test_lane_of_an_invitation_gives_the_head_start(
     assert ticket_of(gate, member).visitor != ordinary.visitor
     assert (await ann.status())["position"] == 2
     await eventually(lambda: gate.room().view.decisive.queue_length == 3)
-    # An invitation without a lane is no reason to give up a place.
+    # An invitation without a lane does not replace a place.
     before = ticket_of(gate, bob).visitor
     await shop.follow(bob, shop.invitation("bob"))
     assert ticket_of(gate, bob).visitor == before
@@ -104,7 +104,7 @@ async def test_keys_are_read_again_by_a_reload(start_gate: GateStarter, tmp_path
 async def test_place_is_the_same_after_a_new_first_secret(
     start_gate: GateStarter, tmp_path: Path
 ) -> None:
-    """The visitor id is made with the last secret."""
+    """The visitor id depends on the last secret."""
     secret = shop_secret(tmp_path)
     one = await start_gate(rate="0", invitation_secret_file=secret, secrets=(SECRET,))
     two = await start_gate(rate="0", invitation_secret_file=secret, secrets=(ANOTHER, SECRET))
@@ -133,7 +133,8 @@ async def ask(gate: Gate, uri: str, path: str, cookies: dict[str, str]) -> Respo
 async def test_proxy_that_asks_gets_the_redirect(
     start_gate: GateStarter, tmp_path: Path, has_pass: bool
 ) -> None:
-    """No check is allowed whose address holds an invitation: the proxy would forward it."""
+    """A check with an invitation in its address is not allowed, since the proxy would forward
+    it."""
     gate = await start_gate(
         '[server]\ntrusted_proxies = ["127.0.0.1"]\n',
         rate="0",

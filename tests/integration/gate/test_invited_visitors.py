@@ -1,4 +1,4 @@
-"""Invitations over HTTP: one place for each person, and nothing of them reaches the origin."""
+"""Invitations over HTTP: one place for each person, and no invitation reaches the origin."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DENIED = 403
 
 @pytest.fixture
 async def shop(start_gate: GateStarter, tmp_path: Path) -> AsyncIterator[Shop]:
-    """By invitation only, and nobody is admitted but by `allow`."""
+    """A room by invitation only that admits only by `allow`."""
     gate = await start_gate(
         rate="0", access="invited", invitation_secret_file=shop_secret(tmp_path)
     )
@@ -55,7 +55,7 @@ async def test_invitation_leaves_the_address_by_one_redirect(shop: Shop) -> None
 
 
 async def test_room_by_invitation_keeps_others_out(shop: Shop) -> None:
-    """Whatever they ask for, with a page or JSON, and no trip to the store."""
+    """For every request, with a page or JSON, and without a call of the store."""
     bob = shop.gate.visitor()
     page = await bob.request("GET", "/checkout", headers=HTML)
     assert page.status == DENIED
@@ -104,7 +104,8 @@ async def test_room_by_invitation_keeps_others_out(shop: Shop) -> None:
 async def test_wrong_invitation_is_explained_and_gives_no_place(
     shop: Shop, claims: dict[str, Any], reason: str
 ) -> None:
-    """A browser is led to a page that shows why, whose address has nothing of the invitation."""
+    """A browser is redirected to a page with the reason; its address does not contain the
+    invitation."""
     ann = shop.gate.visitor()
     raw = shop.invitation("ann", **claims)
     first = await ann.request("GET", f"/checkout?item=7&gk_invitation={raw}", headers=HTML)
@@ -124,7 +125,7 @@ async def test_wrong_invitation_is_explained_and_gives_no_place(
 
 
 async def test_refused_invitation_page_is_in_the_visitors_language(shop: Shop) -> None:
-    """It gives no place, needs no token, and takes none."""
+    """It gives no place, needs no token, and deletes none."""
     ann, path = shop.gate.visitor(), "/.gatekeeper/invitation"
     german = HTML | {"Accept-Language": "de"}
     page = await ann.request("GET", f"{path}?reason=invitation_used", headers=german)
@@ -153,7 +154,7 @@ async def test_forged_and_repeated_invitations_give_no_place(shop: Shop) -> None
     headers = [("X-Queue-Invitation", good), ("X-Queue-Invitation", other)]
     assert (await ann.request("GET", "/", headers=headers)).status == DENIED
     assert ann.cookies() == {}
-    # The same one twice is one.
+    # The same invitation twice counts once.
     assert (await shop.follow(ann, f"{good}&gk_invitation={good}")).status == 303
 
 
@@ -172,8 +173,8 @@ async def test_second_device_is_refused_once_the_first_has_claimed(shop: Shop) -
     page = await shop.follow(laptop, shop.invitation("ann"))
     assert page.status == DENIED
     assert "Your place is on another device" in page.text
-    assert laptop.cookies() == {}  # the ticket is taken back
-    assert (await laptop.leave()).status == 200  # and costs the phone nothing
+    assert laptop.cookies() == {}  # the ticket is deleted
+    assert (await laptop.leave()).status == 200  # without effect on the phone
     tablet = shop.gate.visitor()
     page = await shop.follow(tablet, shop.invitation("ann"))
     assert (page.status, "Set-Cookie" in page.headers) == (DENIED, False)
@@ -189,7 +190,7 @@ async def test_invitation_replayed_after_use_gives_no_place(shop: Shop) -> None:
     await shop.gate.allow(1)
     await ann.wait_until_admitted()
     assert (await shop.follow(thief, raw)).status == DENIED
-    assert (await shop.follow(ann, raw)).status == 303  # the link again: still inside
+    assert (await shop.follow(ann, raw)).status == 303  # the link again: still admitted
     await ann.leave()
     for visitor in (thief, ann):
         page = await shop.follow(visitor, raw)
@@ -243,7 +244,7 @@ async def test_field_redeems_at_any_address(shop: Shop) -> None:
 
 
 async def test_other_methods_keep_method_and_body_place(shop: Shop) -> None:
-    """They create no place: the redirect alone, and the request without the invitation."""
+    """They create no place: only the redirect, then the request without the invitation."""
     ann = shop.gate.visitor()
     path = f"/checkout?gk_invitation={shop.invitation('ann')}"
     for method, status in (("POST", 307), ("PUT", 307), ("HEAD", 303), ("OPTIONS", 307)):
@@ -269,13 +270,14 @@ async def test_redirect_stays_on_the_site(shop: Shop, path: str, location: str) 
 
 
 async def test_parameter_is_stripped_where_no_invitation_counts(start_gate: GateStarter) -> None:
-    """In a room without them, for passes on known heads, and outside of rooms; every spelling."""
+    """In a room without invitations, with a pass on a known head, and outside of rooms; in every
+    encoding."""
     gate = await start_gate(rate="600/min")
     ann = gate.visitor()
     await ann.get("/")
     await ann.wait_until_admitted()
     for _ in range(3):
-        assert (await ann.request("GET", "/page?x=1")).status == 200  # a head that is known
+        assert (await ann.request("GET", "/page?x=1")).status == 200  # a known head
     for name in ("gk_invitation", "gk%5Finvitation", "%67k_invitation", "GK_invitation"):
         # A default rule bypasses the second.
         for path in ("/page?x=1&", "/robots.txt?x=1&", "/page?&x=&&a=+%20;x=1&%zz&"):
@@ -290,7 +292,7 @@ async def test_parameter_is_stripped_where_no_invitation_counts(start_gate: Gate
 async def test_waiting_room_keeps_the_invitation_until_it_counts(
     start_gate: GateStarter, tmp_path: Path
 ) -> None:
-    """A full line gives no place; its page tries the same address again."""
+    """A full line gives no place; its page reloads the same address."""
     gate = await start_gate(rate="0", queue_limit=1, invitation_secret_file=shop_secret(tmp_path))
     shop, ann, bob = Shop(gate), gate.visitor(), gate.visitor()
     await shop.join(ann, "ann")

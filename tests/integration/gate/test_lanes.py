@@ -1,4 +1,4 @@
-"""Lanes over HTTP: a head start for invited visitors, and never before what was released."""
+"""Lanes over HTTP: a head start for invited visitors, never before a released turn."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEAD_START_US = 15 * 60 * 1_000_000
 
 
 class Club:
-    """A gate whose room has two lanes, and the shop that invites into them."""
+    """A gate with a room with two lanes, and the shop that invites into them."""
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
@@ -112,7 +112,7 @@ async def test_lanes_stand_apart_and_the_page_names_them(
 async def test_no_lane_without_an_invitation_for_it(
     lane: object, start_gate: GateStarter, tmp_path: Path
 ) -> None:
-    """Neither a lane that the room does not have, nor one that the client names itself."""
+    """Neither a lane that the room does not have, nor a lane that the client names."""
     club = await Club.open(start_gate, tmp_path)
     visitor = club.gate.visitor()
     sent = jwt.encode(
@@ -210,7 +210,7 @@ async def test_draw_keeps_the_lane_apart_and_is_verified(
 
 
 async def open_draw(gate: Gate) -> None:
-    """A sale whose prequeue runs."""
+    """Open a sale during its prequeue."""
     queue = gate.room().queue
     state = await queue.read_state()
     event = Event(

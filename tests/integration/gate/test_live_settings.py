@@ -1,4 +1,5 @@
-"""Settings that operators change while replicas serve: in force everywhere, and never half."""
+"""Settings that operators change while replicas serve: in force on all replicas, and never in
+part."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -144,7 +145,7 @@ async def test_settings_return_after_a_loss_of_the_store(
 async def test_request_keeps_its_settings_during_a_store_call(
     private_store: StoreServer, room_name: RoomName, start_gate: GateStarter
 ) -> None:
-    """The poll waits for the store while the room's rules change: its ticket is of the old ones."""
+    """The poll waits for the store while the room's rules change: its ticket has the old rules."""
     gate = await start_gate(rate="0", place_ttl="2h", toml='[store]\ntimeout = "5s"\n')
     visitor = gate.visitor()
     await visitor.get()
@@ -183,12 +184,13 @@ async def test_streams_go_on_under_other_settings(start_gate: GateStarter) -> No
 async def test_file_changed_in_an_outage_joins_as_a_late_replica(
     private_store: StoreServer, room_name: RoomName, start_gate: GateStarter
 ) -> None:
-    """A replica that stamped visitors holds newcomers back until they had time to return."""
+    """A replica that stamped visitors admits no newcomers until those visitors had time to
+    return."""
     gate = await start_gate(rate="0")
     private_store.kill()
     await eventually(lambda: not gate.room().view.store_up)
     gate.room().configure(replace(gate.room().rules, rate_per_minute=60.0), rejoin=True)
-    await asyncio.sleep(3.2)  # beyond the longest pause of a pacer
+    await asyncio.sleep(3.2)  # longer than the longest pause of a pacer
     private_store.restart()
     await eventually(lambda: gate.room().view.store_up)
     state = gate.room().view.store_state

@@ -25,7 +25,7 @@ OTHER_DEVICE = {"state": "none", "reason": "other_device"}
 
 @pytest.fixture
 async def gate(start_gate: GateStarter) -> Gate:
-    """Nobody is admitted but by `allow`."""
+    """A gate that admits only by `allow`."""
     return await start_gate(rate="0")
 
 
@@ -68,7 +68,7 @@ async def test_place_moves_and_the_old_browser_shows_it(gate: Gate) -> None:
     link = response.json["link"]
     assert link.startswith(gate.url + "/.gatekeeper/continue?")
     target = link.removeprefix(gate.url)
-    for method in ("GET", "HEAD", "GET"):  # previews of the link
+    for method in ("GET", "HEAD", "GET"):  # as for a preview of the link
         preview = await gate.visitor().request(method, target, headers=HTML)
         assert preview.status == 200
         assert preview.headers["Referrer-Policy"] == "no-referrer"
@@ -96,7 +96,7 @@ async def test_place_moves_and_the_old_browser_shows_it(gate: Gate) -> None:
 
 
 async def test_code_is_worth_one_browser(gate: Gate) -> None:
-    """Raced by several, and replayed by others and by the one that made it."""
+    """Used by several browsers at once, and again by others and by the one that made it."""
     laptop = gate.visitor()
     await laptop.join()
     target = await offer(laptop)
@@ -116,14 +116,14 @@ async def test_code_is_worth_one_browser(gate: Gate) -> None:
     stolen.set_cookie("gatekeeper-continue", "A" * 22)
     assert (await stolen.request("POST", target)).status == 403
     assert (await winner.status())["position"] == 1
-    again = await take_over(laptop, target)  # goes on with what it has
+    again = await take_over(laptop, target)  # it continues with its token
     assert again.status == 303
     assert await laptop.status() == OTHER_DEVICE
     assert (await gate.queue.read_state()).queue_length == 1
 
 
 async def test_lost_response_is_asked_for_again(gate: Gate) -> None:
-    """By the browser that has the number of the page, with and without the new cookie."""
+    """The same browser, known by the number of the page, with and without the new cookie."""
     laptop, phone = gate.visitor(), gate.visitor()
     await laptop.join()
     target = await offer(laptop)
@@ -137,7 +137,7 @@ async def test_lost_response_is_asked_for_again(gate: Gate) -> None:
     await gate.allow(1)
     await phone.wait_until_admitted()
     assert isinstance(gate.token(phone.cookies()[gate.cookie_name]), Pass)
-    # Inside it goes on with its pass; without it nobody gets another.
+    # After admission it continues with its pass; without the pass no browser gets another.
     assert (await phone.request("POST", target, headers=HTML)).status == 303
     phone.session.cookie_jar.clear(lambda cookie: cookie.key == gate.cookie_name)
     assert_refused(await phone.request("POST", target, headers=HTML))
@@ -209,7 +209,7 @@ async def test_requests_of_other_sites_move_nothing(gate: Gate) -> None:
 
 
 async def test_only_a_place_in_line_is_offered(gate: Gate) -> None:
-    """Not the pass, not nothing, and not by GET."""
+    """Not with a pass, not without a token, and not by GET."""
     nobody, laptop = gate.visitor(), gate.visitor()
     assert (await nobody.request("POST", MOVE)).status == 403
     assert (await nobody.request("GET", MOVE)).status == 405
@@ -231,7 +231,7 @@ async def test_place_that_was_left_is_not_moved(gate: Gate) -> None:
 
 
 async def test_earlier_place_of_a_browser_is_kept(gate: Gate) -> None:
-    """A link of somebody else cannot cost a better place; a later place is given up."""
+    """A link of another person cannot cost an earlier place; a later place is given up."""
     early, middle, late = gate.visitor(), gate.visitor(), gate.visitor()
     for each in (early, middle, late):
         await each.join()
@@ -272,7 +272,7 @@ async def test_code_of_one_room_opens_no_other(
 
 
 async def test_unreachable_store_loses_nothing(gate: Gate) -> None:
-    """Both devices are asked to try again, and the same code works afterwards."""
+    """Both devices are asked to retry, and the same code works afterwards."""
     laptop, phone = gate.visitor(), gate.visitor()
     await laptop.join()
     target = await offer(laptop)
@@ -297,7 +297,8 @@ async def test_unreachable_store_loses_nothing(gate: Gate) -> None:
 
 
 async def test_loss_of_the_store_moves_nothing_again(gate: Gate, store_url: str) -> None:
-    """A used code stays used, and the old browser shows it as soon as the new one has polled."""
+    """A used code stays used, and the old browser shows the move as soon as the new one has
+    polled."""
     laptop, phone = gate.visitor(), gate.visitor()
     await laptop.join()
     target = await offer(laptop)
@@ -305,7 +306,7 @@ async def test_loss_of_the_store_moves_nothing_again(gate: Gate, store_url: str)
     async with Redis.from_url(store_url) as store:
         await store.delete(*room_keys(gate.room_name))
     assert_refused(await take_over(gate.visitor(), target))
-    assert (await laptop.status())["state"] == "waiting"  # nothing is known of the move yet
+    assert (await laptop.status())["state"] == "waiting"  # the move is not known yet
     assert (await phone.status())["position"] == 1
     assert await laptop.status() == OTHER_DEVICE
     assert_refused(await take_over(gate.visitor(), target))

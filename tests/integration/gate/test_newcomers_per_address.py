@@ -1,4 +1,4 @@
-"""`newcomers_per_address` over HTTP: who is turned away, on every way to a place."""
+"""`newcomers_per_address` over HTTP: which newcomers are refused, for every way to get a place."""
 
 import pytest
 
@@ -27,7 +27,7 @@ async def limited(start_gate: GateStarter) -> Gate:
 
 
 async def _states(gate: Gate, address: str, *, count: int, path: str = "/") -> list[str | None]:
-    """What newcomers from this address get."""
+    """The responses to newcomers from this address."""
     found = []
     for _ in range(count):
         headers = HTML | {"X-Forwarded-For": address}
@@ -71,7 +71,7 @@ async def test_page_and_json_say_why_and_when(limited: Gate) -> None:
 
 
 async def test_visitor_in_line_is_never_turned_away(limited: Gate) -> None:
-    """Polls and reloads are no newcomers, on the fast path and on aiohttp's."""
+    """Polls and reloads do not count as newcomers, on the fast path and with aiohttp."""
     source = {"X-Forwarded-For": "192.0.2.1"}
     ann = limited.visitor()
     await ann.request("GET", "/", headers=HTML | source)
@@ -84,7 +84,7 @@ async def test_visitor_in_line_is_never_turned_away(limited: Gate) -> None:
 
 
 async def test_void_ticket_is_a_newcomer_of_its_own_address(limited: Gate) -> None:
-    """A used-up ticket gives no way around the limit, and costs no other address a place."""
+    """A spent ticket does not avoid the limit, and costs no other address a place."""
     ann = limited.visitor()
     await ann.request("GET", "/", headers=HTML | {"X-Forwarded-For": "192.0.2.1"})
     await ann.request("POST", "/.gatekeeper/leave")
@@ -119,7 +119,7 @@ async def test_queue_rule_with_client_exempts_and_no_other_rule_does(limited: Ga
 
 
 async def test_forward_auth_counts_the_client_of_the_original_request(limited: Gate) -> None:
-    """Not the proxy that asks."""
+    """The proxy that asks is not counted."""
 
     async def check(address: str) -> str | None:
         original = {

@@ -72,7 +72,7 @@ async def test_newcomer_is_served_after_a_burst_beyond_the_limit(
 
 
 async def test_burst_among_clients_that_close_leaves_them_served(tmp_path: Path) -> None:
-    """After many of them, the gate accepts without the event loop."""
+    """After many clients that close, the gate accepts connections without the event loop."""
     request = b"GET /slow HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n"
 
     async def is_served() -> bool:

@@ -98,7 +98,7 @@ async def test_visitor_continues_when_origin_recovers(
 async def test_unread_websocket_is_closed_without_http_bytes(
     start_gate: GateStarter,
 ) -> None:
-    """No word of HTTP may follow the first byte of another protocol."""
+    """No bytes of HTTP may follow the first byte of another protocol."""
     frame = b"\x82\x7e\xff\xff" + b"\x00" * 0xFFFF
 
     async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""One worker's two steps to another configuration: prepare, then commit or abort."""
+"""Two steps of a worker to another configuration: prepare, then commit or abort."""
 
 import asyncio
 from dataclasses import replace
@@ -18,7 +18,7 @@ HTML = {"Accept": "text/html"}
 
 
 def plan_of(gate: Gate, toml: str, *, folder: Path, secrets: tuple[bytes, ...]) -> WorkerPlan:
-    """The worker's plan with another configuration after the [origin] that it has."""
+    """The worker's plan with its [origin], followed by another configuration."""
     origin = f'[origin]\nurl = "{gate.origin.url}"\n'
     config = parse_config(origin + toml, folder=folder)
     return replace(gate.worker._plan, config=config, secrets=secrets)
@@ -86,7 +86,7 @@ async def test_secret_of_a_planned_draw_cannot_be_removed(
 async def test_known_heads_are_decided_again_after_a_commit(
     start_gate: GateStarter, tmp_path: Path
 ) -> None:
-    """A visitor's connection stays on the fast path; its cached route does not."""
+    """A visitor's connection stays on the fast path; its cached route is dropped."""
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
     visitor.set_cookie(gate.cookie_name, sign_token(gate.issue_pass(ago_s=1)))

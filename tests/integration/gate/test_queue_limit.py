@@ -1,4 +1,4 @@
-"""A full line over HTTP: newcomers are turned away, visitors with a ticket are not."""
+"""A full line over HTTP: newcomers are refused, visitors with a ticket are not."""
 
 from tests.gates import HTML, GateStarter
 from tests.servers import StoreServer, eventually
@@ -37,7 +37,7 @@ async def test_full_line_turns_newcomers_away_and_keeps_places(start_gate: GateS
 async def test_full_line_stays_full_without_the_store(
     private_store: StoreServer, start_gate: GateStarter
 ) -> None:
-    """Newcomers that were stamped meanwhile count once they have returned the ticket."""
+    """Newcomers who were stamped meanwhile count after they have returned the ticket."""
     gate = await start_gate('[store]\ntimeout = "300ms"\n', rate="0", queue_limit=2)
     ann, bob, new = gate.visitor(), gate.visitor(), gate.visitor()
     await ann.join()

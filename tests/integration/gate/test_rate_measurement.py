@@ -1,4 +1,4 @@
-"""What counts of a real origin's responses, on both paths, where the rate follows them."""
+"""Which responses of a real origin count for autotune, on both paths."""
 
 import asyncio
 import socket
@@ -22,7 +22,8 @@ Counted = Callable[[Gate], tuple[int, int, int]]
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
-    """Requests without a response, failed responses and all responses, none handed to the store."""
+    """The counts of requests without response, failed responses and all responses; none was sent to
+    the store yet."""
     take = OriginTally.take
     monkeypatch.setattr(OriginTally, "take", lambda _tally, **_: "")
 
@@ -46,7 +47,7 @@ async def test_responses_count_on_both_paths(start_gate: GateStarter, counted: C
     visitor = await admitted(gate)
     counted(gate)
     for _ in range(3):
-        assert (await visitor.get())[0] == 200  # the fast path, from the second on by its memory
+        assert (await visitor.get())[0] == 200  # the fast path; from its cache after the first
     assert counted(gate) == (0, 0, 3)
     assert (await visitor.request("POST", "/a", data=b"x" * 2**20)).status == 200
     assert counted(gate) == (0, 0, 1)
@@ -55,7 +56,7 @@ async def test_responses_count_on_both_paths(start_gate: GateStarter, counted: C
 async def test_kept_request_counts_from_when_autotune_is_on(
     store_url: str, start_gate: GateStarter, counted: Counted
 ) -> None:
-    """The fast path remembers the requests of a visitor; what it remembers is of before."""
+    """The fast path caches the requests of a visitor, also from before the change."""
     gate = await tuned(start_gate, is_on=False)
     visitor = await admitted(gate)
     for _ in range(3):
@@ -117,7 +118,7 @@ async def test_connection_reset_counts_above_the_target(
     start_gate: GateStarter,
     counted: Counted,
 ) -> None:
-    """Visitors reload a page that does not come; those that leave early say nothing."""
+    """Visitors reload a page that does not arrive. A client that leaves early does not count."""
     gate = await tuned(start_gate, latency=latency)
     visitor = await admitted(gate)
     await visitor.session.close()
@@ -141,7 +142,7 @@ async def test_connection_reset_counts_above_the_target(
 
 @asynccontextmanager
 async def hasty_origin(response: bytes) -> AsyncIterator[str]:
-    """Responds to the head of a request and closes, whatever of the body has arrived."""
+    """Responds to the head of a request and closes, without waiting for the body."""
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -171,7 +172,8 @@ async def test_request_counts_once_and_when_it_is_complete(
     start_gate: GateStarter,
     counted: Counted,
 ) -> None:
-    """An origin's timeout for an upload that a client holds up is no sign of the origin's load."""
+    """If a client delays an upload, a timeout of the origin does not show that the origin is
+    overloaded."""
     async with hasty_origin(response) as origin_url:
         gate = await tuned(start_gate, origin_url=origin_url)
         reader, writer = await asyncio.open_connection("127.0.0.1", gate.worker.port)

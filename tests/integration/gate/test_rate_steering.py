@@ -1,7 +1,7 @@
-"""The rate follows a real origin: what happens to it, by itself and by an operator.
+"""The rate follows a real origin: changes by autotune and by an operator.
 
-Rules: an origin is slow as long as the test holds its responses back, and a period ends when it has
-passed on the store's clock. No test measures a time of its own.
+Rules: the origin is slow while the test delays its responses. A period ends by the store's clock.
+No test measures time itself.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ from tests.gates import HTML, Gate, GateStarter, Visitor, closed_port
 from tests.patient_store import PatientStore
 from tests.servers import eventually
 
-_MANY = 20  # visitors, of all groups but by a strange chance
+_MANY = 20  # visitors, nearly certainly of all groups
 
 
 @pytest.fixture
 def short_periods(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of which a pause of the machine drops few."""
+    """Shorter periods, so that a pause of the machine drops only a few."""
     monkeypatch.setattr("gatekeeper.room.queue.PERIOD_S", 1.0)
     monkeypatch.setattr("gatekeeper.room.rate_steering._LATE_S", 60.0)
 
@@ -73,7 +73,7 @@ def rate_of(gate: Gate) -> float:
 
 
 async def respond_slowly(gate: Gate, visitors: Sequence[Visitor]) -> None:
-    """Two requests of each; they take longer than the target of the tests below."""
+    """Two requests of each visitor, which take longer than the target of the tests below."""
     gate.origin.go.clear()
     before, requests = len(gate.origin.requests), 2 * len(visitors)
     sent = [
@@ -89,11 +89,11 @@ async def respond_slowly(gate: Gate, visitors: Sequence[Visitor]) -> None:
 async def test_rate_falls_with_a_slow_origin_and_freezes(
     store_url: str, start_gate: GateStarter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On every replica, and as an operator would have set it; `autotune=false` keeps it there."""
+    """On every replica, like a rate set by an operator; `autotune=false` keeps it."""
     gates = [await tuned(start_gate, latency="10ms") for _ in range(2)]
     visitors = [await admitted(gates[0]) for _ in range(_MANY)]
 
-    async def has_fallen() -> bool:  # a machine that pauses for several periods drops a burst
+    async def has_fallen() -> bool:  # a pause of several periods drops a burst
         await respond_slowly(gates[0], visitors)
         return all(rate_of(gate) < 6000 for gate in gates)
 
@@ -127,7 +127,7 @@ async def test_rate_falls_with_a_slow_origin_and_freezes(
 
 @pytest.mark.usefixtures("short_periods")
 async def test_one_visitor_lowers_no_rate(start_gate: GateStarter, store_url: str) -> None:
-    """With slow requests or failed ones, as many as it likes."""
+    """With any number of slow or failed requests."""
     gate = await tuned(start_gate, origin_url=closed_port())
     visitor = gate.visitor()
     async with operator_of(gate, store_url) as operator:
@@ -176,7 +176,7 @@ async def test_rate_outside_of_the_bounds_is_refused_live(
 async def test_rate_is_within_the_bounds_of_the_event_that_runs(
     store_url: str, start_gate: GateStarter
 ) -> None:
-    """Set by itself, or as one of the settings."""
+    """Set alone, or as one of several settings."""
     gate = await tuned(start_gate)
     async with operator_of(gate, store_url) as operator:
         table = {

@@ -1,7 +1,7 @@
-"""When a pass is renewed: with which response, and how often.
+"""When a pass is renewed, with which response, and how often.
 
-Rules: a pass in a cookie takes the fast path, one in `X-Queue-Token` the other path. Both are held
-by clients that store no renewed token, unless the test says otherwise.
+Rules: a request with a pass in a cookie takes the fast path, with `X-Queue-Token` the other path.
+The clients store no renewed token, unless the test states otherwise.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ SENT_BY = pytest.mark.parametrize("by_header", [True, False], ids=["header", "co
 
 
 class Client:
-    """A client that keeps its first token."""
+    """A client that never stores a renewed token."""
 
     def __init__(self, gate: Gate, pass_: Pass, *, by_header: bool) -> None:
         self.gate = gate
@@ -37,7 +37,7 @@ class Client:
 
 
 def new_token(gate: Gate, response: Response) -> Pass | None:
-    """The pass that a response hands over."""
+    """The pass that a response contains."""
     raw = response.headers.get("X-Queue-Token")
     if raw is None:
         name = f"{gate.cookie_name}="
@@ -75,7 +75,7 @@ async def test_renewal_waits_for_a_response_that_is_not_public(
         response = await client.get("/logo.png")
         assert new_token(gate, response) is None
         assert {name: response.headers[name] for name in PUBLIC} == PUBLIC
-    assert touches == [client.pass_.visitor]  # its use is known to the store meanwhile
+    assert touches == [client.pass_.visitor]  # the store knows its use
     gate.origin.headers = PRIVATE
     renewed = new_token(gate, await client.get("/basket"))
     assert renewed is not None
@@ -86,7 +86,7 @@ async def test_renewal_waits_for_a_response_that_is_not_public(
 
 @SENT_BY
 async def test_late_renewal_waits_no_longer(by_header: bool, start_gate: GateStarter) -> None:
-    """Half of the idle time is gone: a cached response costs less than the session."""
+    """After half of the idle time: a response that is not cached is better than a lost session."""
     gate = await start_gate(rate="0")
     client = Client(gate, gate.issue_pass(ago_s=900), by_header=by_header)
     gate.origin.headers = PUBLIC | {"Expires": "Fri, 28 Nov 2036 12:00:00 GMT"}
@@ -99,7 +99,7 @@ async def test_late_renewal_waits_no_longer(by_header: bool, start_gate: GateSta
 
 @SENT_BY
 async def test_unconfirmed_pass_never_waits(by_header: bool, start_gate: GateStarter) -> None:
-    """It lives only for a moment, and its visitor may request public pages alone."""
+    """It expires soon, and its visitor may request only public pages."""
     gate = await start_gate(rate="0")
     client = Client(gate, gate.issue_pass(ago_s=5, confirmed=False), by_header=by_header)
     gate.origin.headers = PUBLIC
@@ -139,7 +139,7 @@ async def test_client_with_an_old_token_is_renewed_only_when_due(
 
 
 async def test_renewal_in_a_header_does_not_stand_for_the_cookie(start_gate: GateStarter) -> None:
-    """They are two clients, and each has to learn of it."""
+    """They are two clients, and each needs the new token."""
     gate = await start_gate(rate="0")
     held = gate.issue_pass(ago_s=100)
     for by_header in (True, False):
@@ -151,7 +151,7 @@ async def test_renewal_in_a_header_does_not_stand_for_the_cookie(start_gate: Gat
 async def test_renewed_visitor_who_is_revoked_is_denied(
     by_header: bool, start_gate: GateStarter
 ) -> None:
-    """What is remembered of a renewal admits nobody."""
+    """A cached renewal admits no visitor."""
     gate = await start_gate(rate="0")
     held = gate.issue_pass(ago_s=100)
     client = Client(gate, held, by_header=by_header)
@@ -175,7 +175,7 @@ async def test_renewed_visitor_at_the_absolute_end_is_denied(
 
 
 async def test_parallel_requests_renew_once(start_gate: GateStarter, touches: list[str]) -> None:
-    """A page with its pictures: one of the responses is private, the others stay cacheable."""
+    """A page and its images: one response is private, the others stay cacheable."""
     gate = await start_gate(rate="0")
     held = gate.issue_pass(ago_s=1000)
     clients = [Client(gate, held, by_header=False) for _ in range(5)]
@@ -210,7 +210,7 @@ async def test_error_page_carries_the_renewal_that_waited(start_gate: GateStarte
 
 @SENT_BY
 async def test_revoking_response_is_private(by_header: bool, start_gate: GateStarter) -> None:
-    """It deletes one visitor's token, and from a cache it would end no other session."""
+    """It deletes the token of one visitor; from a cache it would delete those of others."""
     gate = await start_gate(rate="0")
     gate.origin.headers = PUBLIC
     client = Client(gate, gate.issue_pass(), by_header=by_header)

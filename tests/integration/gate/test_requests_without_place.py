@@ -1,4 +1,4 @@
-"""What browsers and machines send by themselves creates no place and overwrites no token."""
+"""Automatic requests of browsers and machines create no place and overwrite no token."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from tests.builders import sign_token
 from tests.gates import HTML, Gate, GateStarter
 from tests.servers import StoreServer, eventually
 
-# Each was a place, an admission or an overwritten pass once.
+# Each of these once caused a place, an admission or an overwritten pass.
 WITHOUT_PLACE: dict[str, tuple[str, dict[str, str]]] = {
     "a webhook": ("POST", {"Stripe-Signature": "t=1", "Content-Type": "application/json"}),
     "a bank's POST": ("POST", {**HTML, "Origin": "null", "Sec-Fetch-Site": "cross-site"}),
@@ -69,7 +69,7 @@ def script_calls(store: StoreServer) -> int:
 async def test_waiting_response_without_place_sets_no_token(
     private_store: StoreServer, start_gate: GateStarter
 ) -> None:
-    """Also no store trip: the gate's own pacer is stopped, so that every call would be one."""
+    """No call of the store either: the gate's pacer is stopped, so that any call would count."""
     gate = await start_gate(_NO_RULES, rate="0", status=429)
     await gate.room()._stop_pacing()
     before = script_calls(private_store)
@@ -118,7 +118,7 @@ async def test_requests_without_place_leave_the_queue_alone(start_gate: GateStar
 async def test_request_without_place_passes_while_there_is_room(start_gate: GateStarter) -> None:
     """One admission each, without a token, until the bucket is half empty."""
     gate = await start_gate(rate="1/h", burst=10)
-    for _ in range(6):  # 10 to 5, and what little the bucket gained meanwhile
+    for _ in range(6):  # from 10 to 5, and what the bucket gained meanwhile
         response = await send(gate, "a bank's POST", data=b"paid" * 1000)
         assert response.status == 200
         assert (response.json["length"], response.json["visitor"]) == (4000, None)
@@ -132,7 +132,7 @@ async def test_request_without_place_passes_while_there_is_room(start_gate: Gate
 async def test_get_without_place_passes_while_there_is_room(start_gate: GateStarter) -> None:
     """A plain GET on the fast path first: it is handed over with its admission."""
     gate = await start_gate(rate="1/h", burst=4)
-    for kind in LASTING:  # it would last for any time, outside of all limits
+    for kind in LASTING:  # it could last for any time, outside of all limits
         assert (await send(gate, kind)).status == 503
     responses = [await send(gate, "a style sheet") for _ in range(4)]
     assert [response.status for response in responses] == [200, 200, 200, 503]
@@ -147,7 +147,7 @@ async def test_body_without_place_is_streamed(start_gate: GateStarter) -> None:
 
 
 async def test_twelve_preflights_cost_no_admission(start_gate: GateStarter) -> None:
-    """The preflights of one admitted visitor used up the burst once."""
+    """Once the preflights of one admitted visitor used up the burst."""
     gate = await start_gate(rate="1/h", burst=3)
     for _ in range(12):
         assert (await send(gate, "a preflight")).status == 200  # by the default rule
@@ -158,7 +158,8 @@ async def test_twelve_preflights_cost_no_admission(start_gate: GateStarter) -> N
 
 @cases
 async def test_request_without_cookies_keeps_the_pass(kind: str, start_gate: GateStarter) -> None:
-    """From another site the Lax cookie stays behind; the response may not replace it."""
+    """A request from another site does not contain the Lax cookie; the response must not replace
+    it."""
     gate = await start_gate(_NO_RULES, rate="600/min")
     for mode in (Mode.AUTO, Mode.HOLD, Mode.OPEN):
         await set_mode(gate, mode)
@@ -223,7 +224,7 @@ async def test_several_tickets_become_the_earliest_place(start_gate: GateStarter
     cookie, page = f"{gate.cookie_name}={third}", {"X-Queue-Ticket": first}
     for headers in (
         {"Cookie": f"{cookie}; {gate.cookie_name}={second}", **page},
-        {"Cookie": cookie, **page},  # given up before, and still in some jar
+        {"Cookie": cookie, **page},  # given up before, but still stored by a client
     ):
         response = await gate.visitor().request("GET", "/.gatekeeper/status", headers=headers)
         assert response.json["position"] == 1
@@ -237,10 +238,10 @@ async def test_several_tickets_become_the_earliest_place(start_gate: GateStarter
 
 
 async def test_no_request_goes_around_a_challenge(start_gate: GateStarter) -> None:
-    """Also while nobody waits, on both paths: such a request could solve none."""
+    """Also while no visitor waits, on both paths: these requests cannot solve a challenge."""
     gate = await start_gate(_NO_RULES, rate="60000/min", challenge="work")
     for kind in WITHOUT_PLACE:
-        for _ in range(2):  # the fast path may recall the second
+        for _ in range(2):  # the fast path may know the second
             response = await send(gate, kind)
             assert response.status == 503, kind
             assert int(response.headers["Retry-After"]) > 0
@@ -252,7 +253,8 @@ async def test_no_request_goes_around_a_challenge(start_gate: GateStarter) -> No
 
 
 async def test_one_address_takes_no_more_admissions_than_places(start_gate: GateStarter) -> None:
-    """Whatever it sends, and on both paths; another address, and an office, have their own."""
+    """For every kind of request, on both paths. Another address, or a known office, has its own
+    limit."""
     trusted = (
         '[server]\ntrusted_proxies = ["127.0.0.1"]\ndefault_rules = false\n'
         '[[rule]]\nname = "office"\naction = "queue"\nclient = "198.51.100.0/24"\n'

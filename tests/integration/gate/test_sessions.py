@@ -1,4 +1,4 @@
-"""Sessions of admitted visitors: how long they last, and what ends them."""
+"""Sessions of admitted visitors: their duration and their end."""
 
 import asyncio
 
@@ -106,7 +106,7 @@ async def test_expired_pass_waits_as_newcomer(
 async def test_ticket_sent_again_gives_the_same_end(
     room_name: RoomName, start_gate: GateStarter
 ) -> None:
-    """By another tab, late, or by a client that kept a copy: at the status and at any page."""
+    """By another tab, late, or by a client with a copy: for the status and for any page."""
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
     await visitor.join()
@@ -144,8 +144,9 @@ async def test_second_request_confirms_the_visitor(
 async def test_confirming_page_restores_its_cookie_after_another_tab(
     room_name: RoomName, start_gate: GateStarter
 ) -> None:
-    """Two tabs open at once, and only one is admitted. The response of the other one may arrive in
-    between: the confirmation, which was sent with the pass, sets it once more."""
+    """Two tabs open at the same time, and only one is admitted. The response of the other one may
+    overwrite the cookie. The confirmation is sent with the pass, and its response sets the pass
+    again."""
     gate = await start_gate(rate="6/min", burst=1)
     tabs = gate.visitor(), gate.visitor()
     assert [(await tab.get())[0] for tab in tabs] == [200, 503]
@@ -156,7 +157,7 @@ async def test_confirming_page_restores_its_cookie_after_another_tab(
     assert first is not None
     assert kept is not None
     assert kept.visitor == first.visitor
-    # So the other page, which sends its ticket beside the cookie, is inside as well.
+    # So the other page, which sends its ticket and the cookie, is admitted too.
     headers = {"Cookie": f"{gate.cookie_name}={last}", "X-Queue-Ticket": ticket}
     poll = await gate.visitor().request("GET", "/.gatekeeper/status", headers=headers)
     assert poll.json["state"] == "admitted"
@@ -244,7 +245,7 @@ async def test_origin_command_on_first_request_frees_the_slot(start_gate: GateSt
     next_one = gate.visitor()
     response = await visitor.request("GET", "/done")
     assert response.status == 200
-    assert "Set-Cookie" not in response.headers  # there is nothing to take back
+    assert "Set-Cookie" not in response.headers  # there is no token to delete
     await next_one.get()
     await next_one.wait_until_admitted(timeout_s=TIMEOUT_S)
 
@@ -278,7 +279,7 @@ async def test_revoked_visitor_is_denied_at_every_replica(
                 assert (await replayed.get(at=at))[0] == 503
 
 
-# What outlives a request.
+# Connections that outlive a request.
 
 
 async def test_websocket_ends_with_the_session(start_gate: GateStarter) -> None:

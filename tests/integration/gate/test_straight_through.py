@@ -27,7 +27,7 @@ async def test_admitted_requests_cost_no_store_trip(
     gate = await start_gate()
     visitor = gate.visitor()
     await visitor.get()
-    await visitor.get()  # confirms the visitor, which is a write to the store
+    await visitor.get()  # confirms the visitor, with a write to the store
     live = gate.room()
     await eventually(lambda: not live._background)
     await live._stop_pacing()

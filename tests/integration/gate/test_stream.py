@@ -29,7 +29,7 @@ WITHIN_S = 30
 async def streaming_gate(
     start_gate: GateStarter, *, events_url: str | None = None, **keys: Any
 ) -> Gate:
-    """A gate that admits only what is granted, and pushes to its visitors."""
+    """A gate that admits only by grants, with streams."""
     store = '[store]\ntimeout = "300ms"\n'
     return await start_gate(store, events_url=events_url, rate="0", updates="stream", **keys)
 
@@ -43,7 +43,7 @@ async def line_up(count: int, *gates: Gate) -> list[Visitor]:
 
 
 class EventReader:
-    """The events of one stream, as they come."""
+    """The events of one stream, in order."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self.response = response
@@ -106,7 +106,7 @@ async def test_release_at_another_replica_is_streamed(
         await first_events.until("admitted")
         assert await first_events.next() is None
         assert (await second_events.until("room", released_total=1))["released_total"] == 1
-        assert (await here.queue.read_state()).expected == 1  # it claimed nothing
+        assert (await here.queue.read_state()).expected == 1  # a stream claims nothing
         assert (await first.status())["state"] == "admitted"
         assert (await first.get())[0] == 200
 
@@ -123,7 +123,7 @@ async def test_operator_message_is_streamed(events_url: str, start_gate: GateSta
 
 
 async def deadlines(gate: Gate) -> list[float]:
-    """Until when each visitor in line has to poll, in the order of the line."""
+    """The deadline of the next poll of each visitor, in the order of the line."""
     store, (queue, deadlines, *_) = gate.queue._store, gate.queue._keys
     visitors = list(await store.scores(queue, since=0, limit=10))
     found = await store.values(deadlines, visitors)
@@ -146,7 +146,7 @@ async def test_open_stream_is_a_heartbeat(events_url: str, start_gate: GateStart
 
         [silent, _] = await gate.queue._store.scores(gate.queue._keys[0], since=0, limit=10)
         call = gate.queue._store._call  # type: ignore[attr-defined]
-        await call("HSET", gate.queue._keys[1], silent, "0")  # it has passed
+        await call("HSET", gate.queue._keys[1], silent, "0")  # the deadline has passed
         async with asyncio.timeout(WITHIN_S):
             await events.until("place", position=1)
         assert (await gate.queue.read_state()).abandoned_total == 1
@@ -214,10 +214,10 @@ async def test_stream_of_client_that_does_not_read_is_dropped(
         )
         await loop.sock_sendall(client, head.encode())
         streams = gate.worker.streams
-        await loop.sock_recv(client, 1)  # it has begun
+        await loop.sock_recv(client, 1)  # the stream has begun
         number = 0
         async with asyncio.timeout(WITHIN_S):
-            while len(streams):  # each message of 500 letters is news to all
+            while len(streams):  # each message of 500 letters is sent to all
                 number += 1
                 await gate.queue.set_message(f"{number:0500}")
 
@@ -322,8 +322,8 @@ async def test_stream_works_over_tls(
 async def test_one_ticket_cannot_take_every_stream(
     events_url: str, start_gate: GateStarter
 ) -> None:
-    """Tabs of one browser have streams up to the bound; the others poll. Nothing is taken from
-    other visitors, and a closed tab makes room."""
+    """Tabs of one browser have streams up to the limit; further tabs poll. Other visitors keep
+    their streams, and a closed tab frees one."""
     gate = await streaming_gate(start_gate, events_url=events_url)
     greedy, other = await line_up(2, gate)
     limit = stream.MAX_STREAMS_PER_VISITOR

@@ -1,7 +1,7 @@
-"""A response or an upload that streams counts as use of the session, and ends with it.
+"""A streamed response or upload counts as use of the session, and ends with the session.
 
-Rules: a pass in a cookie takes the fast path, one in `X-Queue-Token` the other path. Exchanges are
-looked at ten times as often as by default.
+Rules: a request with a pass in a cookie takes the fast path, with `X-Queue-Token` the other path.
+Exchanges are checked ten times as often as by default.
 """
 
 import asyncio
@@ -41,13 +41,13 @@ UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket"}
 async def stream(
     gate: Gate, pass_: Pass, *, by_header: bool, fields: Mapping[str, str] | None = None
 ) -> AsyncIterator[aiohttp.ClientResponse]:
-    """A response that has begun and not ended."""
+    """A response that has begun but not ended."""
     visitor = gate.visitor()
     headers = {**sent(gate, pass_, by_header=by_header), **(fields or {})}
     async with visitor.session.get(f"{gate.url}/stream", headers=headers) as response:
         assert await response.content.readexactly(5) == b"begin"
         yield response
-    gate.origin.go.set()  # else the gate waits for its end when it stops: a client may half-close
+    gate.origin.go.set()  # else the gate waits for its end at shutdown
 
 
 async def assert_cut(response: aiohttp.ClientResponse) -> None:
@@ -56,12 +56,12 @@ async def assert_cut(response: aiohttp.ClientResponse) -> None:
 
 
 async def slots(gate: Gate) -> dict[str, float]:
-    """The visitors who hold a slot, and until when."""
+    """The visitors who hold a slot, with its expiry."""
     return await gate.queue._store.scores(gate.queue._keys[2], since=0, limit=10)
 
 
 async def known_slots(gate: Gate, *visitors: str) -> dict[str, float]:
-    """The same, once the store knows of these."""
+    """The same, as soon as the store knows these visitors."""
 
     async def known() -> dict[str, float] | None:
         found = await slots(gate)
@@ -72,7 +72,8 @@ async def known_slots(gate: Gate, *visitors: str) -> dict[str, float]:
 
 
 async def until_extended(gate: Gate, *visitors: str) -> dict[str, float]:
-    """The slots of these visitors go on to end later. Returns all of before."""
+    """Wait until the slots of these visitors are extended. Returns all slots as they were
+    before."""
     before = await known_slots(gate, *visitors)
 
     async def extended() -> bool:
@@ -96,7 +97,7 @@ async def test_stream_and_upload_extend_the_slot(start_gate: GateStarter) -> Non
         async with gate.visitor().session.post(url, data=body(), headers=headers) as response:
             return response.status
 
-    idle = gate.issue_pass(ago_s=5)  # due, so that its use is known to the store
+    idle = gate.issue_pass(ago_s=5)  # due for renewal, so that the store learns of its use
     assert (
         await gate.visitor().request("GET", headers=sent(gate, idle, by_header=False))
     ).status == 200
@@ -174,7 +175,7 @@ async def test_upload_of_a_revoked_visitor_is_cut(start_gate: GateStarter) -> No
 async def test_response_that_is_awaited_is_not_cut(
     by_header: bool, start_gate: GateStarter
 ) -> None:
-    """It may be a payment: the buyer sees the outcome of it."""
+    """It may be a payment, and the buyer has to see the result."""
     gate = await start_gate(rate="0")
     held = gate.issue_pass()
     headers = sent(gate, held, by_header=by_header)
@@ -203,7 +204,7 @@ async def test_response_that_ends_the_session_is_not_cut(
 async def test_only_a_confirmed_visitor_keeps_a_slot_by_a_stream(
     start_gate: GateStarter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Clients that keep no cookies could otherwise hold every slot with connections left open."""
+    """Otherwise clients without cookies could hold every slot with open connections."""
     gate = await start_gate()
     touched: list[str] = []
     monkeypatch.setattr(RoomReplica, "touch_soon", lambda _, pass_: touched.append(pass_.visitor))
@@ -219,7 +220,7 @@ async def test_only_a_confirmed_visitor_keeps_a_slot_by_a_stream(
 async def test_stream_of_the_first_page_keeps_the_slot_once_confirmed(
     count: int, start_gate: GateStarter
 ) -> None:
-    """The page has confirmed its visitor by another request, perhaps at another worker."""
+    """The page confirms its visitor by another request, perhaps at another worker."""
     gates = [await start_gate(session_idle_timeout=IDLE) for _ in range(count)]
     visitor = gates[0].visitor(*gates)
     async with visitor.session.get(f"{gates[0].url}/stream", headers=HTML) as response:
@@ -236,7 +237,7 @@ async def test_stream_of_the_first_page_keeps_the_slot_once_confirmed(
 async def test_visitor_of_a_long_stream_is_still_in(
     by_header: bool, start_gate: GateStarter
 ) -> None:
-    """The pass expired meanwhile, which only the store's slot outlived."""
+    """The pass expired meanwhile; only the slot in the store is still valid."""
     gate = await start_gate(rate="0", session_idle_timeout=IDLE)
     held = gate.issue_pass(expires_in_s=4)
     headers = sent(gate, held, by_header=by_header)
@@ -247,7 +248,7 @@ async def test_visitor_of_a_long_stream_is_still_in(
     response = await visitor.request("GET", headers=headers)
     assert response.status == 200
     assert response.json["visitor"] == held.visitor
-    again = await visitor.request("GET", headers=headers)  # by a client that keeps its first token
+    again = await visitor.request("GET", headers=headers)  # the client stores no renewed token
     assert again.json["visitor"] == held.visitor
 
 
@@ -285,7 +286,7 @@ async def test_visitor_without_a_stream_is_out_after_the_idle_timeout(
 async def test_event_source_without_a_token_gets_no_place(
     status: int, rate: str, start_gate: GateStarter
 ) -> None:
-    """It would come again every few seconds. It stops at another status, or at another type."""
+    """It would reconnect every few seconds. It stops at another status or type."""
     gate = await start_gate(rate=rate, status=status)
     for accept in ("text/event-stream", "text/event-stream, */*"):
         response = await gate.visitor().request("GET", "/events", headers={"Accept": accept})

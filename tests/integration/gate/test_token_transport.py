@@ -1,4 +1,4 @@
-"""Tokens at the gate: which are valid, and how they travel."""
+"""Tokens at the gate: which are valid, and how they are sent."""
 
 import base64
 import json
@@ -25,7 +25,7 @@ def without_signature(raw: str) -> str:
 
 
 def ticket_called_a_pass(gate: Gate) -> str:
-    """Our own ticket under another type, signed with what an attacker has: nothing of ours."""
+    """A real ticket with another type, signed with an attacker's key."""
     claims = jwt.decode(sign_token(gate.issue_ticket()), options={"verify_signature": False})
     kid = jwt.get_unverified_header(sign_token(gate.issue_ticket()))["kid"]
     return jwt.encode(claims, "x" * 32, headers={"typ": "pass+jwt", "kid": kid})
@@ -124,7 +124,7 @@ async def test_cookie_is_http_only_and_lax(room_name: RoomName, start_gate: Gate
     assert attributes(cookie) >= {"Path=/", "HttpOnly", "SameSite=Lax"}
     assert "Secure" not in attributes(cookie)
     [life] = [part for part in attributes(cookie) if part.startswith("Max-Age=")]
-    assert 14_390 <= int(life.partition("=")[2]) <= 14_400  # to the absolute end
+    assert 14_390 <= int(life.partition("=")[2]) <= 14_400  # until the absolute end
 
 
 async def test_cookie_behind_tls_proxy_is_secure_and_host_bound(
@@ -203,7 +203,7 @@ async def test_valid_cookie_counts_beside_an_invalid_one(first: str, closed_gate
 async def test_void_cookies_never_hide_the_place(
     html: bool, room_name: RoomName, start_gate: GateStarter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Planted by a sibling host, as many as a head holds: each was valid, and its visitor left."""
+    """Set by a sibling host, as many as fit in a head; each was valid before its visitor left."""
     batches: list[int] = []
     poll = Queue.poll_all
 
@@ -270,7 +270,7 @@ async def test_renewed_token_returns_by_header_or_cookie_as_sent(
 async def test_origin_does_not_overwrite_the_token(
     room_name: RoomName, method: str, closed_gate: Gate
 ) -> None:
-    """An application with a cookie of the same name would throw its own visitors out."""
+    """An application with a cookie of the same name would end the sessions of its own visitors."""
     visitor = closed_gate.visitor()
     await visitor.get()
     await closed_gate.allow(1)

@@ -50,14 +50,14 @@ async def test_status_has_exactly_the_fields_of_its_state(
     assert set(waiting) == WAITING
     assert waiting["state"] == "waiting"
     assert (waiting["room"], waiting["phase"]) == (room_name, "running")
-    assert waiting["starts_at"] is None  # no event is ahead
+    assert waiting["starts_at"] is None  # no event is planned
     [token] = visitor.cookies().values()
     claims = claims_of(token)
     assert claims is not None
     assert waiting["reference"] == reference_of(VisitorId(claims.visitor))
     assert set((await visitor.request("GET", "/any/path")).json) == WAITING
     assert (waiting["position"], waiting["ahead"], waiting["queue_length"]) == (1, 0, 1)
-    assert waiting["eta_seconds"] is None  # unknown: only the operator admits
+    assert waiting["eta_seconds"] is None  # unknown, since only the operator admits
     assert waiting["rate_per_minute"] == 0
     assert waiting["refresh_seconds"] >= 1
     arrived_at = datetime.fromisoformat(waiting["arrived_at"])
@@ -324,7 +324,7 @@ OWN_RESPONSES = [
 
 
 async def test_no_response_of_the_gate_may_be_stored(start_gate: GateStarter) -> None:
-    """The files of the pages, whose names have a hash, are the exception."""
+    """Except for the files of the pages, whose names contain a hash."""
     gate = await start_gate(rate="0", cors_origins=["https://app.example"])
     for headers in ({}, HTML, {"Origin": "https://app.example", "If-None-Match": "*"}):
         visitor = gate.visitor()
@@ -341,7 +341,7 @@ async def test_assets_are_cached_as_immutable(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
     types = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-    pages = Pages()  # whose pages carry these files, and an own template may link to them
+    pages = Pages()  # its pages contain these files; an operator's template may link to them
     paths = [pages.asset_url(name) for name in ("waiting.css", "waiting.js", "favicon.svg")]
     for path in paths:
         plain = await visitor.request("GET", path, headers={"Accept-Encoding": "identity"})
@@ -356,7 +356,7 @@ async def test_assets_are_cached_as_immutable(start_gate: GateStarter) -> None:
             assert kind == types[path.rpartition(".")[2]]
         assert "Content-Encoding" not in plain.headers
         assert packed.headers["Content-Encoding"] == "gzip"
-        assert packed.body == plain.body  # read through the client's own gzip
+        assert packed.body == plain.body  # decompressed by the client
         wrong = await visitor.request("POST", path)
         assert (wrong.status, wrong.headers["Allow"]) == (405, "GET, HEAD")
 

@@ -157,7 +157,7 @@ async def test_waiting_page_is_compressed_when_accepted(closed_gate: Gate) -> No
     assert "Content-Encoding" not in plain.headers
     assert packed.headers["Content-Encoding"] == "gzip"
     without_figures = [re.sub(r"\d+", "", response.text) for response in (plain, packed)]
-    assert without_figures[0] == without_figures[1]  # read through the client's own gzip
+    assert without_figures[0] == without_figures[1]  # decompressed by the client
 
 
 async def test_eta_follows_from_rate_and_position(

@@ -1,7 +1,7 @@
 """Proxies in front of a gate, as `deploy/in-front` configures them.
 
-Rules: the files are used as they are; only addresses and ports are replaced. Each of them gets a
-certificate for `HOST` of an authority of the tests.
+Rules: in the files only addresses and ports are replaced. Each proxy has a certificate for `HOST`
+from a CA of the tests.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ FRONTS = (
             _GATE,
             (r'":8000"', "127.0.0.1:{port}"),
             (r'":8443"', "127.0.0.1:{tls_port}"),
-            # One late response to the check ends all service, and a busy machine is no outage.
+            # One late response to the health check would stop all service, and a busy machine is
+            # not an outage.
             (r"interval: 2s, timeout: 1s", "interval: 60s, timeout: 30s"),
             (r"filename: ", "filename: {folder}/"),
         ),
@@ -110,7 +111,7 @@ class FrontServer(ProxyServer):
             (self.home / f"site.{name}").write_bytes(content)
 
     def _responds(self) -> bool:
-        """Traefik has a certificate of its own at first."""
+        """Whether it responds with the right certificate: at first Traefik uses its own."""
         try:
             with (
                 socket.create_connection(("127.0.0.1", self.tls_port), timeout=5) as plain,

@@ -41,10 +41,10 @@ class Front:
     gate: Gate
     origin: Origin
     authority: trustme.CA
-    line: str  # a room that admits nobody, at /line/
+    line: str  # a room that admits no visitor, at /line/
 
     def session(self) -> aiohttp.ClientSession:
-        """A browser or app at 127.0.0.2, which is no trusted address."""
+        """A browser or app at 127.0.0.2, which is not trusted."""
         context = ssl.create_default_context()
         self.authority.configure_trust(context)
         connector = aiohttp.TCPConnector(
@@ -136,8 +136,8 @@ async def test_response_of_the_site_streams_unbuffered(front: Front) -> None:
 
 
 async def test_line_is_shown_and_streams_unbuffered(front: Front) -> None:
-    """After requests with a body: the gate streams only on connections that had none, so polls have
-    connections of their own."""
+    """After requests with a body: the gate streams only on connections without earlier bodies, so
+    polls have separate connections."""
     async with front.session() as session:
         async with session.get("/line/x", headers=HTML) as page:
             assert (page.status, page.headers["Cache-Control"]) == (503, "no-store")
@@ -153,7 +153,7 @@ async def test_line_is_shown_and_streams_unbuffered(front: Front) -> None:
         events = {"Accept": "text/event-stream"}
         async with session.get(status, headers=events) as stream, asyncio.timeout(40):
             assert stream.headers["Content-Type"] == "text/event-stream"
-            assert await stream.content.readline()  # the stream itself does not end
+            assert await stream.content.readline()  # the stream stays open
 
 
 async def test_websocket_passes(front: Front) -> None:

@@ -1,9 +1,9 @@
 """Clients that check that each response carries the nonce of its request.
 
-The origin says `nonce nonce nonce …` for `/nonce/count`, chunked when `count` is odd, and can be
-cut off from everybody and come back. Its clients hold keep-alive connections and count what they
-got. Rules: a whole response is right, or it is a fault; when the origin is away the gate may
-say so (502, 504) or break a connection, and nothing else.
+The origin responds to `/nonce/count` with `nonce nonce nonce …`, chunked if `count` is odd. It can
+become unreachable and recover. The clients use keep-alive connections and count their responses.
+Rules: a complete response with another nonce is a fault. While the origin is unreachable, the gate
+may only respond 502 or 504, or abort a connection.
 """
 
 import asyncio
@@ -92,7 +92,7 @@ class NonceOrigin:
 
 @dataclass
 class Tally:
-    """What a crowd got."""
+    """The results of a crowd."""
 
     right: int = 0
     refused: int = 0  # 502 or 504: the origin was unreachable

@@ -33,7 +33,7 @@ def open_files(pid: int) -> int:
 
 
 def memory_bytes(pid: int) -> int:
-    """The memory that this process has for itself alone (`Private_*` of its mappings)."""
+    """The private memory of this process (`Private_*` of its mappings)."""
     kilobytes = 0
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Private_"):

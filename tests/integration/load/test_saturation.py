@@ -1,4 +1,5 @@
-"""Load while the origin restarts: each response is for its request, nothing is left over."""
+"""Load while the origin restarts: each response belongs to its request, and no connection is
+left."""
 
 import asyncio
 
@@ -40,7 +41,8 @@ async def test_responses_match_requests_while_origin_restarts(
         await asyncio.gather(*crowd)
         await until(lambda: not plain_server.connections and not server.connections)
         await until(lambda: asyncio.all_tasks() <= before)
-        # What is still open to the origin is idle in the pool, and no more than it may keep.
+        # Connections that are still open to the origin are idle in the pool, at most as many as
+        # allowed.
         await until(lambda: len(origin.connections) == len(plain_server.pool._idle))
         assert len(plain_server.pool._idle) <= 256
     assert tally.faults == []

@@ -36,7 +36,8 @@ listen = "127.0.0.1:{free_port()}"
 
 
 async def seen_as(visitor: Visitor) -> str:
-    """The visitor id that the origin received. A broken connection is retried, as browsers do."""
+    """The visitor id that the origin received. After a broken connection it retries, like a
+    browser."""
     for _ in range(3):
         try:
             status, text = await visitor.get()

@@ -3,7 +3,7 @@
 from tests.builders import SECRET
 from tests.patient_store import PATIENCE_S
 
-NOBODY = "http://127.0.0.1:9"  # the discard port: closed
+NOBODY = "http://127.0.0.1:9"  # the discard port, which is closed
 
 
 def settings(origin_url: str = NOBODY, *, server: str = "", more: str = "") -> str:

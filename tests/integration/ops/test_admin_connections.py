@@ -1,4 +1,4 @@
-"""Clients of the admin listener cannot take the files that the supervisor needs."""
+"""Clients of the admin listener cannot use up the files that the supervisor needs."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ async def test_dead_worker_is_replaced_despite_idle_connections() -> None:
             os.kill(worker, signal.SIGKILL)
             await eventually(lambda: "worker_exited" in gate.errors())
             await eventually(lambda: len(gate.workers()) == 1 and worker not in gate.workers())
-            async with Visitor(gate.admin_url) as operator:  # and operators are served
+            async with Visitor(gate.admin_url) as operator:  # operators are still served
                 async with asyncio.timeout(40):
                     while (await operator.request("GET", "/readyz")).status != 200:  # noqa: ASYNC110
                         await asyncio.sleep(0.1)
@@ -54,13 +54,13 @@ async def _little(_request: web.Request) -> web.Response:
 
 
 async def _much(_: web.Request) -> web.Response:
-    """More than the buffers between the two hold."""
+    """A response larger than all buffers between the two."""
     return web.Response(body=bytes(64 << 20))
 
 
 @pytest.fixture
 async def admin_port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    """An application behind connections of the admin listener, with brief limits."""
+    """An application with the connections of the admin listener and short limits."""
     monkeypatch.setattr(aiohttp_server, "HEAD_TIMEOUT_S", 0.6)
     monkeypatch.setattr(admin_connections, "KEEP_ALIVE_S", 0.3)
     app = web.Application()
@@ -117,7 +117,7 @@ async def test_newest_admin_connection_closes_the_oldest_idle_one(
     admin_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module, name in ((aiohttp_server, "HEAD_TIMEOUT_S"), (admin_connections, "KEEP_ALIVE_S")):
-        monkeypatch.setattr(module, name, 90.0)  # only the number of connections ends them
+        monkeypatch.setattr(module, name, 90.0)  # so that only the number of connections ends them
     clients = []
     for _ in range(7):
         clients.append(await asyncio.open_connection("127.0.0.1", admin_port))
@@ -144,13 +144,13 @@ def test_refusal_is_json_of_the_api(status: int) -> None:
     "request_",
     [
         b"x\r\n\r\n",  # no parser accepts it
-        b"POST / HTTP/1.1\r\n" + _HOST + b"Content-Length: 9\r\n\r\n",  # and its body never arrives
+        b"POST / HTTP/1.1\r\n" + _HOST + b"Content-Length: 9\r\n\r\n",  # its body never arrives
     ],
 )
 async def test_connection_that_only_discards_yields_to_a_new_one(
     request_: bytes, admin_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Clients without a token could else keep every probe out, for seconds each time."""
+    """Otherwise clients without a token could block every probe for seconds."""
     monkeypatch.setattr(aiohttp_server, "HEAD_TIMEOUT_S", 90.0)
     monkeypatch.setitem(aiohttp_server.SERVER_OPTIONS, "lingering_time", 90.0)
     writers = []
@@ -164,7 +164,7 @@ async def test_connection_that_only_discards_yields_to_a_new_one(
         reader, writer = await asyncio.open_connection("127.0.0.1", admin_port)
         writers.append(writer)
         writer.write(b"GET / HTTP/1.1\r\n" + _HOST + b"Connection: close\r\n\r\n")
-        async with asyncio.timeout(40):  # and discarding goes on for longer
+        async with asyncio.timeout(40):  # discarding takes longer than that
             assert b" 200 OK\r\n" in await reader.read()
     for writer in writers:
         writer.close()
@@ -177,6 +177,6 @@ async def test_admin_client_that_reads_nothing_is_reset(
     with socket.create_connection(("127.0.0.1", admin_port)) as client:
         client.send(b"GET /much HTTP/1.1\r\n" + _HOST + b"\r\n")
         poll = select.poll()
-        poll.register(client, 0)  # the end of the connection alone
+        poll.register(client, 0)  # reports only the end of the connection
         [(_, event)] = await asyncio.to_thread(poll.poll, 20_000)
     assert event & select.POLLHUP

@@ -1,4 +1,4 @@
-"""The operator's listener, asked over HTTP: controls, refusals and what is to be seen."""
+"""The operator's listener over HTTP: controls, refusals and displayed values."""
 
 import asyncio
 
@@ -304,7 +304,7 @@ async def test_with_a_token_any_host_is_accepted(store_url: str, room_name: Room
         await status(operator, room_name, headers=headers)
 
 
-# What is to be seen.
+# Displayed values.
 
 
 async def test_readiness_lists_the_problems(store_url: str, room_name: RoomName) -> None:

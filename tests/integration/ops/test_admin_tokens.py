@@ -1,4 +1,4 @@
-"""Tokens with a name and a role, and what the audit log keeps of what they did."""
+"""Tokens with a name and a role, and their actions in the audit log."""
 
 import json
 from collections.abc import AsyncIterator
@@ -65,7 +65,7 @@ async def test_read_role_sees_all_and_changes_nothing(
 
 
 async def test_several_tokens_in_one_request_are_refused(operator: Visitor) -> None:
-    """A proxy before this may have checked another one of them."""
+    """A proxy in front may have checked another one of them."""
     maria, otto = (each["Authorization"] for each in (MARIA, OTTO))
     for values in ((maria, otto), (otto, maria), (maria, maria), (f"{maria}, {otto}",)):
         fields = CIMultiDict(("Authorization", value) for value in values)
@@ -148,7 +148,7 @@ async def test_refused_attempt_is_audited_invalid_value_is_not(
     await operator.request("GET", "/admin/status", headers=guess)
     await operator.request("POST", f"/admin/mode?mode=open&room={room_name}", headers=OTTO)
     await operator.request("POST", f"/admin/mode?mode=OPEN&room={room_name}", headers=MARIA)
-    await operator.request("GET", "/admin/status")  # the page, before anyone signed in
+    await operator.request("GET", "/admin/status")  # the page before the sign-in
     assert [(e["who"], e["what"], e["outcome"], e["note"]) for e in await entries(operator)] == [
         ("otto", "mode", "refused", "the token has role read"),
         ("anonymous", "status", "refused", "unknown token"),

@@ -1,4 +1,4 @@
-"""What the workers of one gate do and show together.
+"""Actions and figures of all workers of one gate.
 
 Rules: all tests share one gate, each in rooms of its own, and leave it serving.
 """

@@ -1,4 +1,4 @@
-"""The command line against a gate that runs, and what its listener shows of it."""
+"""The command line with a running gate, and the effects that its listener shows."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -79,7 +79,7 @@ async def test_refused_command_is_one_line(command: Command, words: tuple[str, .
 
 
 async def test_event_commands_run_an_event(command: Command) -> None:
-    """An event from its making to its end, in a room that only the gate knows."""
+    """An event from its creation to its end, in a room that only the gate knows."""
     times = ("--prequeue", "2090-12-01T09:30:00+01:00", "--start", "2090-12-01T10:00:00+01:00")
     made = await command("event", "add", "sale", *times, "rate=9/min", "--room", "side")
     assert (made.returncode, made.stderr) == (0, "")

@@ -67,7 +67,7 @@ DAMAGES: dict[str, Damage] = {
 
 
 async def write_store(folder: Path) -> None:
-    """A store with a base and a log behind it, each with some members."""
+    """A store with a base file and a log after it, each with some members."""
     server = await start_store(folder)
     async with redis.from_url(server.url) as client:
         await client.zadd("gk:{sale}:queue", {f"early-{n}": n for n in range(MEMBERS)})
@@ -113,7 +113,7 @@ async def test_damaged_files_are_set_aside(healthy: Path, tmp_path: Path, name: 
     assert (aside / "server.log").read_text()
 
     with capture_logs() as logged:
-        server = await start_store(tmp_path)  # once more: only once set aside
+        server = await start_store(tmp_path)  # the second start sets nothing aside
     async with redis.from_url(server.url) as client:
         assert await client.get("kept") == b"1"
     await server.stop()
@@ -122,7 +122,7 @@ async def test_damaged_files_are_set_aside(healthy: Path, tmp_path: Path, name: 
 
 
 async def test_torn_tail_of_the_log_costs_the_last_write(healthy: Path, tmp_path: Path) -> None:
-    """Valkey itself cuts what a crash wrote in part."""
+    """Valkey itself cuts off a command that a crash wrote in part."""
     store = tmp_path / "store"
     shutil.copytree(healthy, store)
     log = part(store, "incr")
@@ -135,14 +135,14 @@ async def test_torn_tail_of_the_log_costs_the_last_write(healthy: Path, tmp_path
 
 
 async def test_log_that_gets_its_manifest_meanwhile_is_kept(tmp_path: Path) -> None:
-    """The store of another gate had only begun it, and then stopped."""
+    """The store of another gate was creating the manifest, and then stopped."""
     await write_store(tmp_path)
     manifest = part(tmp_path / "store", "manifest")
     content = manifest.read_bytes()
     manifest.unlink()
     async with locked(tmp_path / "store", name="store"):
         starting = asyncio.create_task(start_store(tmp_path))
-        await asyncio.sleep(0)  # it waits for the lock
+        await asyncio.sleep(0)  # it now waits for the lock
         manifest.write_bytes(content)
     await (await starting).stop()
     assert not [*(tmp_path / "store").glob("damaged-*")]

@@ -1,4 +1,4 @@
-"""Every metric and label that the dashboard, the alerts and the documents name is really there."""
+"""Every metric and label in the dashboard, the alerts and the documents exists."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tests.servers import eventually
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "deploy").glob("*.*")]
-_OF_PROMETHEUS = {"up"}  # what it knows of every target
+_OF_PROMETHEUS = {"up"}  # a metric of Prometheus for every target
 _TARGET_LABELS = {"instance", "job"}
-_LATEST = (  # the last that are there: after the first period of autotune
+_LATEST = (  # the last to appear, after the first period of autotune
     "gatekeeper_autotune_latency_seconds{",
     "gatekeeper_autotune_changes_total{",
 )
@@ -36,8 +36,8 @@ Selected = tuple[str, dict[str, str]]
 
 
 async def scraped() -> tuple[Metrics, set[str]]:
-    """Names of samples with the labels of each, and the names of families, of a busy gate whose
-    rate autotune has changed, and of an edge."""
+    """The names of samples with their labels, and the names of families. They are those of a busy
+    gate with an edge, after autotune has changed the rate."""
     more = """
 [[room]]
 name = "default"
@@ -98,7 +98,8 @@ def of_the_alerts() -> Iterator[str]:
 
 
 def selected(node: promql.Expr, grouped: frozenset[str] = frozenset()) -> Iterator[Selected]:
-    """Each metric of an expression with its matchers; labels that are grouped by match anything."""
+    """Each metric of an expression with its matchers; labels that are grouped by match any
+    value."""
     match node:
         case promql.AggregateExpr():
             by = frozenset(node.modifier.labels) if node.modifier is not None else frozenset()

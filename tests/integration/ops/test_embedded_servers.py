@@ -60,7 +60,7 @@ def fake_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeStore:
 
 
 def data_of(home: Path) -> list[Path]:
-    """What the store itself keeps in its folder, whichever store that is."""
+    """The data files of the store in its folder, for every kind of store."""
     ours = {"lock", "server.log", "server.log.old", "store.sock"}
     return [path for path in home.iterdir() if path.name not in ours]
 
@@ -94,7 +94,7 @@ async def test_servers_exit_with_a_killed_gate_and_data_survives(
         await client.set("a", 7)
     gate.kill()
     await asyncio.wait_for(gate.wait(), 30)
-    server = await start_store(tmp_path)  # at once, like a supervisor
+    server = await start_store(tmp_path)  # at once, as a supervisor does
     async with redis.from_url(server.url) as client:
         assert await client.get("a") == b"7"
     await server.stop()
@@ -235,7 +235,7 @@ async def test_events_refuse_a_client_without_the_token(tmp_path: Path) -> None:
 async def test_store_that_never_starts_is_reported_and_keeps_its_files(
     tmp_path: Path, fake_store: FakeStore
 ) -> None:
-    """It does not start empty either, so that its files are not to blame."""
+    """It does not start empty either, so its files are not the cause."""
     fake_store('mkdir -p data; echo "no such option" >&2; exit 1')
     data = tmp_path / "store" / "data"
     (tmp_path / "store").mkdir(mode=0o700)
@@ -328,7 +328,7 @@ async def test_server_that_hangs_is_replaced(
 
 
 async def test_store_that_hangs_keeps_what_it_has_confirmed(tmp_path: Path) -> None:
-    """It is killed; its log holds what it had replied to."""
+    """It is killed; its log contains every confirmed write."""
     server = await start_store(tmp_path)
     async with redis.from_url(server.url) as client:
         await client.set("k", "v")
@@ -343,7 +343,7 @@ async def test_store_that_hangs_keeps_what_it_has_confirmed(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", ["lock", "address", "nats.conf"])
 async def test_file_that_cannot_be_written_is_a_start_error(tmp_path: Path, name: str) -> None:
-    """As on a full disk: one line, and no server is left."""
+    """As on a full disk: one line, and no server keeps running."""
     home = tmp_path / "events"
     (home / name).mkdir(mode=0o700, parents=True)
     home.chmod(0o700)

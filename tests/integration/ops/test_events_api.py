@@ -1,4 +1,4 @@
-"""`/admin/events`: what is made, moved and cancelled, what is refused, what the audit log keeps."""
+"""`/admin/events`: creating, moving and cancelling events, refusals, and the audit log."""
 
 import json
 from collections.abc import AsyncIterator
@@ -58,12 +58,12 @@ BEGIN = datetime.now(UTC).replace(microsecond=0)
 
 @pytest.fixture(autouse=True)
 def at_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test counts from its own beginning: the file is imported minutes before."""
+    """Each test uses the time of its own start, since the file is imported minutes before."""
     monkeypatch.setitem(globals(), "BEGIN", datetime.now(UTC).replace(microsecond=0))
 
 
 def soon(minutes: float, *, hours: int = 0) -> str:
-    """A time in so many minutes, as a clock `hours` east of Greenwich shows it."""
+    """The time in `minutes` from now, at the UTC offset `hours`."""
     at = BEGIN + timedelta(minutes=minutes)
     offset = f"+{hours:02}:00" if hours else "Z"
     return (at + timedelta(hours=hours)).isoformat().removesuffix("+00:00") + offset

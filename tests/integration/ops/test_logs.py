@@ -55,7 +55,7 @@ secrets = ["{SECRET}"]
             assert len(tokens) >= 3
             for secret in (*tokens, SECRET, "open-sesame", "4711", "nats://"):
                 assert secret not in log
-                # Nor the payload of a token, which names the visitor.
+                # Nor the payload of a token, since it contains the visitor id.
                 assert secret.partition(".")[2] == "" or secret.split(".")[1] not in log
 
 

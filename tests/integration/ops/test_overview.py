@@ -1,4 +1,4 @@
-"""What the control room receives: by one process group of itself, and of the others."""
+"""What the control room receives from one gate about itself and the others."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ async def overview(operator: Visitor, after: float = 0) -> dict[str, Any]:
 
 
 def shared(origin_url: str, name: RoomName, *, store_url: str, events_url: str) -> str:
-    """The configuration of a gate that shares everything with another."""
+    """The configuration of a gate that shares all servers with another."""
     more = f"""{shared_servers(store_url, events_url)}
 [[room]]
 name = "{name}"
@@ -41,7 +41,7 @@ burst = 1000
 
 
 async def until(operator: Visitor, seen: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """The first overview in which something is seen."""
+    """The first overview that fulfils the condition."""
 
     async def look() -> dict[str, Any] | None:
         response = await overview(operator)
@@ -60,7 +60,7 @@ async def found(look: Callable[[], Awaitable[dict[str, Any] | None]]) -> dict[st
 
 
 def busy(response: dict[str, Any]) -> int:
-    """How many rows of replicas, that of all among them, admitted somebody just now."""
+    """The number of rows, one per replica and one for all, with a recent admission."""
     at = response["replica_fields"].index("admitted")
     return (
         sum(bool(row[at]) for row in response["now"]["replicas"].values()) if response["now"] else 0
@@ -131,7 +131,7 @@ async def test_overview_of_unreachable_store_keeps_last_figures(
     operator = Operator(store, NoEvents(), room_of(room_name))
     monitor = Monitor([operator], NoEvents(), own=list)
     async with running_admin(private_store.url, room_name, monitor=monitor) as admin:
-        assert (await overview(admin))["situation"] == []  # nothing was looked at yet
+        assert (await overview(admin))["situation"] == []  # nothing was measured yet
         await monitor.refresh()
         private_store.kill()
         await monitor.refresh()

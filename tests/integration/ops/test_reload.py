@@ -1,4 +1,4 @@
-"""The configuration read again while the gate serves: by SIGHUP, the command line and the API."""
+"""A reload of the configuration while the gate serves: by SIGHUP, the command line and the API."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ HTML = {"Accept": "text/html"}
 
 
 def revision(number: int, *, origin_url: str, server: str = "", more: str = "") -> str:
-    """A configuration whose every response has its number: by title, status and message."""
+    """A configuration with its number in every response: in title, status and message."""
     return settings(
         origin_url,
         server=f"workers = 2\n{server}",
@@ -50,7 +50,7 @@ rate = 0
 
 @dataclass
 class ReloadedGate:
-    """One gate for all tests of this file: each puts a configuration of its own in force."""
+    """One gate for all tests of this file. Each test puts its own configuration in force."""
 
     process: GateProcess
     origin: Origin
@@ -81,7 +81,7 @@ async def served() -> AsyncIterator[ReloadedGate]:
 class LoadRecord:
     """What the clients of a load received."""
 
-    revisions: list[tuple[int, int]] = field(default_factory=list)  # of the title, and the status
+    revisions: list[tuple[int, int]] = field(default_factory=list)  # number, and status
     forwarded: int = 0
     wrong: list[str] = field(default_factory=list)
 
@@ -127,7 +127,7 @@ async def test_reloads_under_load_drop_no_request(served: ReloadedGate) -> None:
             await eventually(lambda: gate.errors().count('"reloaded"') == number)  # noqa: B023
             before = len(seen.revisions)
             await eventually(lambda: len(seen.revisions) > before + 20)  # noqa: B023
-            # Each client may have had one request on its way.
+            # Each client may have had one request in transit.
             assert {each for each, _ in seen.revisions[before + 4 :]} == {number}
     assert seen.wrong == []
     assert seen.forwarded > 0
@@ -137,8 +137,8 @@ async def test_reloads_under_load_drop_no_request(served: ReloadedGate) -> None:
 
 
 async def test_open_exchanges_survive_a_reload(served: ReloadedGate) -> None:
-    """A slow response, an upload and a WebSocket go on although the rule that let them in is gone,
-    and the origin has one connection for each to the end."""
+    """A slow response, an upload and a WebSocket continue although the rule that admitted them was
+    removed. The origin has one connection for each until the end."""
     rule = '[[rule]]\nname = "old"\naction = "bypass"\npath = ["/slow", "/up", "/ws"]\n'
     go_on = asyncio.Event()
 
@@ -225,7 +225,7 @@ async def test_refused_reload_is_reported_by_command_log_and_audit(served: Reloa
 
 
 async def test_files_that_the_configuration_names_are_read_again(served: ReloadedGate) -> None:
-    """Lists of networks, templates and static files, though the configuration is the same."""
+    """Lists of networks, templates and static files, although the configuration is the same."""
     folder = served.process.folder
     (folder / "pages").mkdir()
     (folder / "networks").write_text("192.0.2.0/24\n")
@@ -254,7 +254,7 @@ async def test_files_that_the_configuration_names_are_read_again(served: Reloade
 async def test_rooms_are_added_and_removed_live(served: ReloadedGate) -> None:
     side = '\n[[room]]\nname = "side"\npath = "/side/"\nrate = 0\ntitle = "The side room"\n'
     message = served.process.admin_url + "/admin/message?text=hi&room=side"
-    for _ in range(2):  # a room that returns finds its queue and what was set
+    for _ in range(2):  # a room that is added again has its queue and settings
         served.write(31, more=side)
         assert await served.reload() == (
             200,
@@ -294,7 +294,7 @@ async def test_file_ends_a_live_setting_when_it_changes_the_key(served: Reloaded
     assert (await shown())["max_active"] == (20, False)
     assert (await shown())["burst"] == (3, True)
     assert "Live title" in await served.get("/page")
-    # What the file ended does not return with the file's earlier value.
+    # A setting that the file replaced is not restored by the file's earlier value.
     served.write(41, more='max_active = 10\nmessage = "From the file"')
     assert (await served.reload())[0] == 200
     assert (await shown())["max_active"] == (10, False)
@@ -344,7 +344,7 @@ async def test_settings_are_set_and_shown_by_the_command_line(served: ReloadedGa
 
 
 async def eventually_served(served: ReloadedGate, words: str) -> None:
-    """Until every worker serves it; each of several connections may meet another worker."""
+    """Wait until every worker serves it: each of several connections may reach another worker."""
 
     async def is_served() -> bool:
         return all([words in await served.get("/page") for _ in range(4)])
@@ -356,7 +356,7 @@ async def test_restarted_worker_serves_the_newest_configuration(served: Reloaded
     gate = served.process
     served.write(51)
     assert (await served.reload())[0] == 200
-    gate.file.write_text("broken")  # only what was put in force counts
+    gate.file.write_text("broken")  # only the configuration in force counts
     before = gate.workers()
     for pid in before:
         os.kill(pid, signal.SIGKILL)
@@ -377,7 +377,7 @@ def _holds_back_sighup(pid: int) -> bool:
 
 
 async def test_sighup_during_the_start_reloads_once_the_gate_serves() -> None:
-    """A service manager takes the process for a running service from its first moment."""
+    """A service manager regards the process as running from its first moment."""
     async with Origin.running() as origin, aiohttp.ClientSession() as session:
         with GateProcess(revision(1, origin_url=origin.url)) as process:
             await eventually(lambda: _holds_back_sighup(process.process.pid))

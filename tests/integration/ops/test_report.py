@@ -1,4 +1,4 @@
-"""`gatekeeper report` and `GET /admin/report`: who may read, what is refused, what is kept."""
+"""`gatekeeper report` and `GET /admin/report`: authorization, refusals, stored data."""
 
 import asyncio
 import json
@@ -134,7 +134,7 @@ async def test_bad_arguments_end_with_2_without_a_gate(
 
 
 async def test_report_outlives_a_restart() -> None:
-    """Visitors of two gates, one after the other, and what their operator did: in all formats."""
+    """Visitors of two gates in succession, and the operator's actions, in all formats."""
     async with Origin.running() as origin:
         toml = settings(origin.url, more=EVENT)
         with GateProcess(toml) as first:
@@ -149,7 +149,7 @@ async def test_report_outlives_a_restart() -> None:
             assert await first.stop() == 0
             minutes = sorted((first.state / "minutes").iterdir())
             with minutes[-1].open("ab") as file:
-                file.write(b'{"at":17')  # the machine lost power
+                file.write(b'{"at":17')  # as after a power failure
             with GateProcess(toml, state=first.state) as second:
                 await second.wait_until_serving()
                 async with Visitor(second.url) as visitor:
@@ -172,7 +172,7 @@ async def test_report_outlives_a_restart() -> None:
 
 
 async def until_sale_is_known(gate: GateProcess) -> None:
-    """The event of the file is one of the room once a worker has joined."""
+    """The room has the event of the file after a worker has joined."""
 
     async def is_known() -> bool:
         return "sale" in (await gate.command("event", "list")).stdout
@@ -181,7 +181,7 @@ async def until_sale_is_known(gate: GateProcess) -> None:
 
 
 async def report_with(gate: GateProcess, *, arrived: int) -> dict[str, Any]:
-    """The JSON of the report, once it has that many arrivals: gates are read each second."""
+    """The JSON of the report with `arrivals` arrivals: gates are read each second."""
     async with asyncio.timeout(40):
         while True:
             body: dict[str, Any] = json.loads(await written(gate, "report.json"))
@@ -200,7 +200,7 @@ async def written(gate: GateProcess, name: str) -> bytes:
 
 
 async def refused(gate: GateProcess) -> None:
-    """What only the gate knows to be wrong ends with 2 and one line as well."""
+    """An error that only the gate can detect also has exit status 2 and one line."""
     for arguments, problem in (
         (["--room", "other"], 'room: "other" is unknown; expected one of default'),
         (["--event", "other"], 'event: "other" is unknown; expected one of next, sale'),

@@ -1,4 +1,4 @@
-"""`GET` and `POST /admin/settings`: what is shown, what is refused, what the audit log keeps."""
+"""`GET` and `POST /admin/settings`: displayed values, refusals, and the audit log."""
 
 import json
 from typing import Any

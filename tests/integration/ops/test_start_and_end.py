@@ -1,4 +1,4 @@
-"""A gate as a process: it reports when it serves, and stops everything it started."""
+"""A gate as a process: it reports when it serves, and stops everything that it started."""
 
 import asyncio
 import contextlib
@@ -67,7 +67,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def _wait_until_ended_with_its_run(*run: str) -> None:
-    """`run` prints the id of a process that it started, and kills itself."""
+    """Wait until the process that `run` started has ended. `run` prints its id and kills itself."""
     with TemporaryDirectory(prefix="gk-") as folder:  # the run cannot remove what it wrote
         killed = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", *run),
@@ -85,7 +85,7 @@ async def _wait_until_ended_with_its_run(*run: str) -> None:
 
 
 async def test_gate_ends_with_a_killed_test_run() -> None:
-    """A gate that is left would connect to the servers of the next run, at the same ports."""
+    """A remaining gate would connect to the servers of the next run, at the same ports."""
     await _wait_until_ended_with_its_run(_RUN_WITH_GATE, settings())
 
 
@@ -111,11 +111,12 @@ async def test_workers_stop_at_the_same_time() -> None:
             for visitor in visitors:
                 await visitor.session.close()
         assert min(closed_s) - began_s >= 4
-        assert max(closed_s) - min(closed_s) < 4  # at least that, one worker after another
+        assert max(closed_s) - min(closed_s) < 4  # in succession it would take at least that
 
 
 async def _closed_at_s(visitor: Visitor) -> float:
-    """Request what the origin never responses; the loop's time when the gate closed it."""
+    """Send a request to which the origin never responds. Returns the loop's time when the gate
+    closed it."""
     with contextlib.suppress(aiohttp.ClientError):
         await visitor.get("/slow")
     return asyncio.get_running_loop().time()

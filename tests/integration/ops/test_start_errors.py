@@ -1,4 +1,4 @@
-"""A problem that prevents starting is reported in one line, and no process is left."""
+"""A problem that prevents the start is reported in one line, and no process keeps running."""
 
 import asyncio
 import os
@@ -19,8 +19,8 @@ USAGE, FAILURE = 2, 1
 
 
 def refused(toml: str, folder: Path, *, code: int) -> str:
-    """The line on standard error of `gatekeeper serve`, run in this process, that does not start:
-    no worker and no embedded server."""
+    """The line on standard error of `gatekeeper serve` in this process, which must not start a
+    worker or an embedded server."""
     (folder / "gatekeeper.toml").write_text(toml)
     environment = os.environ | {"GATEKEEPER_STATE_DIR": str(folder / "state")}
     with mock.patch("asyncio.create_subprocess_exec", side_effect=AssertionError):

@@ -21,7 +21,7 @@ STRANGER = "AAAAAAAAAAAAAAAAAAAAAA"
 
 @dataclass
 class Support:
-    """The operator's listener beside a gate with two visitors in line."""
+    """The operator's listener and a gate with two visitors in line."""
 
     gate: Gate
     operator: Visitor

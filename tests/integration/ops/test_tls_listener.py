@@ -1,4 +1,4 @@
-"""TLS on the public listener, and its certificate reloaded while it serves."""
+"""TLS on the public listener, and reloads of its certificate while it serves."""
 
 import asyncio
 import signal
@@ -67,13 +67,13 @@ def is_reloaded(gate: GateProcess, count: int) -> bool:
 
 async def s_client(gate: GateProcess, *flags: str, commands: bytes) -> bytes:
     """The output of `openssl s_client` until the connection ends."""
-    client = await asyncio.to_thread(  # a pipe of the event loop fails where it ends unread
+    client = await asyncio.to_thread(  # a pipe of the event loop fails if it ends unread
         subprocess.run,
         ("openssl", "s_client", "-connect", gate.url.removeprefix("https://"), *flags),
         input=commands,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        check=False,  # a refused handshake is a failure of openssl
+        check=False,  # openssl fails if the handshake is refused
         timeout=60,
     )
     return client.stdout
@@ -86,7 +86,7 @@ async def renegotiation_is_refused(gate: GateProcess) -> None:
 
 
 async def finite_field_groups_are_refused(gate: GateProcess) -> None:
-    """Also where the client offers X25519 beside its share."""
+    """Also if the client offers X25519 in addition."""
     for groups, accepted in (
         ("X25519", True),
         ("P-256:ffdhe2048", True),
@@ -105,8 +105,8 @@ async def serving(toml: str) -> AsyncIterator[GateProcess]:
 
 @asynccontextmanager
 async def under_load(visitor: Visitor) -> AsyncIterator[list[int]]:
-    """Requests of an admitted visitor without pause, on a kept connection and on new ones. The list
-    has the status of each."""
+    """Requests of an admitted visitor without pause, on one open connection and on new ones. The
+    list has the status of each."""
     statuses: list[int] = []
     is_over = asyncio.Event()
 
@@ -126,7 +126,7 @@ async def under_load(visitor: Visitor) -> AsyncIterator[list[int]]:
 
 
 async def test_reloaded_certificates_lose_no_request(tmp_path: Path) -> None:
-    """Ten reloads, of which some change the type of the key."""
+    """Ten reloads; some of them change the type of the key."""
     authority = trustme.CA()
     context = trusting(authority)
     write_pair(tmp_path, authority, "one.test")

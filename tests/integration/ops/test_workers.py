@@ -34,7 +34,7 @@ async def test_killed_processes_are_replaced_and_visitors_continue() -> None:
                 assert (await waiting.join())["position"] == 1
 
                 async def is_missed() -> bool:
-                    for pid in gate.workers():  # a successor too, until that is seen
+                    for pid in gate.workers():  # also a new one, until it is detected
                         os.kill(pid, signal.SIGKILL)
                     unready = await operator.request("GET", "/readyz")
                     problems = ["worker 1 is not serving"]
@@ -71,7 +71,7 @@ async def test_killed_processes_are_replaced_and_visitors_continue() -> None:
 
 
 async def test_worker_that_hangs_is_unready_and_replaced() -> None:
-    """The spans are those of `test_liveness`; counts of its requests stay."""
+    """The timeouts are those of `test_liveness`. The counts of its requests are kept."""
     with GateProcess(settings(more='[admission]\nrate = "0"')) as gate:
         await gate.wait_until_serving()
         [worker] = gate.workers()

@@ -1,4 +1,4 @@
-"""nginx and HAProxy as caches in front of a gate, in their default form."""
+"""nginx and HAProxy as caches in front of a gate, with their default settings."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A gate reduced to the proxy, between a scripted origin and a raw client.
 
-Rules: every byte on the wire is the test's own or under test; every wait ends after `PATIENCE_S`.
+Rules: every byte on the wire is sent or checked by the test; every wait ends after `PATIENCE_S`.
 """
 
 import asyncio
@@ -139,7 +139,7 @@ class Wire:
         self.writer.transport.abort()
 
     def reset(self) -> None:
-        """Disconnect in a way that no half-close looks like."""
+        """Disconnect by a reset, which cannot be taken for a half-close."""
         linger = struct.pack("ii", 1, 0)
         socket_ = self.writer.get_extra_info("socket")
         socket_.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -188,8 +188,8 @@ def responding(*responses: bytes) -> Callable[[Origin], Script]:
 
 
 def responding_once(response: bytes, *, stays: bool = False) -> Callable[[Origin], Script]:
-    """A script that responds to one request of a connection with these bytes, and closes it; with
-    `stays` not before the gate does."""
+    """A script that responds to one request with these bytes and closes the connection; with
+    `stays` not before the gate closes it."""
 
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
@@ -336,7 +336,7 @@ async def proxying(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for an effect on the other side of a socket, which no event reports."""
+    """Wait for an effect on the other side of a socket, for which there is no event."""
     async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.001)

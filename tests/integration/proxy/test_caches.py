@@ -1,7 +1,9 @@
-"""Caches in front of the gate: no stranger gets a visitor's token, and public responses are cached.
+"""Caches in front of the gate: no other client gets a visitor's token, and public responses are
+cached.
 
-Rules: nginx with `proxy_cache` and HAProxy with its cache, as they are by default. The origin lets
-everything be cached, in every way that these caches know. A stranger carries no token.
+Rules: nginx with `proxy_cache` and HAProxy with its cache, with default settings. The origin allows
+caching of everything, in every way that these caches support. A stranger is a client without a
+token.
 """
 
 import asyncio
@@ -41,7 +43,7 @@ class Site:
     async def get(
         self, path: str = "/", *, pass_: Pass | None = None, by_header: bool = False
     ) -> Response:
-        """One request of a client of its own, with this pass or as a stranger."""
+        """One request by a new client, with this pass or as a stranger."""
         headers = {"X-Queue-Token": ""} if by_header else {}
         if pass_ is not None:
             raw = sign_token(pass_)
@@ -54,7 +56,7 @@ class Site:
             return await visitor.request("GET", path, headers=headers)
 
     def token(self, response: Response) -> str:
-        """The token that a response carries, in either way."""
+        """The token in a response, in a cookie or a field."""
         cookie = response.headers.get("Set-Cookie", "").partition(";")[0]
         return response.headers.get("X-Queue-Token", "") + cookie
 
@@ -73,7 +75,7 @@ async def site(kind: CacheKind, start_gate: GateStarter) -> AsyncIterator[Site]:
 
 @pytest.fixture
 async def open_site(kind: CacheKind, start_gate: GateStarter) -> AsyncIterator[Site]:
-    """Newcomers walk straight in."""
+    """A site that admits newcomers at once."""
     gate = await start_gate()
     gate.origin.headers = PUBLIC
     with running_cache(kind, gate.url) as url:
@@ -85,7 +87,7 @@ async def test_public_response_is_cached(site: Site) -> None:
     first = await site.get("/logo.png", pass_=held)
     again = await site.get("/logo.png", pass_=site.gate.issue_pass())
     assert (first.status, again.status) == (200, 200)
-    assert site.seen == 1  # else the tests below would show nothing
+    assert site.seen == 1  # else the tests below could not fail
     assert again.body == first.body
     assert site.token(first) == site.token(again) == ""
 
@@ -153,7 +155,7 @@ async def test_waiting_page_is_not_cached(site: Site) -> None:
 
 
 async def test_waiting_page_with_status_200_is_not_cached_either(start_gate: GateStarter) -> None:
-    """Also where the cache has a lifetime of its own for responses that name none."""
+    """Also if the cache has its own lifetime for responses without one."""
     gate = await start_gate(rate="0", status=200)
     with running_cache("nginx", gate.url, more="proxy_cache_valid any 10m;") as url:
         site = Site(gate, url)
@@ -167,7 +169,7 @@ async def test_waiting_page_with_status_200_is_not_cached_either(start_gate: Gat
 
 
 async def test_validated_response_hands_a_stranger_no_token(start_gate: GateStarter) -> None:
-    """A 304 updates what a cache holds for everyone: here it carries one visitor's token."""
+    """A 304 updates a cached response for all clients: here it contains one visitor's token."""
     gate = await start_gate(rate="0")
     gate.origin.headers = {"Cache-Control": "public, max-age=1", "ETag": '"1"'}
     with running_cache("nginx", gate.url, more="proxy_cache_revalidate on;") as url:
@@ -183,7 +185,7 @@ async def test_validated_response_hands_a_stranger_no_token(start_gate: GateStar
 
 
 async def test_end_of_a_newcomers_session_is_not_cached(open_site: Site) -> None:
-    """There is no token to take back yet, and the response is still this visitor's alone."""
+    """There is no token to delete yet, but the response is for this visitor only."""
     open_site.gate.origin.headers = PUBLIC | {"Gatekeeper-Command": "revoke"}
     for count in (1, 2):
         assert (await open_site.get("/bye")).status == 200

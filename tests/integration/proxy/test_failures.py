@@ -38,7 +38,7 @@ async def test_origin_that_does_not_listen_is_unreachable() -> None:
 
 async def test_origin_with_unknown_name_is_unreachable() -> None:
     url = "http://nowhere.invalid:80"
-    async with running_gate(url, connect_timeout="60s") as gate:  # a resolver may be silent
+    async with running_gate(url, connect_timeout="60s") as gate:  # a resolver may not respond
         assert (await gate.ask(get())).status == 502
     failed_with(gate, OriginUnreachable)
 
@@ -48,7 +48,7 @@ async def test_connect_timeout_is_origin_timeout() -> None:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
         address = listener.getsockname()
-        queued = [socket.socket() for _ in range(4)]  # they fill the backlog
+        queued = [socket.socket() for _ in range(4)]  # to fill the backlog
         for waiting in queued:
             waiting.setblocking(False)
             waiting.connect_ex(address)

@@ -110,7 +110,7 @@ async def test_trusted_proxy_is_read_from_the_right() -> None:
     assert seen.all("X-Forwarded-For") == [b"203.0.113.7"]
     assert seen.all("X-Forwarded-Proto") == [b"https"]
     assert seen.all("X-Forwarded-Host") == [b"www.example"]
-    assert seen.all("Host") == [b"shop.example"]  # selects the room, so no proxy may choose it
+    assert seen.all("Host") == [b"shop.example"]  # selects the room, so no proxy may set it
 
 
 @pytest.mark.parametrize(

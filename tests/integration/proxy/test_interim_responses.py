@@ -1,4 +1,4 @@
-"""Interim responses and expectations: the origin says 100 Continue, and the gate passes it on."""
+"""Interim responses and expectations: the gate forwards the origin's 100 Continue."""
 
 import pytest
 

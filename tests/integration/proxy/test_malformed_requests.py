@@ -118,7 +118,7 @@ async def test_expectation_other_than_continue_is_417() -> None:
 
 
 async def test_malformed_body_never_looks_complete_to_origin() -> None:
-    """The upload stops at once, and the client reads why."""
+    """The upload stops at once, and the client receives the reason."""
 
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:

@@ -50,7 +50,7 @@ async def test_every_method_is_forwarded(method: str) -> None:
     ],
 )
 async def test_max_forwards_is_decremented(method: str, value: str, seen: bytes) -> None:
-    """RFC 9110 section 7.6.2. What is no number stays as it is."""
+    """RFC 9110 section 7.6.2. A value that is not a number stays unchanged."""
     request = get("/x", "Max-Forwards: MARK", method=method)
     async with proxying(responding(OK)) as (origin, gate):
         await gate.ask(request.replace(b"MARK", value.encode("latin-1")))
@@ -136,7 +136,7 @@ async def test_body_in_pieces_is_forwarded_in_pieces() -> None:
             await wire.head()
             for piece in (b"one", b"two"):
                 assert await wire.exactly(3) == piece
-                wire.send(b"HTTP/1.1 102 Processing\r\n\r\n")  # reports that this piece arrived
+                wire.send(b"HTTP/1.1 102 Processing\r\n\r\n")  # confirms that this piece arrived
             wire.send(OK)
 
         return script

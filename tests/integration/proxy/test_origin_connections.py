@@ -1,4 +1,4 @@
-"""Reuse of origin connections: only clean ones, and every response to its own request."""
+"""Reuse of origin connections: only in a clean state, and every response belongs to its request."""
 
 import asyncio
 

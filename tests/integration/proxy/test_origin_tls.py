@@ -116,7 +116,8 @@ async def test_large_body_is_forwarded_over_tls(authority: trustme.CA, tls_ca: s
 async def test_close_delimited_tls_response_needs_closure_alert(
     authority: trustme.CA, tls_ca: str, *, version: str, is_announced: bool
 ) -> None:
-    """Any hop can close TCP; only the origin sends the TLS closure alert (RFC 9112 section 9.8)."""
+    """Anyone on the path can close TCP; only the origin can send the TLS closure alert (RFC 9112
+    section 9.8)."""
 
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
