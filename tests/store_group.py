@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -93,6 +94,15 @@ class StoreGroup:
         """Demote the primary, as an operator does."""
         with self.sentinels[0].client() as client:
             client.execute_command("SENTINEL", "FAILOVER", PRIMARY_NAME)
+
+    def lose_last_writes(self) -> None:
+        """Kill the primary a second after its replica stopped receiving."""
+        with self.second.client() as client:
+            client.config_set("masterauth", "refused")
+            client.client_kill_filter(_type="master")
+            assert client.info("replication")["master_link_status"] == "down"
+        time.sleep(1)
+        self.first.kill()
 
 
 @contextmanager

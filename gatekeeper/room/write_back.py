@@ -41,9 +41,8 @@ def known_arguments(known: RoomState | None, *, rules: Rules) -> list[str]:
 
 def replicas_to_report(known: RoomState, *, rules: Rules) -> int:
     """How many replicas may have visitors who are about to poll; 0: this number or the turns of
-    these visitors are unknown: the line had not recovered from another loss, or a draw or lanes
-    give turns that a visitor's token does not name."""
-    is_recovering = known.recovering_until_us > known.now_us
-    if is_recovering or rules.lanes or is_opening(known, rules) or known.undrawn:
+    these visitors are unknown: the store had lost the line less than `remembered_s` before, or a
+    draw or lanes give turns that a visitor's token does not name."""
+    if rules.lanes or is_opening(known, rules) or known.undrawn:
         return 0
     return known.recent_replicas

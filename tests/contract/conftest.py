@@ -40,11 +40,11 @@ def open_room(ground: Ground) -> Open:
     from gatekeeper.policy.rules import Rules
     from tests.contract.grounds import Replica
 
-    async def join(**keys: object) -> Replica:
+    async def join(*, is_first: bool = True, **keys: object) -> Replica:
         defaults: dict[str, object] = {"name": ground.room, "rate": "6/min", "burst": 1}
         rules = Rules.of(RoomConfig.model_validate(defaults | keys))
         replica = Replica(ground, rules, name=secrets.token_hex(4))
-        await replica.queue.join(starting=True)
+        await replica.queue.join(starting=True, is_first=is_first)
         return replica
 
     return join

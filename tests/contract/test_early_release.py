@@ -133,12 +133,21 @@ async def test_visitors_of_a_replica_that_started_since_are_waited_for(line: Lin
     assert await line.pass_time(4, *line.rooms, late) > 0
 
 
-async def test_young_store_is_waited_for_as_a_whole(form_line: FormLine) -> None:
+async def test_young_store_of_an_older_room_waits_for_the_whole_line(
+    form_line: FormLine,
+) -> None:
     """It does not know all replicas that served the room yet."""
-    line = await form_line(age_s=20)
+    line = await form_line(age_s=20, is_first=False)
     await line.lose_store()
     await line.poll()
     assert await line.pass_time(8) == 0
+
+
+async def test_store_knows_all_replicas_of_a_new_room(form_line: FormLine) -> None:
+    line = await form_line(age_s=0)
+    await line.lose_store()
+    await line.poll()
+    assert await line.pass_time(3) > 0
 
 
 async def test_silent_replica_ends_early_releases(line: Line) -> None:

@@ -1,5 +1,7 @@
 """A room whose replicas restart, or whose store has a clock that steps back: on every store."""
 
+import pytest
+
 from tests.contract.grounds import (
     Ground,
     Open,
@@ -57,7 +59,30 @@ async def test_clock_stepping_back_admits_no_visitor_twice(ground: Ground, open_
     assert await replica.released() == 0
     state = await replica.read_state()
     assert fell(before, state) == []
-    await ground.pass_time(30)
-    assert await replica.released() == 0
-    await ground.pass_time(11)
-    assert await replica.released() == 1
+
+
+async def test_rate_goes_on_while_the_clock_is_set_back(ground: Ground, open_room: Open) -> None:
+    """As after a fail-over to a server whose clock is behind."""
+    replica = await open_room(rate="60/min", burst=3)
+    await line_up(replica, crowd(40))
+    await replica.released()
+    await ground.pass_time(-20)
+    await replica.released()
+    released = 0
+    for _ in range(30):
+        await ground.pass_time(1)
+        released += await replica.released()
+    assert released == 27  # the room's clock is a tenth slower
+
+
+async def test_clock_of_the_room_returns_to_that_of_the_store(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate="60/min")
+    await ground.pass_time(-20)
+    ahead_s = []
+    for seconds in (0, 1, 99, 98, 4):
+        await ground.pass_time(seconds)
+        await replica.released()
+        ahead_s.append(float((await ground.read())["state"]["clock_ahead"]) / 1_000_000)
+    assert ahead_s == pytest.approx([20, 19.9, 10, 0.2, 0], abs=0.1)

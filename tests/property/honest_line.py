@@ -13,6 +13,7 @@ from copy import deepcopy
 from dataclasses import replace
 from itertools import count
 from random import Random
+from typing import Any
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
@@ -70,6 +71,7 @@ class HonestLine:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._number = count()
         self.now_s = self.began_us / 1_000_000
+        self.behind_us = 0  # the store's clock
         self.replicas: list[LineReplica] = []
         for _ in range(replicas):
             self.start_replica()
@@ -89,7 +91,8 @@ class HonestLine:
 
     def _set_clock(self, at_s: float) -> None:
         self.now_s = max(self.now_s, at_s)
-        self.ground.rules.clock_us = max(self.ground.rules.clock_us, round(self.now_s * 1_000_000))
+        store_us = round(self.now_s * 1_000_000) - self.behind_us
+        self.ground.rules.clock_us = max(self.ground.rules.clock_us, store_us)
 
     # What may happen to a room
 
@@ -113,10 +116,15 @@ class HonestLine:
     def lose_line(self) -> None:
         self.ground.rules.data.clear()
 
-    def roll_back(self, after_s: float) -> None:
-        """The store is as it was `after_s` ago, in `after_s`."""
+    def roll_back(self, after_s: float, behind_s: float = 0.0) -> None:
+        """The store is as it was `after_s` ago, in `after_s`, on a server whose clock is behind."""
         copy = deepcopy(self.ground.rules.data)
-        self.at(after_s, lambda: setattr(self.ground.rules, "data", copy))
+        self.at(after_s, lambda: self._fail_over(copy, behind_us=round(behind_s * 1_000_000)))
+
+    def _fail_over(self, copy: dict[str, Any], *, behind_us: int) -> None:
+        self.ground.rules.data = copy
+        self.ground.rules.clock_us += self.behind_us - behind_us
+        self.behind_us = behind_us
 
     def cut(self, seconds: float, *, at: int | None = None, hangs: bool = False) -> None:
         """The store is unreachable, for all or for one replica."""

@@ -335,6 +335,7 @@ class RoomCalls(RuleBasedStateMachine):
             "epoch": model.epoch,
             "level": model.level,
             "filled_at": model.filled_at_us,
+            "clock_ahead": model.clock_ahead_us,
             "grants": model.grants,
             "watermark": model.watermark_us,
             "reached": model.reached_us,

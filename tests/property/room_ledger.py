@@ -77,6 +77,7 @@ class RoomLedger:
     configured_rate: int = 0
     level: int = 0
     filled_at_us: int = 0
+    clock_ahead_us: int = 0  # of the room's clock, when the bucket was filled
     grants: int = 0
     watermark_us: int = 0
     reached_us: int = 0  # the highest turn of which any visitor was released
@@ -110,7 +111,9 @@ class RoomLedger:
 
     @property
     def now_us(self) -> int:
-        return max(self.clock_us, self.filled_at_us)
+        ahead_us = max(self.clock_ahead_us, self.filled_at_us - self.clock_us)
+        elapsed_us = self.clock_us + ahead_us - self.filled_at_us
+        return self.clock_us + max(ahead_us - elapsed_us // 10, 0)
 
     def line(self) -> list[tuple[int, VisitorId]]:
         """The queue in order: by turn, and visitors of one turn by name."""
@@ -174,6 +177,9 @@ class RoomLedger:
         slots = len(self.inside()) + len(self.unconfirmed())
         burst = self.rules.burst
         is_rich = level >= min(burst, 2) * UNIT and 2 * level > burst * UNIT
+        is_slow = burst < 2 and self.rate <= 60  # the only admission is for a visitor who confirms
+        if is_slow and self.now_us - self.last_us < 2_000_000:
+            return False
         return is_rich and not self.line() and (not limit or slots < limit)
 
     # Underneath
@@ -202,7 +208,11 @@ class RoomLedger:
         return min(self.level, self.rules.burst * UNIT + self.level % UNIT)
 
     def _refill(self) -> None:
-        self.level, self.filled_at_us = self._level_now(), self.now_us
+        self._set_level(self._level_now())
+
+    def _set_level(self, level: int) -> None:
+        self.level, self.filled_at_us = level, self.now_us
+        self.clock_ahead_us = self.filled_at_us - self.clock_us
 
     def _falls_due(self) -> int:
         """Whole admissions of the rate, and grants."""

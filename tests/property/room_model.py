@@ -45,11 +45,11 @@ class RoomModel(PollModel):
             self.epoch = self.filled_at_us = self.clock_us
             self.rate = self.configured_rate = configured
         if starting and known is None and is_new and configured:
-            self.level, self.filled_at_us = self.rules.burst * UNIT, self.now_us
+            self._set_level(self.rules.burst * UNIT)
         knowledge = (known.epoch, known.version) if known is not None else (0, 0)
         if knowledge > (self.epoch, version):
             self.epoch = max(self.now_us, knowledge[0] + 1 + self.now_us % 1_000_000)
-            self.to_report, self.reports = -1, {}
+            self.to_report, self.reports = 0, {}
         if known is not None and knowledge < (self.epoch, 0):
             self.watermark_us = max(self.watermark_us, known.watermark_us)
             self.last_us = max(self.last_us, known.last_arrival_us)
@@ -71,8 +71,8 @@ class RoomModel(PollModel):
             if not self._is_set_by_operator("events"):
                 self._take_events(known.schedule)
             granted = self.grants if self._is_set_by_operator("allow") else 0
-            self.grants, self.level = max(known.pending_grants, granted), 0
-            self.filled_at_us = self.now_us
+            self.grants = max(known.pending_grants, granted)
+            self._set_level(0)
             self.claims_until, self.releases = 0, []
             self.owed_from_us, self.again_through_us, self.again_at = self.watermark_us, 0, 0
             if known.expected:
@@ -110,6 +110,7 @@ class RoomModel(PollModel):
     ) -> list[SlotGrant | QueuePosition | bool]:
         """None is a request that creates no place."""
         names = [request and request.visitor for request in requests]
+        bucket = (self.level, self.filled_at_us, self.clock_ahead_us)
         self._refill()
         limit, waiting = self.rules.max_active, len(self.line())
         held = len(self.inside()) + len(self.unconfirmed())
@@ -119,10 +120,12 @@ class RoomModel(PollModel):
         known = (
             {n: each for n in names if n and (each := self._held_by(n))} if self.has_room() else {}
         )
+        has_changed = held != len(self.inside()) + len(self.unconfirmed())
         replies: list[SlotGrant | QueuePosition | bool] = []
         for request in requests:
             if request is None:
                 replies.append(self._is_admitted(is_guess=False))
+                has_changed |= replies[-1] is True
             elif request.may_enter and isinstance(
                 known.get(request.visitor), ActiveState | UnconfirmedSlot
             ):
@@ -130,6 +133,9 @@ class RoomModel(PollModel):
             else:
                 may_enter = request.may_enter and request.visitor not in known
                 replies.append(self._arrival(request, waiting, may_enter=may_enter))
+                has_changed = True
+        if not has_changed:  # nothing is stored
+            self.level, self.filled_at_us, self.clock_ahead_us = bucket
         return replies
 
     def _held_by(self, name: VisitorId) -> VisitorState | None:
@@ -153,9 +159,10 @@ class RoomModel(PollModel):
     def _arrival(
         self, request: ArrivalRequest, waiting: int, *, may_enter: bool
     ) -> SlotGrant | QueuePosition:
+        enters = may_enter and self._is_admitted(is_guess=True)
         self.last_us = arrival_us = max(self.last_us + 1, self.now_us)
         self.totals.arrived += 1
-        if not may_enter or not self._is_admitted(is_guess=True):
+        if not enters:
             turn_us = self._turn_ahead_us(arrival_us, request.head_start_us)
             arrived_us = None if turn_us == arrival_us else arrival_us
             return QueuePosition(turn_us, waiting, confirmed=False, arrival_us=arrived_us)

@@ -28,7 +28,9 @@ from tests.property.room_events import EventRules
 from tests.property.room_ledger import Revocation, SpentTicket, WaitingState
 from tests.property.room_model import RoomModel
 
-PASSING_MS = st.sampled_from([1, 500, 2_000, 7_000, 11_000, 31_000, 70_000, 400_000, -2_000])
+PASSING_MS = st.sampled_from(
+    [1, 500, 2_000, 7_000, 11_000, 31_000, 70_000, 400_000, -2_000, -20_000]
+)
 
 
 def _name(newcomer: VisitorId | ArrivalRequest) -> VisitorId:
@@ -60,6 +62,8 @@ class RoomMachine(EventRules):
 
     @rule(passing_ms=PASSING_MS)
     def time_passes(self, passing_ms: int) -> None:
+        if passing_ms < 0:  # the store's clock steps back just after a pacer's call
+            self.call("advance", 0, None)
         self.pass_time(passing_ms)
 
     @precondition(lambda self: self.latest)

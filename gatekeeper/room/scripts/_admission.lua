@@ -77,9 +77,7 @@ local function level_of(s)
   return math.min(level, math.max(burst * UNIT, capped(s.level)))
 end
 
-local function refill(s)
-  s.level, s.filled_at = level_of(s), now
-end
+local function refill(s) set_level(s, level_of(s)) end
 
 local function whole(level) return math.floor(level / UNIT) end
 

@@ -83,7 +83,12 @@ local function score(key, member)
 end
 
 local time = call('TIME')
-local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local store_now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+
+-- The clock of the room. It never steps back: where the store's has, as after a fail-over to a server
+-- whose clock is behind, it runs ahead of the store's by `clock_ahead`, and one part in SLEW slower
+-- until they agree.
+local now, SLEW = store_now, 10
 
 -- A pacer never pauses longer than MAX_PAUSE. After a longer pause the store or every replica
 -- was unreachable, and no heartbeat could arrive: `present`, the clock of the deadlines, stood
@@ -100,7 +105,7 @@ local FIELDS = { 'epoch', 'version', 'mode', 'rate', 'level', 'filled_at', 'wate
   'origin_epoch', 'origin_version', 'configured_rate', 'attended_at', 'unattended', 'message',
   'sweep_index', 'swept_at', 'operator_set', 'claims_until', 'reached', 'overrides',
   'configured_message', 'events', 'windows', 'has_holders', 'to_report', 'reports', 'slots_before',
-  'counts_from', 'owed_from', 'again_through', 'again_at', 'releases' }
+  'counts_from', 'owed_from', 'again_through', 'again_at', 'releases', 'clock_ahead' }
 local TEXTS = { reports = true, releases = true, mode = true, rate = true, configured_rate = true, message = true,
   operator_set = true, overrides = true, configured_message = true, events = true,
   windows = true }
@@ -128,8 +133,9 @@ local function load_state(joins)
     and (s.epoch ~= known_epoch or s.version < known_version) then
     return nil
   end
-  -- The store's clock may have stepped back; the time that the room has seen never does.
-  if now < s.filled_at then now = s.filled_at end
+  local ahead = math.max(s.clock_ahead, s.filled_at - store_now)
+  local elapsed = store_now + ahead - s.filled_at
+  now = store_now + math.max(ahead - math.floor(elapsed / SLEW), 0)
   local pause = now - s.attended_at
   if pause > MAX_PAUSE then  -- a full store keeps the time of `advance` as an expiry alone
     local left_ms = call('PTTL', REPLICAS)
@@ -158,6 +164,11 @@ local function save_state(s, changed)
     end
   end
   if #flat > 0 then call('HSET', STATE, unpack_(flat)) end
+end
+
+-- Sets the bucket's level as of now.
+local function set_level(s, level)
+  s.level, s.filled_at, s.clock_ahead = level, now, now - store_now
 end
 
 -- A deadline as it is stored.

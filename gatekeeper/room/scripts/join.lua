@@ -36,12 +36,13 @@ if not s then
     events = ARGV[5], windows = ARGV[6],
     operator_set = '', sweep_index = 0, swept_at = now, claims_until = 0, reached = 0,
     to_report = 0, reports = '', slots_before = -UNLIMITED, counts_from = 0,
-    owed_from = 0, again_through = 0, again_at = 0, releases = '',
+    owed_from = 0, again_through = 0, again_at = 0, releases = '', clock_ahead = 0,
     has_holders = math.min(call('ZCARD', HELD_UNTIL), 1) }
   changed = true
 end
-if is_new and kind == 'first' and known_epoch == 0 and (tonumber(configured) or 0) > 0 then
-  s.level, s.filled_at, changed = burst * UNIT, now, true
+if is_new and kind == 'first' and known_epoch == 0 then
+  if (tonumber(configured) or 0) > 0 then set_level(s, burst * UNIT) end
+  s.counts_from, changed = now, true  -- there were no replicas before that it does not know
 end
 
 -- The store lost data if the replica knows a later state than the store's own: it was rolled back,
@@ -73,9 +74,7 @@ local is_newest = newer_than(s.origin_epoch, s.origin_version)
 local NEVER = -1  -- in place of the number of replicas
 if newer_than(s.epoch, s.version) then
   s.epoch = math.max(now, known_epoch + 1 + now % 1000000)
-  -- A pause without a pacer, as in a fail-over, is not a recovery from another loss.
-  local was_recovering = now < (stored.recovering_until or 0)
-  s.to_report, s.reports = was_recovering and NEVER or 0, ''
+  s.to_report, s.reports = 0, ''
 end
 if known_epoch > 0 and known_epoch < s.epoch then
   local known = { watermark = 9, last = 10, arrived = 12, released = 13, admitted = 14,
@@ -102,7 +101,7 @@ if known_epoch > 0 and known_epoch < s.epoch then
     end
     s.grants = is_set_by_operator(s, 'allow') and math.max(s.grants, grants) or grants
     -- The lost state may have spent what was due since the store's own state was saved.
-    s.level, s.filled_at = 0, now
+    set_level(s, 0)
     local expected = number(ARGV[17])
     s.claims_until, s.owed_from, s.releases = 0, s.watermark, ''
     s.again_through, s.again_at = 0, 0
