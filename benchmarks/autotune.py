@@ -1,13 +1,14 @@
-"""Autotune before origins of known capacity: in virtual time, and a real gate before a real origin.
+"""Autotune with origins of known capacity: in virtual time, and with real gates and origins.
 
     make bench-autotune                          about a quarter of an hour
     python -m benchmarks.autotune --virtual      the virtual part alone, writes nothing
 
-The virtual part runs the scenes of `tests.closed_loop`: half of the servers stop in mid-run and
-come back. The real part has two gates, each before an aiohttp origin of its own with the same
-number of servers: one gate steers its rate, the other has a constant rate that is too high. A crowd
-keeps a line before both. The origin of the second is saturated, so it shows what such an origin
-serves on this machine in the same minute. Figures of a phase begin `SETTLED_S` after the change.
+The virtual part runs the scenes of `tests.closed_loop`: half of the servers stop in the middle of
+the run and start again. The real part has two gates, each before an aiohttp origin of its own with
+the same number of servers: one gate steers its rate, the other has a constant rate that is too
+high. A crowd keeps a line in front of both. The origin of the second gate is saturated, so it shows
+the capacity of this origin on this machine in the same minute. Figures of a phase begin `SETTLED_S`
+after the change.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ TARGET_S = 0.8
 CAPACITY = SERVERS / SERVICE_S / REQUESTS * 60
 STATIC = CAPACITY * 4 / 3
 _BEGIN = CAPACITY / 2
-# The same in virtual time: saturated it serves 600 and 300, within the targets a little less.
+# The same in virtual time: it serves 600 and 300 when saturated, and slightly less within the
+# targets.
 SCENE = virtual_scene(
     "real",
     CAPACITY,
@@ -67,7 +69,7 @@ SCENE = virtual_scene(
     half=277,
 )
 _WITHIN = (SCENE.whole / CAPACITY, SCENE.half / (CAPACITY / 2), SCENE.whole / CAPACITY)
-_USUAL = 0.88  # of what the origin can serve: about what autotune admits
+_USUAL = 0.88  # of the origin's capacity: about the rate that autotune admits
 _SAMPLE_S = 5.0
 _VIRTUAL = f"""\
 **In virtual time**, the law alone: eight minutes with all servers, eight with half of them, eight \
@@ -115,7 +117,7 @@ def virtual() -> tuple[str, list[str]]:
 
 
 def _constant(scene: Scene, seed: int) -> float:
-    """Time above target at `_USUAL` of what the origin can serve, with all and half its servers."""
+    """Time above target at `_USUAL` of the origin's capacity, with all and half of its servers."""
     half = replace(scene.origin, servers=scene.origin.servers // 2)
     above = []
     for origin, capacity in ((scene.origin, scene.whole), (half, scene.half)):
@@ -211,7 +213,7 @@ def _steps(seconds: float) -> Iterator[float]:
 
 
 def _settled(began_s: float, phase_s: float) -> Iterator[tuple[float, float]]:
-    """From when to when each phase is judged."""
+    """Start and end of the judged part of each phase."""
     for number in range(3):
         from_s = began_s + number * phase_s
         yield from_s + min(SETTLED_S, phase_s / 2), from_s + phase_s

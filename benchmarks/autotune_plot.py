@@ -1,4 +1,4 @@
-"""Draws a steered and a static rate beside each other as SVG. Pure text, no library."""
+"""Draws a steered and a static rate next to each other as SVG. Pure text, no library."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Curve:
-    """What one gate did: (second, admissions per minute) and (second, p95 latency in seconds)."""
+    """The results of one gate: (second, admissions per minute) and (second, p95 latency in
+    seconds)."""
 
     rates: Points
     latencies_s: Points

@@ -1,9 +1,9 @@
-"""What proof of work costs a phone and a bot farm: `make bench-challenge`.
+"""The cost of proof of work for a phone and for bots: `make bench-challenge`.
 
-Rules. The solver is the waiting page's own, in Chromium, on the page's thread and slowed down there
-by the developer tools, since their throttling does not reach workers; and once in a worker, as the
-page runs it. Each figure is the best of several slices: other work on the machine only slows them
-down. Bots are measured by a loop of Python, by one of C and by `openssl speed`, on one core.
+Rules. The solver is that of the waiting page in Chromium. It runs on the page's thread, slowed down
+by the developer tools, since their throttling does not apply to workers; and once in a worker, as
+on the page. Each figure is the best of several slices, since other work on the machine only slows
+them down. Bots are measured by a loop of Python, by one of C and by `openssl speed`, on one core.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ THROTTLING = (
 SALT = "0" * 24 + "?expires=1764365000&"
 NEVER = "0" * 64
 _SOLVER = Path(built_in("static"), "solver.js").read_text("utf-8")
-_SLICE = 50_000  # numbers; much shorter ones escape the throttling
+_SLICE = 50_000  # numbers; much shorter slices are not throttled
 _SLICES = 25
 _DIFFICULTY = 50_000
 _NATIVE_S = 2.0
@@ -110,7 +110,7 @@ async def _worker_rate(page: Page) -> float:
 
 
 def python_rate() -> float:
-    """Hashes per CPU second of a loop in Python, as a script of an hour's work has it."""
+    """Hashes per CPU second of a simple loop in Python, as in a quickly written script."""
     began = time.process_time()
     prefix, sha256 = SALT.encode(), hashlib.sha256
     for number in count():
@@ -140,7 +140,8 @@ def c_rate() -> float | None:
 
 
 def openssl_rate() -> float | None:
-    """Blocks per CPU second of `openssl speed` on texts as long as ours; None without it."""
+    """Blocks per CPU second of `openssl speed` on texts of the same length; None without
+    openssl."""
     command = ["openssl", "speed", "-seconds", "2", "-bytes", "50", "-evp", "sha256"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)

@@ -2,7 +2,7 @@
 
 Rules. Every contender forwards to the same nginx over kept-alive connections, writes no log, and
 adds the fields that a reverse proxy must add. The configurations follow each project's own
-documentation. A contender with additional work (it verifies the JWT) says so in its name.
+documentation. The name of a contender with additional work (it verifies the JWT) contains that.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ENVOY = "type.googleapis.com/envoy.extensions"
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 SIZES = 128  # of the files below `/item/`
 _SIZED = {f"sized-{at}": 1024 - SIZES // 2 + at for at in range(SIZES)}
-# As of a dynamic site. nginx makes `$request_id` for each request, 32 hexadecimal digits.
+# As on a dynamic site. nginx generates `$request_id` for each request, 32 hexadecimal digits.
 _DIFFERING = """
     location /item/ {
         rewrite ^/item/([0-9]+)/ /sized-$1 break;
@@ -55,7 +55,7 @@ class RunningProcess:
         return sum(_cpu_s(pid) for pid in _tree(self.process.pid))
 
     def worker_cpu_s(self) -> dict[int, float]:
-        """The same for each worker process of the gate, by pid."""
+        """The CPU time of each worker process of the gate, by pid."""
         pids = _tree(self.process.pid)
         return {
             pid: _cpu_s(pid)
@@ -98,7 +98,7 @@ def start_origin(folder: Path) -> RunningProcess:
 
 
 def nginx(origin: str, folder: Path, *, listen: str = "") -> RunningProcess:
-    """`listen` are more parameters of its listener, and directives of its server."""
+    """`listen`: more parameters of its listener, then directives of its server."""
     port = free_port()
     config = f"""
         daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.log;
@@ -122,7 +122,7 @@ def nginx(origin: str, folder: Path, *, listen: str = "") -> RunningProcess:
 
 
 def haproxy(origin: str, folder: Path, *, bind: str = "") -> RunningProcess:
-    """`bind` are more parameters of its listener."""
+    """`bind`: more parameters of its listener."""
     return _haproxy("HAProxy", origin, folder, rule="", bind=bind)
 
 
@@ -178,7 +178,7 @@ http://127.0.0.1:{port} {{
 
 
 def envoy(origin: str, folder: Path) -> RunningProcess:
-    """As its documentation advises for benchmarks: no request ids, no statistics, no limits."""
+    """As its documentation recommends for benchmarks: no request ids, no statistics, no limits."""
     port = free_port()
     host, _, origin_port = origin.rpartition(":")
     no_limits = {"priority": "DEFAULT"} | dict.fromkeys(

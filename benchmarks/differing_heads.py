@@ -1,9 +1,9 @@
-"""Load of which all heads differ: those of the requests, and those of the responses.
+"""Load in which all heads differ, those of the requests and those of the responses.
 
-Rules. As between visitors and a dynamic site: the address, the page before it and one cookie of
-each request differ, and each visitor sends 20, with a pass of its own that no other round has. All
-visitors have one address. Of each response the length, the cookie that it sets, the entity tag and
-the request id differ. What does not differ is as in the other cases.
+Rules. As between visitors and a dynamic site: each request has a different target, referrer and
+value of one cookie. Each visitor sends 20 requests, with a pass that no other round uses. All
+visitors have one address. Each response has a different length, cookie, entity tag and request id.
+Everything else is as in the other cases.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 import load_generators
 from contenders import SIZES, RunningProcess
 
-_REQUESTS = 20  # of each visitor
-_MAX_VISITORS = 5000  # of a round of two seconds
+_REQUESTS = 20  # per visitor
+_MAX_VISITORS = 5000  # in a round of two seconds
 
 
 def write_passes(folder: Path, make: Callable[[], str], *, rounds: int) -> Path:
-    """A file with the passes for so many rounds; `make` makes the cookie of one."""
+    """Write a file with the passes for `rounds` rounds; `make` returns the cookie of one."""
     path = folder / "passes"
     path.write_text("".join(f"{make()}\n" for _ in range(rounds * _MAX_VISITORS)))
     return path
@@ -34,8 +34,8 @@ def wrk(
     cookies: str,
     seconds: int,
 ) -> load_generators.Cost:
-    """Saturate `proxy`, in round `number`. Each request has `fields`, `cookies` that never differ,
-    and one of these passes."""
+    """Saturate `proxy`, in round `number`. Each request has `fields`, constant `cookies`, and one
+    of these passes."""
     host = proxy.url.removeprefix("http://")
     fixed = "".join(f"{field}\\r\\n" for field in (f"Host: {host}", *fields)).replace('"', '\\"')
     script = passes.with_name("differing-heads.lua")

@@ -1,7 +1,7 @@
-"""What an admitted check of forward auth costs: to the gate, and behind nginx.
+"""The cost of an admitted check of forward auth, for the gate and with nginx.
 
-Rules. As in `proxy.py`: one core for gate and nginx, the other for load and origin, medians over
-rounds that take turns. nginx runs the configuration of `deploy/forward-auth`, without its log.
+Rules. As in `proxy.py`: one core for gate and nginx, the other for load and origin; medians over
+interleaved rounds. nginx runs the configuration of `deploy/forward-auth`, without its log.
 """
 
 from __future__ import annotations

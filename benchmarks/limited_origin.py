@@ -1,7 +1,7 @@
-"""A real gate before a real origin of known capacity, and a crowd that keeps a line before it.
+"""A real gate in front of a real origin of known capacity, and a crowd that keeps a line.
 
-Rules: an admitted visitor makes `REQUESTS` requests in the mean, each of which waits for one of
-`SERVERS` servers. `stop_half` takes half of those away.
+Rules: an admitted visitor makes `REQUESTS` requests on average. Each request waits for one of
+`SERVERS` servers. `stop_half` stops half of the servers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.gates import GateProcess
 
 SERVERS = 8
 SERVICE_S = 0.2
-REQUESTS = 4  # of one visitor, the mean
+REQUESTS = 4  # mean number per visitor
 PAUSE_S = 1.5
 _IN_LINE = 40
 PATIENCE_S = 30.0  # a visitor leaves when one response takes longer
@@ -32,7 +32,8 @@ _POLL_S = 1.0
 
 
 class LimitedOrigin:
-    """An aiohttp application whose requests wait for one of `SERVERS` servers, in their order."""
+    """An aiohttp application. Its requests wait for one of `SERVERS` servers, in order of
+    arrival."""
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)
@@ -71,7 +72,7 @@ class LimitedOrigin:
 
 @dataclass
 class Crowd:
-    """Visitors of one gate: a line is kept, and what the admitted ones received is recorded."""
+    """Visitors of one gate. Keeps a line, and records the responses to admitted visitors."""
 
     url: str
     session: aiohttp.ClientSession
@@ -82,7 +83,7 @@ class Crowd:
     problems: list[str] = field(default_factory=list)
 
     async def keep_a_line(self) -> None:
-        """Until it is cancelled."""
+        """Keep a line until cancelled."""
         async with asyncio.TaskGroup() as visitors:
             while True:
                 for _ in range(_IN_LINE - self.waiting):
@@ -174,7 +175,7 @@ listen = "127.0.0.1:{free_port()}"
 
 
 async def watch(room: Room) -> None:
-    """Reads the rate each second, until it is cancelled."""
+    """Read the rate each second, until cancelled."""
     async with aiohttp.ClientSession() as session:
         while True:
             with suppress(TimeoutError, aiohttp.ClientError):

@@ -3,13 +3,13 @@
     make bench-line                               below eight minutes
     python -m benchmarks.line --visitors 4000     a small run, writes nothing
 
-First, how soon ten idle replicas know of a release (`watermark_delay`). Then the sale. Its time is
-scaled: 40,000 visitors at 500 a minute take 80 minutes, so the rate is multiplied and the run is
-shorter by the same factor. Burst, ticks, deadlines and poll intervals are not scaled, so each
-second has the work of many; order and rate are no easier to keep. The mode is `hold` until all
-visitors have arrived. Then a smaller and slower sale in which the crowd of one process can send on
-time: the delay near the front and the error of the estimate. Last, the poll intervals of a long
-queue (`poll_intervals`).
+First, the delay until ten idle replicas know of a release (`watermark_delay`). Then the sale. Its
+time is scaled: 40,000 visitors at 500 a minute take 80 minutes, so the rate is multiplied and the
+run is shorter by the same factor. Burst, ticks, deadlines and poll intervals are not scaled, so
+each second has the work of many seconds; order and rate are not easier to keep. The mode is `hold`
+until all visitors have arrived. Then a smaller and slower sale, in which the crowd of one process
+can send on time, for the delay near the front and the error of the estimate. Last, the poll
+intervals of a long queue (`poll_intervals`).
 
 Writes the section `bench-line` of `benchmarks/README.md`. The exit status is 1 after a broken
 promise.
@@ -44,15 +44,15 @@ SCALE = 25
 ARRIVALS_PER_S = 1_000
 ON_TIME_VISITORS, ON_TIME_SCALE = 1_000, 10
 MAX_ACTIVE = 40_000
-# On one small machine the crowd may send late; it must not lose places for it.
+# On one small machine the crowd may send late; it must not lose places because of that.
 CONFIRMATION = 'confirm_timeout = "1m"'
-# Shares of the crowd that do more than wait. Refreshers poll up to ten times a second.
+# Shares of the crowd with special behaviour. Refreshers poll up to ten times a second.
 SPECIAL_SHARES = {"leavers": 0.02, "returners": 0.02, "ghosts": 0.02, "refreshers": 0.002}
 SPECIAL_SHARES |= {"jumpers": 0.02}
 PLOT = Path(__file__).with_name("line.svg")
 WATERMARK_RUN_S = 12.0
 MAX_WATERMARK_DELAY_S = 0.010  # p99
-_SALE_TIMEOUT_S = 360.0  # arrivals 60 s, admissions 190 s, then the visitors that return late
+_SALE_TIMEOUT_S = 360.0  # arrivals 60 s, admissions 190 s, then visitors who return late
 _TICK_S = 0.25
 
 
@@ -127,7 +127,7 @@ def _option(name: str, value: object) -> tuple[str, str]:
 async def _measure_sale(
     rig: Rig, crowd: asyncio.subprocess.Process, visitors: int, *, output: IO[str]
 ) -> Sale:
-    """Open the room when all visitors have arrived, and measure until the crowd is done."""
+    """Open the room when all visitors have arrived, and measure until the crowd has finished."""
     loop = asyncio.get_running_loop()
     workers = rig.workers()
     began_s, used_s, store_s = loop.time(), cpu_s(*workers), cpu_s(rig.store_pid)
@@ -161,7 +161,7 @@ async def _measure_sale(
 def problems_of(result: Sale) -> list[str]:
     """The problems, and the promises that were broken or not judged.
 
-    No lurkers take part. The release delay may be unjudged if the crowd sent too late.
+    There are no lurkers. The release delay may be unjudged if the crowd sent too late.
     """
     problems = list(result.verdict["problems"])
     not_judged = {LURKERS}

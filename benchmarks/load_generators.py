@@ -1,4 +1,5 @@
-"""Load on a proxy by wrk and h2load on the load core, and its cost: CPU time from /proc."""
+"""Load on a proxy by wrk and h2load on the load core, and the CPU time that it costs, from
+/proc."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ def wrk(
     seconds: int,
     script: Path | None = None,
 ) -> Cost:
-    """Saturate with wrk; a Lua `script` makes the requests. Exits if a response was not
+    """Saturate with wrk; a Lua `script` generates the requests. Exits if a response was not
     successful."""
     before_s = proxy.cpu_s()
     output = _wrk(

@@ -1,15 +1,16 @@
-"""A million people waiting in one room: what each costs the store, and whether any is held up.
+"""A million visitors waiting in one room: the cost of each for the store, and the delay for
+visitors.
 
     make bench-million          a million in line, about three minutes
     make bench-million ARGS="--waiting 200000"
 
 The store is the embedded default, called by the code of a replica. CPU is that of the store's own
-thread, so other programs on the machine add little to it; times are the store's own and those of
-a visitor that polls meanwhile. The limits of CPU and times are those of a machine on which a plain
-ZRANK in the same queue takes `REFERENCE_RANK_US`; where it takes longer, they are longer in
-proportion. Ends with status 1 when a promise is broken that no slow machine can excuse: the bytes,
-an order, a visitor lost. CPU and times count for the status with `--strict`. Writes the section
-`bench-million` of `benchmarks/README.md`.
+thread, so other programs on the machine add little to it; times are those of the store and of a
+visitor that polls meanwhile. The limits of CPU and times are for a machine on which a plain ZRANK
+in the same queue takes `REFERENCE_RANK_US`; on a slower machine they are longer in proportion. The
+exit status is 1 if a promise is broken that does not depend on the machine's speed: bytes, order, a
+lost visitor. CPU and times count for the status with `--strict`. Writes the section `bench-million`
+of `benchmarks/README.md`.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ from gatekeeper.room.store import RedisStore, room_keys
 from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 
 ROOM = "million"
-TURN = 4 * BATCH_LIMIT  # asked for within one turn of the event loop
+TURN = 4 * BATCH_LIMIT  # requested within one turn of the event loop
 POLLS = 200_000
-RELEASED, MAX_RELEASES = 1_000, 200  # 1,000 at a time, of half the line at most
+RELEASED, MAX_RELEASES = 1_000, 200  # 1,000 at a time, at most half of the line
 GHOSTS = 100_000
 UNCONFIRMED = 200_000  # never return the ticket
 PATIENT = {
@@ -58,14 +59,14 @@ PATIENT = {
 }
 MAX_BYTES, MAX_UNCONFIRMED_BYTES, MAX_US, MAX_ADVANCE_MS, MAX_STALL_MS = 215, 1, 10, 5, 10
 REFERENCE_RANK_US = 3.8
-MAX_CONFIRM_US = 15  # once for each visitor, where a heartbeat comes for as long as they wait
-END_S = 120.0  # for the ghosts to be found
+MAX_CONFIRM_US = 15  # once per visitor, unlike heartbeats, which continue while they wait
+END_S = 120.0  # until the ghosts must be found
 
 
 @dataclass
 class Bounds:
-    """What was measured, beside what was promised. `slower`: how much slower the machine is than
-    the one of the limits of time."""
+    """Measured and promised values. `slower`: how much slower the machine is than the reference
+    machine."""
 
     slower: float = 1.0
     rows: list[list[str]] = field(default_factory=list)
@@ -87,7 +88,7 @@ class Bounds:
 
 
 class Thread:
-    """The store's main thread, by what the kernel counts for it."""
+    """The store's main thread, by the CPU time that the kernel counts for it."""
 
     def __init__(self, server: EmbeddedServer) -> None:
         self._file = Path(f"/proc/{server.pid}/task/{server.pid}/schedstat")
@@ -104,7 +105,7 @@ class Thread:
 
 
 class Room:
-    """One replica's way to the room, and what it knows."""
+    """One replica's connection to the room, and its view."""
 
     def __init__(self, url: str, **keys: object) -> None:
         self._store = RedisStore(url, timeout_s=30)
@@ -129,7 +130,7 @@ class Room:
         return {v: each.turn_us for v, each in zip(visitors, replies, strict=True)}
 
     async def confirm(self, newcomers: dict[VisitorId, int]) -> None:
-        """They return their tickets, which puts them in line."""
+        """Visitors return their tickets, which puts them in line."""
         requests = [PollRequest(visitor, turn_us, False) for visitor, turn_us in newcomers.items()]
         await asyncio.gather(*map(self.queue.poll, requests))
 
@@ -141,8 +142,8 @@ class Room:
 async def in_turns(
     room: Room, count: int, *, ask: Callable[[int, int], Awaitable[None]], thread: Thread
 ) -> float:
-    """CPU of the store for each of `count` who ask, microseconds. A pacer looks now and then, as
-    in life, and is not counted."""
+    """CPU of the store for each of `count` visitors who call, microseconds. A pacer calls
+    sometimes, as in production, and is not counted."""
     thread.spent_us, paced_at_s = 0.0, 0.0
     for start in range(0, count, TURN):
         if time.monotonic() - paced_at_s > 0.5:
@@ -168,7 +169,7 @@ async def arrive(room: Room, count: int, *, thread: Thread) -> tuple[dict[Visito
 
 
 async def confirm(room: Room, newcomers: dict[VisitorId, int], *, thread: Thread) -> float:
-    """All of them in line; the CPU for each of the last tenth, when the line is long."""
+    """Put all of them in line; the CPU for each of the last tenth, when the line is long."""
     visitors = list(newcomers.items())
     early = len(visitors) - max(len(visitors) // 10, 1)
 
@@ -183,7 +184,7 @@ async def confirm(room: Room, newcomers: dict[VisitorId, int], *, thread: Thread
 
 
 async def poll(room: Room, line: dict[VisitorId, int], *, thread: Thread, bounds: Bounds) -> float:
-    """CPU of the store for each heartbeat of people all along the line, whose place is exact."""
+    """CPU of the store for each heartbeat of visitors along the whole line, with exact places."""
     visitors = list(line)
     sample = random.Random(7).sample(range(len(visitors)), min(POLLS, len(visitors)))
 
@@ -199,8 +200,8 @@ async def poll(room: Room, line: dict[VisitorId, int], *, thread: Thread, bounds
 
 
 def rank(store: Redis, line: dict[VisitorId, int], *, thread: Thread) -> float:
-    """CPU of the store for each plain ZRANK of as many, without a script: what no heartbeat that
-    shows an exact place can be cheaper than here and now."""
+    """CPU of the store for each of as many plain ZRANKs, without a script. This is the minimum cost
+    of a heartbeat with an exact place on this machine."""
     queue = room_keys(RoomName(ROOM))[0]
     sample = random.Random(8).sample(list(line), min(POLLS, len(line)))
     thread.spent_us = 0.0
@@ -235,13 +236,13 @@ async def release(
 class Sweep:
     seconds: float
     waits_ms: list[float]
-    longest_ms: float  # of the store's own count
+    longest_ms: float  # by the store's own measurement
 
 
 async def sweep(
     url: str, room: Room, store: Redis, *, bounds: Bounds, witness: PollRequest
 ) -> Sweep:
-    """As many as `GHOSTS` never come back; a replica's pacer finds them while others ask."""
+    """`GHOSTS` visitors never return; a replica's pacer finds them while others poll."""
     hasty = Room(url, **PATIENT | {"heartbeat_timeout": "5s"})
     hasty.newest = room.newest
     for start in range(0, GHOSTS, TURN):
@@ -310,7 +311,7 @@ async def measure(server: EmbeddedServer, count: int, *, bounds: Bounds) -> str:
     rank_us = rank(store, line, thread=thread)
     bounds.slower = max(rank_us / REFERENCE_RANK_US, 1.0)
     await room.queue.advance()
-    await asyncio.sleep(2.5)  # had nobody called the store for a while, nobody is released
+    await asyncio.sleep(2.5)  # after a pause without calls, the store releases no visitor
     arrivals = list(line.values())
     most = min(MAX_RELEASES, count // 2 // RELEASED) * RELEASED
     advance_cpu_ms, advance_ms = await release(room, arrivals[:most], thread=thread, bounds=bounds)

@@ -4,14 +4,14 @@
     python -m benchmarks.opening --visitors 5000       a small run, writes nothing
 
 The replicas are those of the gate (`RoomReplica`), on one real store and one real NATS, in one
-process. Visitors are polls without HTTP: two cores could not send three thousand requests a second
-and serve them as well. Each visitor arrives, confirms and polls at the interval of the status that
-the replica would send, 15 % earlier or later, at a random replica.
+process. Visitors poll without HTTP, since two cores could not both send and serve three thousand
+requests a second. Each visitor arrives, confirms and polls at the interval of the status that the
+replica would send, 15 % earlier or later, at a random replica.
 
-The prequeue is scaled: half an hour is `PREQUEUE_S`. From the start on no time is scaled. Judged by
+The prequeue is scaled: half an hour is `PREQUEUE_S`. After the start no time is scaled. Judged by
 the code of `gatekeeper simulate --event`: polls per second around the start at most 1.5 times those
 a minute later, the first admission within 10 s, the rate from the first minute, no inversion
-against the drawn order, nobody early.
+against the drawn order, no early admission.
 
 Writes the section `bench-opening` of `benchmarks/README.md`. The exit status is 1 when a bound is
 missed.
@@ -53,9 +53,9 @@ VISITORS = 100_000
 PREQUEUE_S, REAL_PREQUEUE_S = 120.0, 1800.0
 LAST_ARRIVAL_S = 10.0  # before the start
 RUN_S = 95.0  # after the start
-MAX_LATE_S = 3.0  # p99 of the crowd: beyond it the figures are those of the machine
+MAX_LATE_S = 3.0  # p99 of the crowd; if later, the figures show the machine, not the gate
 _MAX_IN_FLIGHT, _MAX_OF_A_TICK = 2000, 500
-_TICK_S, _SAMPLE_S = 0.05, 0.5  # what is due in a tick is sent together
+_TICK_S, _SAMPLE_S = 0.05, 0.5  # requests due in one tick are sent together
 _JITTER = (0.85, 1.15)
 
 
@@ -186,7 +186,7 @@ class Crowd:
             case SlotGrant():
                 self._admitted(visitor, on_arrival=False)
             case QueuePosition(turn_us=turn_us) if visitor.ticket and turn_us >= PROVISIONAL_US:
-                # Returned before the opening: the ticket that takes part in the draw.
+                # Returned before the opening: this ticket takes part in the draw.
                 ticket = visitor.ticket._replace(own_turn_us=turn_us)
                 visitor.ticket = ticket
                 self.record.turns.of(Claims(TICKET, ticket.visitor, ticket.arrival_us, turn_us))
@@ -208,7 +208,7 @@ class Crowd:
             self.order.received_admitted(place)
 
     def _learn(self, replica: RoomReplica) -> None:
-        """The draw as it is public as soon as every visitor stands at the drawn turn."""
+        """Read the public draw, as soon as every visitor has the drawn turn."""
         state = replica.view.state
         if self.record.turns.is_known or state is None or state.undrawn:
             return
@@ -226,7 +226,7 @@ class Crowd:
         return sorted(self.late_s)[math.ceil(share * len(self.late_s)) - 1]
 
     def released_in_first_minute(self) -> tuple[int, float]:
-        """By the store's count: releases, and the seconds in which they were."""
+        """Releases by the store's count, and the seconds in which they happened."""
         first = next(((at_s, count) for at_s, count in self.released if count), None)
         if first is None:
             return 0, 60.0
@@ -249,7 +249,7 @@ def _record_of(event: Event) -> DrawRecord:
 
 async def benchmark(visitors: int, *, prequeue_s: float) -> tuple[str, list[str]]:
     """The text of the section, and the problems."""
-    gc.disable()  # it would walk all visitors of the crowd, for half a second each time
+    gc.disable()  # a collection traverses all visitors of the crowd, for half a second each time
     async with running_rig(prequeue_s=prequeue_s) as rig:
         crowd = Crowd(rig, visitors)
         store_s, own_s = cpu_s(rig.store.pid), cpu_s(os.getpid())

@@ -25,7 +25,7 @@ ROOM, EVENT = "opening", "sale"
 REPLICAS = 10
 RATE_PER_MINUTE, BURST = 500, 10  # the defaults of the product
 SECRET = b"known to the replicas of this benchmark"
-_STORE_TIMEOUT_S = 30.0  # a busy machine is late, and loses no request
+_STORE_TIMEOUT_S = 30.0  # so that a busy machine is late, but loses no request
 
 
 @dataclass

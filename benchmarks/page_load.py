@@ -1,13 +1,13 @@
-"""How long a page with 60 assets takes in Chromium: direct, through the gate, through the edge.
+"""The load time of a page with 60 assets in Chromium: direct, through the gate, through the edge.
 
     make bench-page
     python -m benchmarks.page_load --rounds 3        a short run, writes nothing
 
-Rules. All ways lead to the same nginx, with the same certificate where there is TLS, and each gate
-has one worker. The ways take turns. Cold: a browser context of its own, without cache, cookie and
-connection; its first request goes straight through, with a pass. Again: the same page in the same
-context, assets from the cache of the browser, the page itself with the pass. A time is that of
-Navigation Timing, from the start of the navigation to the end of its load event.
+Rules. All routes end at the same nginx, with the same certificate for TLS, and each gate has one
+worker. The routes take turns. Cold: a new browser context without cache, cookie and connection; its
+first request is admitted at once and gets a pass. Again: the same page in the same context, assets
+from the cache of the browser, the page itself with the pass. A time is that of Navigation Timing,
+from the start of the navigation to the end of its load event.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _LOADED = "() => performance.getEntriesByType('navigation')[0].loadEventEnd > 0"
 
 
 def write_site(root: Path) -> None:
-    """The page and its assets; the bytes of images cannot be compressed."""
+    """Write the page and its assets; the bytes of images cannot be compressed."""
     random = Random(1)
     for number in range(_STYLES):
         rule = f".c{number} {{ color: #{random.randrange(16**6):06x}; }}\n"
@@ -118,7 +118,7 @@ burst = 1000
 async def measured(
     browser: Browser, ways: dict[str, str], *, rounds: int
 ) -> tuple[dict[str, list[float]], dict[str, list[float]], dict[str, str]]:
-    """Milliseconds of each way, cold and again, and the protocol of each."""
+    """Milliseconds of each route, cold and again, and the protocol of each."""
     cold: dict[str, list[float]] = {name: [] for name in ways}
     again: dict[str, list[float]] = {name: [] for name in ways}
     protocols = {}

@@ -4,8 +4,8 @@
     python benchmarks/poll.py --quick
 
 Both serve one queue of 70,000 visitors in the same store, in turn, round after round, each as one
-process on core 0. Load and store are on core 1. Each request is of another visitor. The main figure
-is CPU time per request; that of the store is separate. Writes the section `bench-poll` of
+process on core 0. Load and store are on core 1. Each request is from another visitor. The main
+figure is CPU time per request; that of the store is separate. Writes the section `bench-poll` of
 `benchmarks/README.md`.
 """
 
@@ -41,13 +41,13 @@ from gatekeeper.room.queue import Queue
 from gatekeeper.room.store import RedisStore
 from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 
-WAITING = 70_000  # more than the verified tokens that a gate caches
+WAITING = 70_000  # more than the number of verified tokens in a gate's cache
 CONNECTIONS = 64
 TARGETS = {"poll": 0.20, "arrival": 0.25}
 _RUN_MARGIN_S = 30
 _START_S = 15.0
 
-# The queue does not move while it is measured: releases and sweeps have costs of their own.
+# The queue does not move during the measurement: releases and sweeps have their own costs.
 ROOM = """
 [admission]
 rate = "1/h"
@@ -211,7 +211,7 @@ def lua_of(case: Case, line: list[tuple[VisitorId, int]], folder: Path) -> Path:
         for visitor, arrival_us in line:
             ticket = Ticket(RoomConfig().name, visitor, arrival_us, now_s, now_s + 3600)
             file.write(tokens.mint(ticket) + "\n")
-    # Recent tickets are few enough for the cache of verified tokens, as those of one interval are.
+    # Recent tickets fit in the cache of verified tokens, like those of one poll interval.
     most = 20_000 if case.issued_ago_s == 0 else WAITING
     script.write_text(f"""
 local tokens, next_ = {{}}, 0

@@ -3,9 +3,9 @@
     python -m benchmarks.poll_intervals      alone; it is a part of `make bench-line`
 
 A queue of 100,000 waits at one replica. No visitor is released, because the only slot is taken.
-Visitors at positions along the whole queue request their status, each with their own ticket. Their
-poll intervals give the requests per second of the whole queue, and the polls of a visitor that
-waits an hour, from the end of the queue, with the interval of each position on the way.
+Visitors at positions along the whole queue request their status, each with a ticket. From their
+poll intervals follow the requests per second of the whole queue, and the polls of a visitor who
+waits an hour from the end of the queue, with the interval of each position.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ heartbeat_timeout = "1h"
 
 @dataclass(frozen=True)
 class PollIntervals:
-    """Reported poll intervals in seconds, by rising number of visitors ahead."""
+    """Reported poll intervals in seconds, by increasing number of visitors ahead."""
 
     rate_per_minute: int
     ahead: Sequence[int]
@@ -71,7 +71,7 @@ class PollIntervals:
         return WAITING * statistics.fmean(1 / each for each in self.intervals_s)
 
     def requests_in(self, wait_s: float) -> int:
-        """Requests of a visitor that waits so long: after each interval the position is nearer."""
+        """Requests of a visitor who waits `wait_s`: after each interval the position is lower."""
         requests, left_s = 1, wait_s  # the first poll, after the page of the arrival
         while left_s > 0:
             ahead = round(left_s * self.rate_per_minute / 60)
@@ -92,7 +92,7 @@ async def measured() -> list[PollIntervals]:
 
 
 async def _fill_queue(rig: Rig) -> list[tuple[VisitorId, int]]:
-    """Ids and arrivals in order, without the visitor that has the only slot."""
+    """Ids and arrivals in order, without the visitor with the only slot."""
     room = RoomConfig.model_validate(
         {"name": DEFAULT_ROOM, "rate": "500/min", "max_active": 1}
         | {"confirm_timeout": "1h", "claim_timeout": "1h", "heartbeat_timeout": "1h"}

@@ -5,9 +5,9 @@
     make bench-proxy ARGS=--quick                one short round, writes nothing
 
 Every contender runs as one worker on core 0; load and origin are on core 1. They run in turn, round
-after round; figures are medians over the rounds, and the main figure is CPU time per request. The
-last table of `forwarding` gives both cores to one and two workers of the gate. Each section that
-was run is written to `benchmarks/README.md`, on its own.
+after round; figures are medians over the rounds, and the main figure is CPU time per request. In
+the last table of `forwarding`, one and two workers of the gate have both cores. Each section that
+was run is written separately to `benchmarks/README.md`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Case:
     more: tuple[str, ...] = ()
 
 
-# The request of a browser. It has the most rounds: the other cases are compared with it.
+# The request of a browser. It has the most rounds, since the other cases are compared with it.
 MAIN = Case("1 KB, a browser's headers and three cookies", "/1k", browser=True, connections=64)
 CASES = (
     MAIN,
@@ -83,7 +83,7 @@ CASES = (
 STREAM = Case("10 MB", "/10m", browser=True, connections=8)
 STREAM_GB = 10_485_760 / 1e9
 FEWER_ROUNDS = 2  # in the other cases
-# The section of the README that each writes.
+# The section of the README for each.
 SECTIONS = {
     "forwarding": "bench-proxy",
     "forward-auth": "bench-proxy-forward-auth",
@@ -203,7 +203,7 @@ def _case(case: Case, proxies: list[RunningProcess], *, rounds: int, seconds: in
 
 
 def _differing(proxies: list[RunningProcess], folder: Path, *, rounds: int, seconds: int) -> str:
-    """As `MAIN`, but no head of a request or of a response is like another."""
+    """Like `MAIN`, but all heads of requests and of responses differ."""
     costs: dict[str, list[load_generators.Cost]] = {proxy.name: [] for proxy in proxies}
     passes = differing_heads.write_passes(
         folder, lambda: f"gatekeeper={_pass()}", rounds=rounds + 1
@@ -331,7 +331,7 @@ def spread(values: list[float]) -> str:
 
 
 def ratio(ours: list[float], theirs: list[float]) -> str:
-    """The median of the ratios of each round, so that a slow moment affects both."""
+    """The median of the ratios of each round, so that a slow period affects both."""
     return f"{statistics.median(a / b for a, b in zip(ours, theirs, strict=True)):.2f}"
 
 

@@ -9,7 +9,7 @@ README = Path(__file__).with_name("README.md")
 
 
 def conclude(section: str, text: str, problems: Sequence[str], *, is_whole: bool) -> None:
-    """Print the figures, and write them when the run was whole. Exits with 1 for problems."""
+    """Print the figures, and write them after a complete run. Exits with 1 for problems."""
     if problems:
         text += "\n\nProblems: " + "; ".join(problems)
     print(text)

@@ -1,13 +1,13 @@
-"""A store that is killed and comes back empty, with 40,000 visitors in line.
+"""A store that is killed and starts again empty, with 40,000 visitors in line.
 
     make bench-recovery                               below five minutes
     python -m benchmarks.recovery --visitors 4000     a small run, writes nothing
 
 The crowd of one process waits before two replicas at 500 a minute. Some visitors of this process,
-all along the line, poll at the interval reported to them and note the position that they are shown.
+along the whole line, poll at their reported interval and record the positions that they receive.
 The store is killed while the line moves, its files are deleted, and it starts again after the
-outage. Measured: when the first visitor is released after its return, and by how much the positions
-shown from then on differ from the true ones: those of before the loss, less the releases since.
+outage. Measured: the time from the restart to the first release, and the error of the positions
+reported from then on. The true position is that of before the loss, less the releases since.
 
 Writes the section `bench-recovery` of `benchmarks/README.md`.
 """
@@ -42,7 +42,7 @@ RATE_PER_MINUTE = 500
 ARRIVALS_PER_S = 1_000
 MAX_FIRST_RELEASE_S = 3.0
 MAX_ERROR = 0.10
-_MIN_TRUE_POSITION = 50  # of nearer ones a tenth is less than a release
+_MIN_TRUE_POSITION = 50  # for lower positions a tenth is less than one release
 _OUTAGE_S, _MOVES_FOR_S, _WATCHED_S, _TIMEOUT_S = 4.0, 8.0, 70.0, 400.0
 _TICK_S = 0.02
 _STATE_KEY = room_keys(DEFAULT_ROOM)[6]
@@ -50,7 +50,7 @@ _STATE_KEY = room_keys(DEFAULT_ROOM)[6]
 
 @dataclass
 class Witness:
-    """A visitor that notes what it is shown: (instant, position)."""
+    """A visitor that records its positions: (time, position)."""
 
     visitor: Visitor
     shown: list[tuple[float, int]] = field(default_factory=list)
@@ -72,7 +72,7 @@ class Witness:
 @dataclass(frozen=True)
 class Recovery:
     first_release_s: float
-    errors: Sequence[float]  # of the positions shown after the return, relative
+    errors: Sequence[float]  # relative, of the positions after the restart
 
 
 async def measure(visitors: int) -> Recovery:
@@ -93,7 +93,7 @@ async def measure(visitors: int) -> Recovery:
         witnesses = await _witnesses(rig, visitors, stack)
         async with asyncio.TaskGroup() as group:
             polls = [group.create_task(each.wait()) for each in witnesses]
-            # A store that is younger does not know all replicas, and waits for the whole line.
+            # A younger store does not know all replicas, and waits for the whole line.
             await asyncio.sleep(_remembered_s() - (loop.time() - began_s))
             result = await _lose_store(rig, witnesses, stack)
             for poll in polls:
@@ -127,7 +127,7 @@ async def _lose_store(rig: Rig, witnesses: Sequence[Witness], stack: AsyncExitSt
         returned_s = loop.time()
         stack.push_async_callback(store.stop)
     released = releases.result()
-    # A replica writes back what it knew, and that may be a release more than was read last.
+    # A replica writes back its state, which may contain one release more than the last reading.
     back = next(count for at_s, count in released if at_s > returned_s)
     first_s = next(at_s for at_s, count in released if at_s > returned_s and count > back)
     errors = []
@@ -141,7 +141,7 @@ async def _lose_store(rig: Rig, witnesses: Sequence[Witness], stack: AsyncExitSt
 
 
 async def _releases(url: str, *, until_s: float) -> list[tuple[float, int]]:
-    """(instant, releases in all), at each change and at each return of the store."""
+    """(time, total of releases), at each change and at each recovery of the store."""
     loop = asyncio.get_running_loop()
     found: list[tuple[float, int]] = []
     known: int | None = None

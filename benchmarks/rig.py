@@ -1,6 +1,6 @@
 """A gate of many replicas for benchmarks.
 
-Each replica is a `gatekeeper serve` of its own, on one real store and one real NATS, in front of an
+Each replica is a separate `gatekeeper serve`, on one real store and one real NATS, in front of an
 origin with minimal cost.
 """
 
@@ -25,7 +25,7 @@ from tests.gates import GateProcess
 from tests.integration.load.processes import memory_bytes, workers_of
 
 _RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nin\n"
-_START_AT_ONCE = 2  # with more, each would start too slowly
+_START_AT_ONCE = 2  # more at once would start too slowly
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -37,7 +37,7 @@ class Rig:
     store_url: str
     store_pid: int
     events_pid: int
-    folder: Path  # of store and NATS
+    folder: Path  # of the store and NATS
 
     @property
     def urls(self) -> list[str]:

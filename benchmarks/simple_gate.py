@@ -4,8 +4,8 @@ python simple_gate.py STORE_URL ROOM_TOML PORT
 
 It does the work of the real gate's polls and arrivals, with the same scripts, tokens and page. Each
 request is a task with its own EVALSHA through redis-py, a token by PyJWT, and JSON or a rendered
-and compressed template. The only expressions of the template are the numbers that differ, which
-makes it faster than a full template.
+and compressed template. The template has only the varying numbers as expressions, so it is faster
+than a full template.
 """
 
 from __future__ import annotations

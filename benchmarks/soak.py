@@ -34,7 +34,7 @@ from tests.servers import eventually
 _SPARE_FILES = 1000
 _CONNECT_AT_ONCE = 200
 _RESTART_EVERY_S = 5.0
-_SETTLE_S = 3.0  # until allocator and connection pool are stable
+_SETTLE_S = 3.0  # until the allocator and the connection pool are stable
 _POOL_AGES_S = 10.0  # idle connections to the origin are closed after 4 s
 
 
@@ -53,12 +53,12 @@ def main() -> None:
     _raise_file_limit(chosen.clients + _SPARE_FILES)
     text = uvloop.run(_soak(chosen.clients, seconds=chosen.seconds, busy=chosen.busy))
     print(text)
-    if chosen == options.parse_args([]):  # only the figures of a full run are written
+    if chosen == options.parse_args([]):  # the figures of a full run only
         write_section("bench-soak", text)
 
 
 def _raise_file_limit(files: int) -> None:
-    """For this process and the gate that it starts."""
+    """Raise the file limit of this process and of the gate that it starts."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < files:
         raise SystemExit(f"open files: the limit is {hard}; expected at least {files} (ulimit -Hn)")
@@ -105,7 +105,7 @@ def _running_gate(origin: NonceOrigin) -> Iterator[Gate]:
 async def _idle(origin: NonceOrigin, clients: int, what: str, *, request: bytes) -> list[str]:
     """A table row: the memory of each connection in a new worker."""
     with _running_gate(origin) as gate:
-        # A few first, so that loaded and cached code is not counted.
+        # A few connections first, so that loaded and cached code is not counted.
         await _hold(gate, _CONNECT_AT_ONCE, request=request)
         before = memory_bytes(gate.worker)
         held = await _hold(gate, clients, request=request)

@@ -6,8 +6,8 @@
 The same queue at one worker, twice: first each visitor polls at the reported interval on a
 connection kept open, then each is on a stream. Visitors at the front are released every second, so
 that all others receive updates. Bytes are those that the gate sends and receives; memory is the
-growth of its worker; CPU is that of the worker and of the store. All are for one waiting visitor,
-bytes and CPU per minute.
+growth of its worker; CPU is that of the worker and of the store. All figures are for one waiting
+visitor; bytes and CPU are per minute.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ async def _measure_cost(
 
 
 async def _poll_at_interval(visitors: Sequence[WaitingVisitor]) -> None:
-    """Poll each visitor at the last reported interval, starting evenly spread."""
+    """Poll for each visitor at the last reported interval; the first polls are evenly spread."""
     loop = asyncio.get_running_loop()
     now_s, count = loop.time(), len(visitors)
     due = [(now_s + each.poll_interval_s * at / count, at) for at, each in enumerate(visitors)]

@@ -1,10 +1,10 @@
-"""What the gate's own TLS costs beside nginx and HAProxy with the same key.
+"""The cost of the gate's own TLS, compared with nginx and HAProxy with the same key.
 
-Rules. As in `proxy.py`: one core for the proxies, the other for load and origin, medians over
-rounds that take turns. The certificate is ECDSA P-256, as Let's Encrypt issues them by default, and
+Rules. As in `proxy.py`: one core for the proxies, the other for load and origin; medians over
+interleaved rounds. The certificate is ECDSA P-256, as Let's Encrypt issues them by default, and
 each proxy must negotiate TLS 1.3 with the load: TLS 1.2 resumes a session without a key exchange.
-New connections come from `openssl s_time`, which counts full and resumed handshakes apart; wrk
-resumes sessions by itself and does not say so.
+New connections are made by `openssl s_time`, which counts full and resumed handshakes separately;
+wrk resumes sessions without reporting it.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _NEW = "1 KB, a new connection and a full handshake per request"
 _REUSED = "1 KB, a new connection that resumes a session, per request"
 _STREAM = "10 MB streams, 8 at a time"
 _STREAM_GB = 10_485_760 / 1e9
-_CLIENTS = 8  # of new connections
+_CLIENTS = 8  # that open new connections
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The files of a certificate: the chain, its key, and both in one."""
+    """The files of a certificate: the chain, its key, and both in one file."""
 
     cert: Path
     key: Path
@@ -148,9 +148,9 @@ def _new_connections(
     proxy: RunningProcess, *, headers: list[str], seconds: int, resumed: bool
 ) -> Cost:
     """Clients that open one connection after the other, each for one request. Exits if a handshake
-    is not as required."""
+    is not of the required kind."""
     address = urlsplit(proxy.url).netloc
-    # s_time sends "GET <path> HTTP/1.0": the path brings the rest of the head with it.
+    # s_time sends "GET <path> HTTP/1.0", so the path contains the rest of the head.
     lines = [f"{_PATH} HTTP/1.1", f"Host: {address}", *headers, "Connection: close", "X-Ended-By:"]
     command = ["openssl", "s_time", "-connect", address, "-time", str(seconds)]
     command += ["-reuse" if resumed else "-new", "-www", "\r\n".join(lines)]
@@ -161,8 +161,8 @@ def _new_connections(
     cpu_s = proxy.cpu_s() - before_s
     connections = 0
     for output in outputs:
-        # A letter for each connection: "*" for a full handshake, "r" for a resumed session. Clients
-        # that resume begin with one more connection, which gets the session.
+        # It prints a letter for each connection: "*" for a full handshake, "r" for a resumed
+        # session. Clients that resume begin with one more connection, which gets the session.
         letters = re.search(r"^([*r]+)$", output, re.MULTILINE)
         count = re.search(r"(\d+) connections in \d+ real seconds, (\d+) bytes read", output)
         wanted = {"r" if resumed else "*"}

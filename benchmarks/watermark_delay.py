@@ -4,8 +4,8 @@
 
 A real store and NATS, ten replicas in as many processes, a queue that moves at 500 a minute. A
 release happens at the `now` of its script. A replica knows of it when its own watermark reaches
-that of the release, by an event or by the call of its own pacer. All processes share one machine,
-so both instants are of one clock.
+that of the release, by an event or by the call of its own pacer. All processes run on one machine,
+so both times are from the same clock.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ START_AND_STOP_S = 120.0
 
 
 def room_of(name: str) -> RoomConfig:
-    """A room whose visitors keep their places without polls, so that only releases happen."""
+    """A room in which visitors keep their places without polls, so that only releases happen."""
     return RoomConfig.model_validate({"name": name, "rate": RATE, "heartbeat_timeout": "10m"})
 
 
 class RecordingView(ReplicaView):
-    """Records when the watermark rose, and the store's clock in the state that raised it."""
+    """Records each rise of the watermark, with the store's clock in the state that caused it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ async def measure(store_url: str, events_url: str, *, seconds: float) -> Delays:
             for process in processes:
                 assert process.stdout is not None
                 await process.stdout.readline()
-            # The last replica to start learns late of earlier releases; these are not measured.
+            # The replica that starts last learns of earlier releases late; these are not measured.
             await asyncio.sleep(WARM_UP_S)
             since_us = time.time_ns() // 1000
             await asyncio.sleep(seconds)

@@ -19,7 +19,7 @@ _ATTEMPTS = 4
 
 
 def assert_linear(do: Callable[[T], object], input_of: Callable[[int], T], *, largest: int) -> None:
-    """`input_of(size)` is an input of about this size."""
+    """`input_of(size)` returns an input of about this size."""
     ratios = []
     for _ in range(_ATTEMPTS):
         ratios.append(growth(do, input_of, largest=largest))

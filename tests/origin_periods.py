@@ -1,4 +1,4 @@
-"""Periods of autotune as samples: responses that many visitors received, or one."""
+"""Sample periods of autotune: responses to many visitors, or to one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VISITORS = tuple(f"visitor {number}" for number in range(4 * GROUPS))
 
 
 def counts_of(by_bucket: Mapping[int, int]) -> list[int]:
-    """The histogram with so many responses in these buckets."""
+    """The histogram with these numbers of responses in the buckets."""
     counts = [0] * (len(LATENCY_BOUNDS) + 1)
     for bucket, count in by_bucket.items():
         counts[bucket] = count
@@ -22,7 +22,7 @@ def counts_of(by_bucket: Mapping[int, int]) -> list[int]:
 
 
 def spread(count: int) -> list[int]:
-    """As evenly over the groups as it can be."""
+    """Spread as evenly as possible over the groups."""
     return [(count + group) // GROUPS for group in range(GROUPS)]
 
 
@@ -34,7 +34,7 @@ def period_of(
     waiting: bool = True,
     alone: GroupCounts | None = None,
 ) -> Period:
-    """Responses to all groups of visitors, and beside them those to one more visitor."""
+    """Responses to all groups of visitors, plus those to one more visitor."""
     by_group = {bucket: spread(count) for bucket, count in by_bucket.items()}
     groups = [
         GroupCounts(0, bad, counts_of({bucket: each[group] for bucket, each in by_group.items()}))

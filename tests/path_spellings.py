@@ -1,6 +1,6 @@
-"""Spellings of a path that origins read in another way than they look."""
+"""Spellings of a path that some origins read as another path."""
 
-# Each is a path under /webhooks/ to a gate, and /secret/ to some origin.
+# Each looks like a path under /webhooks/; some origin reads it as /secret/.
 WALKED = [
     "/webhooks/.%00./secret/",
     "/webhooks/..%00/secret/",

@@ -1,4 +1,4 @@
-"""The store of replicas and gates in the test's own process: a busy machine is no outage."""
+"""The store client of replicas and gates in the test's process: a busy machine is not an outage."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,15 +8,16 @@ from functools import cache
 from gatekeeper.room.store import RedisStore, Reply, Script
 from tests.servers import steady_stores, unresponsive_stores
 
-STORE_TIMEOUT_S = 0.3  # of a call to a store that the test has made unreachable
-PATIENCE_S = 10.0  # of every other call
-# How long a room admits no visitor after a pause of all its replicas, which may be of the machine.
+STORE_TIMEOUT_S = 0.3  # for calls while the test makes the store unreachable
+PATIENCE_S = 10.0  # for all other calls
+# How long a room admits no visitor after a pause of all its replicas; the machine may cause the
+# pause.
 _RETURN = "MAX_PAUSE, RETURN, ATTENDED_KEPT_MS = 3000000, {}, "
 
 
 class PatientStore(RedisStore):
-    """Its timeout is short only while a test makes the store unresponsive. No pause of the machine
-    is an outage of a steady store."""
+    """Its timeout is short only while a test makes the store unresponsive. With a steady store, a
+    pause of the machine is not an outage."""
 
     def __init__(self, url: str, *, timeout_s: float = STORE_TIMEOUT_S) -> None:
         self._url, self._short_s = url, timeout_s
@@ -39,7 +40,7 @@ class PatientStore(RedisStore):
 def _patient(script: Script) -> Script:
     usual = _RETURN.format(2_000_000)
     if "local MAX_PAUSE" not in script.text:
-        return script  # none of a room
+        return script  # not a script of a room
     assert script.text.count(usual) == 1
     text = script.text.replace(usual, _RETURN.format(0))
     sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()

@@ -1,8 +1,8 @@
-"""Ports of loopback for servers that cannot choose one themselves, or keep it over a restart.
+"""Loopback ports for servers that cannot choose one themselves, or keep it over a restart.
 
-Rules: no port of the range from which the system takes those of other sockets, since it may give a
-port away between the choice and the bind, or while a server restarts. Each process that runs tests
-has ports of its own, also beside another run: it holds the first of them.
+Rules: the ports are outside of the range that the system uses for other sockets, since another
+socket could take one between the choice and the bind, or during a restart. Each process that runs
+tests has its own ports, also next to another run: it holds the first of them.
 """
 
 import socket
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 from itertools import count
 
-_FIRST, _EACH, _PROCESSES = 20_000, 300, 40  # below 32,768, where Linux begins
+_FIRST, _EACH, _PROCESSES = 20_000, 300, 40  # below 32,768, where the range of Linux begins
 _held: list[socket.socket] = []
 _number = count()
 
@@ -33,7 +33,7 @@ def free_port() -> int:
 
 @cache
 def closed_port() -> int:
-    """A port on which nothing listens; it is held, so that nothing will."""
+    """A port on which nothing listens. It is held, so that nothing else can listen on it."""
     held = socket.socket()
     held.bind(("127.0.0.1", 0))
     _held.append(held)
@@ -43,7 +43,7 @@ def closed_port() -> int:
 
 @contextmanager
 def taken_port(port: int = 0) -> Iterator[int]:
-    """A port on which another program listens; 0 is a free one."""
+    """A port on which another program listens; 0: any free port."""
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", port))
@@ -52,7 +52,7 @@ def taken_port(port: int = 0) -> Iterator[int]:
 
 
 def until_listening(port: int, process: subprocess.Popen[bytes], *, within_s: float) -> None:
-    """Wait until a server of ours accepts connections; RuntimeError if it ends or is too late."""
+    """Wait until our server accepts connections; RuntimeError if it ends or is too late."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline and process.poll() is None:
         try:

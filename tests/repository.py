@@ -1,4 +1,4 @@
-"""The files of the repository: only those in git count."""
+"""The files of the repository that are in git."""
 
 import re
 import subprocess

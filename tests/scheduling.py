@@ -1,9 +1,9 @@
-"""Which files the processes of one test run take, and in which order.
+"""The distribution of test files over the processes of one run, and their order.
 
 Rules: a file is run by one process. The browser tests are two units, so that a run has two
-Chromiums, whatever its number of processes. The long files start first, so that no process ends
-alone with one; those that compute and those that mostly wait take turns, so that the cores have
-work at any time.
+Chromiums for any number of processes. The long files start first, so that no process ends alone
+with one; those that compute and those that mostly wait take turns, so that the cores have work at
+any time.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def file_of(nodeid: str) -> str:
 
 
 def ranks(files: list[str]) -> dict[str, tuple[int, int]]:
-    """The place of each file: the first of each kind of `_LONG`, the second of each, …, then the
-    others as they are."""
+    """The rank of each file: the first of each kind of `_LONG`, the second of each, …, then the
+    others in their order."""
     found: dict[str, tuple[int, int]] = {}
     for kind, folders in enumerate(_LONG):
         long = [file for file in files if file.startswith(folders)]

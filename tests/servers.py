@@ -1,7 +1,7 @@
 """Real servers that a test can kill, pause and restart at the same address.
 
 Rules: synchronous, so that one server can outlive the event loop of a test; a start returns as soon
-as the server responds; a server ends with the test run, even when that is killed and the server
+as the server responds; a server ends with the test run, even if the run is killed and the server is
 paused.
 """
 
@@ -29,7 +29,7 @@ from gatekeeper.process.embedded import events_command, store_command
 from gatekeeper.process.embedded_process import launched
 from tests.ports import free_port
 
-_START_TIMEOUT_S = 60.0  # a server that fails ends by itself
+_START_TIMEOUT_S = 60.0  # a failing server ends by itself
 _POLL_S = 0.01
 
 
@@ -45,8 +45,8 @@ def without_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
 async def eventually(predicate: Callable[[], Any], timeout_s: float = 30, *, what: str = "") -> Any:
     """The first truthy value of `predicate` (plain or async); fails the test after `timeout_s`.
 
-    The default is for a condition that never comes true. It is twice the longest wait that the
-    design promises, 15 s until a worker that hangs is replaced, since a busy machine may be slow.
+    The default matters only for a condition that never becomes true. It is twice the longest wait
+    of the design, 15 s until a hanging worker is replaced, since a busy machine may be slow.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -59,15 +59,15 @@ async def eventually(predicate: Callable[[], Any], timeout_s: float = 30, *, wha
         await asyncio.sleep(_POLL_S)
 
 
-unresponsive_stores: set[str] = set()  # the URLs of stores that a test made so
-steady_stores: set[str] = set()  # those that no test pauses, ends or flushes
+unresponsive_stores: set[str] = set()  # URLs of stores that a test makes unresponsive
+steady_stores: set[str] = set()  # URLs of stores that no test pauses, ends or flushes
 
 
 class Server:
     """A child process. `stop` sends SIGTERM, `kill` SIGKILL; `restart` keeps the address."""
 
     url: str
-    # What it gets when the test run was killed: a paused process ignores other signals.
+    # The signal when the test run was killed: a paused process ignores others.
     orphaned = signal.SIGKILL
 
     def __init__(self) -> None:
@@ -96,7 +96,7 @@ class Server:
         return self._running().pid
 
     def start(self) -> None:
-        """Start, and return once the server responds."""
+        """Start; returns when the server responds."""
         assert self._process is None, "it runs already"
         with (self.home / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -115,15 +115,15 @@ class Server:
             time.sleep(_POLL_S)
 
     def stop(self) -> None:
-        """SIGTERM, and wait for the end."""
+        """Send SIGTERM, and wait for the end."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL, as in a crash: connections break at once."""
+        """Send SIGKILL, as in a crash: connections break at once."""
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """SIGSTOP: connections stay open without any response."""
+        """Send SIGSTOP: connections stay open without any response."""
         self._running().send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -170,7 +170,7 @@ class StoreServer(Server):
         self.note_steady()
 
     def note_steady(self) -> None:
-        """What the test did to it is over: a later pause is one of the machine."""
+        """The test's actions on the store have ended: a later pause is caused by the machine."""
         steady_stores.add(self.url)
 
     def pause(self) -> None:
@@ -212,7 +212,7 @@ class StoreServer(Server):
         return {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in stats.items()}
 
     def is_written(self) -> bool:
-        """Whether a kill loses nothing: all that it has replied to is in its file."""
+        """Whether a kill loses nothing: every confirmed write is in its file."""
         with self._client() as client:
             persistence = cast(dict[str, int], client.info("persistence"))
         return persistence["aof_buffer_length"] == 0

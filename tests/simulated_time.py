@@ -1,9 +1,9 @@
-"""An event loop on a simulated clock: a test that waits takes no time, whatever the machine does.
+"""An event loop with a simulated clock: a test that waits takes no time, on every machine.
 
 Rules. A test marked `simulated_time` runs on it; client and server are in the test's own process.
-Real sockets, but the clock stands still while anything is ready, and leaps to the next timer when
-nothing is. So a slow machine makes no response late, and a run is judged by its own clock alone.
-Code under test that reads the time of day is given `TimeOfDay`.
+The sockets are real. The clock does not advance while any callback or file is ready, and jumps to
+the next timer otherwise. So no response is late on a slow machine, and a run is judged only by its
+own clock. Code under test that reads the time of day receives `TimeOfDay`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import asyncio
 import selectors
 import time
 
-# The kernel may deliver what was sent to another socket of this process a moment later.
+# The kernel may deliver data to another socket of this process a moment later.
 _DELIVERY_S = 0.000_1
 
 
 class _Selector(selectors.DefaultSelector):
-    """Leaps over the time in which no file is ready."""
+    """Skips the time in which no file is ready."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class _Selector(selectors.DefaultSelector):
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
-    """Its time of day begins with that of the machine."""
+    """Its time of day starts at that of the machine."""
 
     def __init__(self) -> None:
         self._leaping = _Selector()
@@ -52,7 +52,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
 
 class TimeOfDay:
-    """By the clock of the running loop; takes the place of `time` in a module under test."""
+    """The time of day by the clock of the running loop; replaces `time` in a module under test."""
 
     @staticmethod
     def time_ns() -> int:

@@ -1,4 +1,4 @@
-"""A primary, a replica and three Sentinels, as processes on ports of loopback."""
+"""A primary, a replica and three Sentinels, as processes on loopback ports."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ class PortServer(Server):
 
 
 class SentinelServer(PortServer):
-    """One that watches the primary on `primary`, and takes it for lost after `lost_after_ms`."""
+    """A Sentinel that watches the primary on port `primary`, and considers it lost after
+    `lost_after_ms`."""
 
     def __init__(self, primary: int, *, lost_after_ms: int = 2000) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
-"""Ends a test that takes too long, by one thread of the process.
+"""Ends a test that takes too long, with one thread per process.
 
-pytest-timeout starts and joins a thread for each test, which costs more than most unit tests do.
-What happens at the timeout is its own: the stacks of all threads, and the end of the process.
+pytest-timeout starts and joins a thread for each test, which costs more than most unit tests do. At
+the timeout pytest-timeout's own action runs: it prints the stacks of all threads and ends the
+process.
 """
 
 import threading
@@ -14,7 +15,7 @@ _EVERY_S = 1.0
 
 
 class Watchdog:
-    """Watches the test that began last, until it ends."""
+    """Watches the latest test until it ends."""
 
     def __init__(self) -> None:
         self._watched: tuple[float, pytest.Item, Settings] | None = None

@@ -6,7 +6,7 @@ from types import FrameType
 
 
 def calls_of(do: Callable[[], object]) -> int:
-    """The calls of functions, in Python and in C, that `do` makes."""
+    """The number of function calls, in Python and in C, that `do` makes."""
     count = 0
 
     def note(_frame: FrameType, event: str, _argument: object) -> None:

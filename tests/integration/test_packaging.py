@@ -1,4 +1,5 @@
-"""The wheel and the source archive contain all that the program reads, and the wheel finds it.
+"""The wheel and the source archive contain all files that the program reads, and the wheel finds
+them.
 
 Rules: built by the real backend, offline, from the work tree; nothing is written into the tree.
 """
@@ -41,7 +42,7 @@ _DEPLOYED = (
     "prometheus-alerts.yaml",
 )
 
-# Run from the wheel: renders every template with every asset, and reads a script.
+# Runs from the wheel: renders every template with every asset, and reads a script.
 _LOOK = """
 import gatekeeper
 from gatekeeper.room.store import load_script
@@ -79,7 +80,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel as installed; the second program that runs from it finds compiled modules."""
+    """The installed wheel. From the second program on, its modules are compiled."""
     folder = tmp_path_factory.mktemp("site")
     with ZipFile(wheel) as archive:
         archive.extractall(folder)
@@ -163,6 +164,6 @@ def test_sdist_contains_build_and_test_files(sdist: Path) -> None:
     }
     needed |= {"tests/conftest.py", "tests/testdata/compose/compose-spec.json"}
     assert needed <= names
-    # An operator that deploys from this tree keeps secrets in that folder.
+    # An operator who deploys from this tree keeps secrets in that folder.
     beside_secrets = {name for name in names if name.startswith("deploy/")}
     assert beside_secrets == {f"deploy/{name}" for name in _DEPLOYED}

@@ -1,4 +1,5 @@
-"""A store in cluster mode: one shard serves and may fail over, several are refused at the start."""
+"""A store in cluster mode: one shard is supported and may fail over; several are refused at the
+start."""
 
 from collections.abc import Iterator
 
@@ -31,8 +32,8 @@ url = "{{url}}"
 
 
 class Node(PortServer):
-    """Its bus has a port of its own: by default that is 10,000 above the other one, among those
-    which the system gives to any socket."""
+    """Its bus has a separate port. The default is 10,000 above the other one, in the range that the
+    system gives to any socket."""
 
     def __init__(self) -> None:
         self.bus_port = free_port()
@@ -101,7 +102,7 @@ def replicate(first: PortServer, second: PortServer) -> None:
 async def test_fail_over_of_the_only_shard_is_followed(
     nodes: tuple[Node, Node],
 ) -> None:
-    """Also back, when the server that was followed is lost."""
+    """Also back again, when the new server is lost."""
     first, second = nodes
     give_slots(first, 0, SLOTS - 1)
     meet(first, second)
@@ -126,7 +127,7 @@ async def test_fail_over_of_the_only_shard_is_followed(
 async def test_room_that_moved_to_another_shard_is_not_followed(
     nodes: tuple[Node, Node],
 ) -> None:
-    """Rooms would pull the one connection to and fro."""
+    """Several rooms would switch the one connection back and forth."""
     first, second = nodes
     give_slots(first, 0, 0)
     give_slots(second, 1, SLOTS - 1)

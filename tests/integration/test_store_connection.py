@@ -41,7 +41,8 @@ def admin(server: StoreServer) -> redis.Redis:
 async def in_front(
     server: StoreServer | Callable[[], StoreServer], *, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[tuple[int, list[asyncio.StreamWriter]]]:
-    """A port before the store's socket (chosen per connection), and the connections to it."""
+    """A port in front of the store's socket (selected per connection), and the connections to
+    it."""
     clients: list[asyncio.StreamWriter] = []
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -100,13 +101,13 @@ async def test_connection_names_itself_where_it_may(private_store: StoreServer) 
             (f"unix://quiet:word@{path}", ""),
         ):
             async with connected(url) as store:
-                for _ in range(2):  # also when it connects again
+                for _ in range(2):  # also after a reconnect
                     assert await echo(store, "in") == "in"
                     [own] = [each for each in client.client_list() if each["cmd"] != "client|list"]
                     assert own["name"] == name
                     client.client_kill_filter(_id=own["id"])
                     await eventually(lambda: len(client.client_list()) == 1)
-                    with suppress(StoreError):  # the end of the connection may not be known yet
+                    with suppress(StoreError):  # the end of the connection may not be noticed yet
                         await echo(store, "lost")
 
 

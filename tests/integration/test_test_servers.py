@@ -1,4 +1,4 @@
-"""The servers of the tests do what the tests rely on."""
+"""The servers of the tests behave as the tests require."""
 
 import asyncio
 
@@ -97,7 +97,7 @@ async def test_eventually_names_what_did_not_happen() -> None:
 
 
 class ForkingServer(Server):
-    """A server with a worker of its own, which outlives it, as that of nginx does."""
+    """A server with a worker that outlives it, as with nginx."""
 
     def _command(self) -> list[str]:
         return ["/bin/sh", "-c", "sleep 600 & echo $! > worker; wait"]

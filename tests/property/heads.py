@@ -42,7 +42,7 @@ hosts = st.sampled_from(
 
 @st.composite
 def plain_heads(draw: st.DrawFn, cookie: str = "a=1; gatekeeper=x; b=2") -> bytes:
-    """Heads that are plain, except for rare names and empty values; `cookie` may be in them."""
+    """Heads that are plain, except for rare names and empty values; they may contain `cookie`."""
     fields = draw(st.lists(st.tuples(names, values.filter(bool)), max_size=8))
     fields.insert(draw(st.integers(0, len(fields))), ("Host", draw(hosts)))
     if draw(st.booleans()):

@@ -1,9 +1,11 @@
-"""A line of honest visitors in virtual time: real scripts, replicas that lose stores, a check that
-no visitor is released past another who has yet to return, and the judge of the order of admissions.
+"""A line of honest visitors in virtual time: the real scripts, replicas that lose the store, a
+check that no visitor is released ahead of a visitor that has not returned yet, and the judge of the
+order of admissions.
 
-A visitor polls when due, up to 15 % earlier or later, at any replica, except in a silence. A poll
-at a paused replica is read when it resumes; one at a store that hangs fails a second later; one at
-a replica that ended fails at once, and is repeated after twice the interval, as the page does.
+A visitor polls at the poll interval, up to 15 % earlier or later, at any replica, except during a
+silence. A paused replica reads the poll when it resumes. If the store hangs, the poll fails a
+second later. If the replica has ended, the poll fails at once, and is repeated after twice the
+interval, like on the page.
 """
 
 import asyncio
@@ -32,14 +34,14 @@ from tests.property.line_replicas import HonestVisitor, LineReplica, Release
 
 ROOM = RoomName("line")
 _TICK_S, _IDLE_TICK_S, _TIMEOUT_S = 0.25, 1.0, 1.0
-_TRIP_S = 0.2  # at most, of a request and of its response together
+_TRIP_S = 0.2  # maximum, request and response together
 # What visitors receive, in multiples of the interval for their place: the order may not depend on
 # the intervals of a line that moves evenly.
 _STRETCHED = (1, 1, 1, 1, 3, 9)
 
 
 class HonestLine:
-    """The room and everything that happens to it. `now_s` is the time of all."""
+    """The room and everything that happens to it. `now_s` is the common time."""
 
     def __init__(
         self,
@@ -94,7 +96,7 @@ class HonestLine:
         store_us = round(self.now_s * 1_000_000) - self.behind_us
         self.ground.rules.clock_us = max(self.ground.rules.clock_us, store_us)
 
-    # What may happen to a room
+    # Events of a room
 
     def start_replica(self) -> None:
         replica = LineReplica(
@@ -117,7 +119,8 @@ class HonestLine:
         self.ground.rules.data.clear()
 
     def roll_back(self, after_s: float, behind_s: float = 0.0) -> None:
-        """The store is as it was `after_s` ago, in `after_s`, on a server whose clock is behind."""
+        """In `after_s` seconds, the store gets its present data back, on a server with a clock that
+        is `behind_s` behind."""
         copy = deepcopy(self.ground.rules.data)
         self.at(after_s, lambda: self._fail_over(copy, behind_us=round(behind_s * 1_000_000)))
 
@@ -127,7 +130,7 @@ class HonestLine:
         self.behind_us = behind_us
 
     def cut(self, seconds: float, *, at: int | None = None, hangs: bool = False) -> None:
-        """The store is unreachable, for all or for one replica."""
+        """Make the store unreachable, for all replicas or for one."""
         running = self.running()
         replicas = running if at is None else [running[at % len(running)]]
         for replica in replicas:
@@ -140,18 +143,18 @@ class HonestLine:
             return
 
     def release(self, visitors: int) -> None:
-        """By an operator, at once."""
+        """Release visitors by an operator, at once."""
         for replica in self.reaching():
             self.loop.run_until_complete(replica.queue.allow(visitors))
             self._advance(replica)
             return
 
     def reaching(self) -> list[LineReplica]:
-        """The replicas that the store can be called by."""
+        """The replicas that can reach the store."""
         return [each for each in self.running() if not each.store.is_cut]
 
     def fall_silent(self, visitors: int, seconds: float) -> None:
-        """Some visitors do not poll for so long."""
+        """Some visitors do not poll for `seconds`."""
         waiting = [each for each in self.visitors if each.waits]
         for each in self.random.sample(waiting, min(visitors, len(waiting))):
             each.silent_until_s = self.now_s + seconds

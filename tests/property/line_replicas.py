@@ -23,7 +23,7 @@ class HonestVisitor:
     is_confirmed: bool = False
     has_entered: bool = False
     is_gone: bool = False
-    silent_until_s: float = 0.0  # 0: it has polled since
+    silent_until_s: float = 0.0  # 0: not silent
     place: Place = field(default_factory=Place)
 
     @property
@@ -37,14 +37,14 @@ class HonestVisitor:
 
 
 class Release(NamedTuple):
-    """An early release: when, and the highest turn of it."""
+    """An early release: its time and its highest turn."""
 
     at_s: float
     watermark_us: int
 
 
 class LineStore(EmulatedStore):
-    """The store by one replica's connection."""
+    """One replica's connection to the store."""
 
     is_cut = False
 
@@ -74,7 +74,7 @@ class LineReplica:
         )
         self.paused_until_s = 0.0
         self.has_ended = self.hangs = False
-        self.entered: list[VisitorId] = []  # without the store, which is to know of it
+        self.entered: list[VisitorId] = []  # without the store, which has to learn of it
 
     @property
     def state(self) -> RoomState:

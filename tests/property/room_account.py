@@ -1,4 +1,5 @@
-"""The machine's own account: what visitors hold, what was let in, and what a call may spend."""
+"""The state machine's own account: what visitors hold, how many were admitted, and what a call may
+spend."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,25 +17,25 @@ class Visitor:
     token: Token | None
     ticket: Ticket | None = None
     ever_left: bool = False
-    has_left: bool = False  # and the store, or every replica, knows
-    is_revoked: bool = False  # left and held a slot, or came with a pass: replicas remember that
+    has_left: bool = False  # and the store or every replica knows it
+    is_revoked: bool = False  # left with a slot or a pass, which replicas remember
     has_claimed: bool = False
-    is_counted: bool = False  # this store knows of the slot: it has not forgotten since
-    session_ends_s: float | None = None  # as this store gave it first
-    is_over: bool = False  # the counted pass expired, and the pacer has looked since
+    is_counted: bool = False  # the store knows the slot and has not lost it since
+    session_ends_s: float | None = None  # as first returned by this store
+    is_over: bool = False  # the counted pass expired, and the pacer has called since
 
 
 @dataclass(slots=True)
 class Admissions:
-    """What was let in by the rate, moment by moment, beside what had fallen due until then."""
+    """Admissions by the rate over time, with the total that had fallen due at each time."""
 
     fell_due: int = 0
     was_given_back: bool = False
-    log: list[tuple[int, int]] | None = None  # (fallen due in all, let in just now)
+    log: list[tuple[int, int]] | None = None  # (total fallen due, admitted at this time)
 
     def let_in(self, count: int, *, given_back: int, burst: int) -> None:
-        """What no-shows gave back, also in this call, fell due again, and may leave a fraction
-        above the bucket."""
+        """Admissions that no-shows gave back, also in this call, count as due again. They may leave
+        a fraction above the bucket."""
         self.log = [*(self.log or []), (self.fell_due - given_back * UNIT, count)]
         fraction = UNIT - 1 if self.was_given_back else 0
         let_in = 0
@@ -48,7 +49,7 @@ class Admissions:
 
 
 class Account(NamedTuple):
-    """What a call may spend or give back, before it."""
+    """What a call may spend or give back, as it was before the call."""
 
     admitted: int
     released: int
@@ -59,7 +60,7 @@ class Account(NamedTuple):
 
 
 def is_shut(schedule: Schedule, now_us: int) -> bool:
-    """Whether events forbid admissions at that moment, by their times alone."""
+    """Whether events forbid admissions at that time, judged only by their times."""
     planned = [each for each in schedule.events if not each.cancelled]
     begun = [each for each in planned if each.first_us <= now_us]
     coming = [each for each in planned if each.first_us > now_us]

@@ -1,7 +1,7 @@
-"""The calls of a room's state machine: each is made of the real scripts and of the model.
+"""The calls of a room's state machine: each call runs on the real scripts and on the model.
 
-Rules: both must give the same reply and hold the same visitors at the same places. What the machine
-promises in addition, it judges by its own account.
+Rules: both must give the same reply and hold the same visitors at the same places. The machine
+checks further promises by its own account.
 """
 
 import asyncio
@@ -34,11 +34,11 @@ ROOM = RoomName("machine")
 STATE = f"gk:{{{ROOM}}}:state"
 REPLICAS = st.integers(0, 2)
 LANES = (Lane("members", 25_000_000), Lane("friends", 7_000_000))
-RATES = st.sampled_from([0, 6, 60, 600])  # a whole number of billionths falls due in each ms
+RATES = st.sampled_from([0, 6, 60, 600])  # per ms, a whole number of billionths falls due
 
 
 class RoomCalls(RuleBasedStateMachine):
-    """The calls, what every one of them must keep to, and what holds between them."""
+    """The calls, the rules for every call, and the invariants between them."""
 
     @initialize(
         rate=RATES,
@@ -85,13 +85,13 @@ class RoomCalls(RuleBasedStateMachine):
         for at in range(3):
             self.join(at, starting=True)
 
-    # Calls, each made of the scripts and of the model
+    # Calls, each on the scripts and on the model
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(work)
 
     def new_replica(self, at: int) -> Replica:
-        """Its visitors are due to poll at no time, by its own clock: that of the store."""
+        """Its visitors have no outstanding polls by its own clock, which is that of the store."""
         replica = Replica(self.ground, self.promised, name=str(at))
         replica.queue.outstanding_polls = OutstandingPolls(
             monotonic_s=lambda: self.model.now_us / 1_000_000
@@ -99,7 +99,7 @@ class RoomCalls(RuleBasedStateMachine):
         return replica
 
     def replica(self, at: int) -> Replica:
-        """That replica, after it has noticed that the store forgot."""
+        """That replica, after it has noticed a loss of the store."""
         if self.out_of_touch[at]:
             self.join(at)
         return self.replicas[at]
@@ -125,14 +125,14 @@ class RoomCalls(RuleBasedStateMachine):
         return round(window_s * 1_000_000)
 
     def receive(self, at: int) -> None:
-        """The watermark never falls for anybody."""
+        """The watermark never falls on any replica."""
         state = self.replicas[at].newest
         assert state is not None
         assert state.watermark_us >= self.watermarks[at]
         self.watermarks[at] = state.watermark_us
 
     def call_arrive(self, at: int, newcomers: list[VisitorId | ArrivalRequest | None]) -> list[Any]:
-        """None is a request that creates no place."""
+        """None: a request that creates no place."""
         queue, before = self.replica(at).queue, self.account()
         requests = [ArrivalRequest(each) if isinstance(each, str) else each for each in newcomers]
 
@@ -150,7 +150,7 @@ class RoomCalls(RuleBasedStateMachine):
         admitted = self.model.totals.admitted - before.admitted + replies.count(True)
         assert not (waiting and admitted) or self.model.mode is Mode.OPEN
         self.check_admissions(admitted, before)
-        if self.model.mode is Mode.AUTO and admitted:  # no grant is spent on a guess
+        if self.model.mode is Mode.AUTO and admitted:  # no grant is spent on an unconfirmed visitor
             assert self.model.grants >= before.grants
         self.receive(at)
         return replies
@@ -210,7 +210,8 @@ class RoomCalls(RuleBasedStateMachine):
         return count
 
     def check_watermark(self, before_us: int, released: list[int]) -> None:
-        """The first turns go first, and the watermark covers a turn once none of it waits."""
+        """Lower turns are released first, and the watermark covers a turn when no visitor with it
+        waits."""
         watermark_us, waiting = self.model.watermark_us, {us for us, _ in self.model.line()}
         top_us = max(released)
         assert all(us >= top_us for us in waiting)
@@ -250,7 +251,7 @@ class RoomCalls(RuleBasedStateMachine):
             self.ground.rules.clock_us += passing_ms * 1000
         self.model.clock_us = self.ground.rules.clock_us
 
-    # What the machine keeps account of
+    # The account of the machine
 
     @property
     def now_s(self) -> float:
@@ -300,7 +301,7 @@ class RoomCalls(RuleBasedStateMachine):
             visitor.has_claimed = visitor.is_counted = True
             visitor.is_over = False
 
-    # What holds after every step
+    # Invariants after every step
 
     @invariant()
     def the_store_holds_what_the_model_holds(self) -> None:

@@ -1,7 +1,7 @@
 """The events of a room's state machine: operators plan and change them, replicas draw.
 
-Rules: operators change events by the product's own functions, as the gate lets them. What a draw
-decides is computed here with the standard library alone, from the secret that is published.
+Rules: operators change events by the functions of the gate. The results of a draw are computed here
+from the published secret, with the standard library only.
 """
 
 import hmac
@@ -44,7 +44,7 @@ Change = Callable[[Schedule, int], Schedule]
 
 class EventRules(VisitorRules):
     planned = 0
-    early: frozenset[VisitorId] = frozenset()  # came before the event was planned
+    early: frozenset[VisitorId] = frozenset()  # arrived before the event was planned
 
     @rule(
         at=REPLICAS,
@@ -124,7 +124,7 @@ class EventRules(VisitorRules):
 
     @rule(at=REPLICAS, count=st.integers(2, 6), order=ORDERS)
     def visitors_gather(self, at: int, count: int, order: Order) -> None:
-        """In a prequeue, which may have to begin."""
+        """In a prequeue, after its begin if necessary."""
         if not self.events_in(_PENDING):
             self.an_event_is_planned(at, 0, 30, None, order, "normal", "ended")
         for event in self.events_in(_PENDING):
@@ -133,7 +133,7 @@ class EventRules(VisitorRules):
 
     @rule(at=REPLICAS, ticks=st.lists(REPLICAS, max_size=2), order=ORDERS)
     def an_event_opens(self, at: int, ticks: list[int], order: Order) -> None:
-        """In steps, since visitors keep polling."""
+        """In steps, since visitors continue to poll."""
         if not self.events_in({"prequeue"}):
             self.visitors_gather(at=at, count=3, order=order)
         for event in self.events_in({"prequeue"}):
@@ -156,7 +156,7 @@ class EventRules(VisitorRules):
         return [each for each in self.model.schedule.events if stage_of(each, now_us) in stages]
 
     def undecided(self) -> list[Event]:
-        """Those whose draw is due."""
+        """The events whose draw is due."""
         begun = self.events_in({"running", "ended"})
         return [
             each
@@ -177,7 +177,7 @@ class EventRules(VisitorRules):
         self.receive(at)
 
     def call_tick(self, at: int, keys: SigningKeys) -> None:
-        """Of a replica that knows these signing secrets, for its events."""
+        """The tick of a replica with these signing secrets, for its events."""
         replica = self.replica(at)
         state = self.run(replica.queue.read_state())
         self.run(Openings(replica.queue, file=FileEvents((), keys)).step(state))
@@ -208,7 +208,7 @@ class EventRules(VisitorRules):
     # Promises
 
     def turn_us(self, name: VisitorId, arrival_us: int, *, lane: str = "") -> int | None:
-        """None: their draw has yet to be made."""
+        """The turn; None: the draw is not made yet."""
         event = self.draw_of(arrival_us)
         if event is None:
             return arrival_us
@@ -230,7 +230,7 @@ class EventRules(VisitorRules):
 
     @invariant()
     def visitors_of_a_prequeue_stand_where_they_drew(self) -> None:
-        """And at no turn of their own before the draw."""
+        """Before the draw they have no turn of their own."""
         for visitor in self.visitors:
             ticket = visitor.ticket
             waiting = self.model.visitor_states.get(visitor.name)
@@ -251,8 +251,8 @@ class EventRules(VisitorRules):
             assert waiting.turn_us in stands
 
     def end_events(self) -> None:
-        """No visitor waits for an event any longer."""
-        for at in range(3):  # one of them may write back others
+        """End all events, so that no visitor waits for one."""
+        for at in range(3):  # a replica may write events back
             self.replica(at)
         for event in self.events_in({*_PENDING, "running"}):
             self.cancel(0, event)
@@ -273,7 +273,7 @@ def _with_last_event(schedule: Schedule, now_us: int) -> Schedule:
 
 
 def _secret(event: Event) -> bytes:
-    """Of its draw; it was committed to."""
+    """The secret of its draw, checked against the commitment."""
     text = f"{ROOM}|{event.name}|{event.announced_us}"
     secret = hmac.new(SIGNING_SECRET, text.encode(), sha256).digest()
     assert sha256(secret).hexdigest() == event.commitment

@@ -1,7 +1,7 @@
-"""What the model of a room holds: its visitors, its events, its bucket, and how it is gated.
+"""The state in the model of a room: its visitors, its events, its bucket, and its gate.
 
-Rules: every visitor is in one of six states, and time never steps back behind the last look at
-the bucket. The bucket counts billionths in whole numbers: exact for rates that divide a microsecond
+Rules: every visitor is in one of six states, and time never goes back behind the last update of the
+bucket. The bucket counts billionths in whole numbers: exact for rates that divide a microsecond
 evenly.
 """
 
@@ -28,8 +28,8 @@ class WaitingState:
 
 @dataclass(slots=True)
 class ActiveState:
-    """`cost`: what the release took that the visitor has yet to claim; None once claimed. From then
-    on `ends_us` is the end of the session."""
+    """`cost`: what the unclaimed release cost; None after the claim. From then on `ends_us` is the
+    end of the session."""
 
     until_us: int
     cost: Cost | None = None
@@ -82,19 +82,20 @@ class RoomLedger:
     watermark_us: int = 0
     reached_us: int = 0  # the highest turn of which any visitor was released
     lanes: dict[VisitorId, str] = field(default_factory=dict)  # of visitors to be drawn
-    claims_until: int = 0  # the admitted total with which all released before the loss have come
-    # Of the claims that are open: those above the first turn, and of returned visitors up to the
-    # second, if they returned before so many releases. And when visitors were released, the
-    # watermark before, and the highest turn that was released again and the releases then.
+    claims_until: int = 0  # the admitted total after all claims of before the loss
+    # Bounds of the open claims: turns above the first one, and for returned visitors turns up to
+    # the second, if they returned before `again_at` releases. `releases`: the time of each release,
+    # the watermark before it, the highest turn that was released again, and the total of releases
+    # then.
     owed_from_us: int = 0
     again_through_us: int = 0
     again_at: int = 0
     releases: list[tuple[int, int, int, int]] = field(default_factory=list)
     last_us: int = 0
     recovering_until_us: int = 0
-    # How many replicas have to report before a visitor is released early, -1: none is; their
-    # reports (when, the turn, and whether the lost store counted it); how many replicas the store
-    # knows; and at least how many slots are held, less `totals.released`.
+    # How many replicas have to report before a visitor is released early (-1: none is released);
+    # their reports (when, the turn, and whether the lost store counted it); how many replicas the
+    # store knows; and the minimum of slots held, less `totals.released`.
     to_report: int = 0
     reports: dict[str, tuple[int, int, bool]] = field(default_factory=dict)
     replicas: int = 0
@@ -105,7 +106,7 @@ class RoomLedger:
     visitor_states: dict[VisitorId, VisitorState] = field(default_factory=dict)
     # Minus the time of the first missed release, or from the second on the new turn.
     missed_us: dict[VisitorId, int] = field(default_factory=dict)
-    # Admissions and grants that were given back, ever.
+    # All admissions and grants that were given back.
     returned: int = 0
     returned_grants: int = 0
 
@@ -116,7 +117,7 @@ class RoomLedger:
         return self.clock_us + max(ahead_us - elapsed_us // 10, 0)
 
     def line(self) -> list[tuple[int, VisitorId]]:
-        """The queue in order: by turn, and visitors of one turn by name."""
+        """The queue in order: by turn, and by name for equal turns."""
         return sorted(
             (each.turn_us, name)
             for name, each in self.visitor_states.items()
@@ -127,7 +128,7 @@ class RoomLedger:
         return [name for name, each in self.visitor_states.items() if isinstance(each, ActiveState)]
 
     def unconfirmed(self) -> list[VisitorId]:
-        """Those in slots that are a guess, by their end."""
+        """Visitors with unconfirmed slots, by the end of the slot."""
         slots = [
             (each.until_us, name)
             for name, each in self.visitor_states.items()
@@ -136,7 +137,7 @@ class RoomLedger:
         return [name for _, name in sorted(slots)]
 
     def provisional(self) -> dict[VisitorId, int]:
-        """Visitors in line who are to be drawn, and their arrivals."""
+        """Visitors in line with provisional turns, and their arrivals."""
         return {n: us - PROVISIONAL_US for us, n in self.line() if us >= PROVISIONAL_US}
 
     def order(self) -> EventOrder:
@@ -144,7 +145,7 @@ class RoomLedger:
         return EventOrder.of(self.schedule, self.schedule.at(self.now_us))
 
     def end_draws(self) -> None:
-        """Without events no draw is to come."""
+        """Without events there is no draw: provisional turns end."""
         if not self.schedule.events:
             self.lanes.clear()
         for each in self.visitor_states.values():
@@ -168,7 +169,7 @@ class RoomLedger:
         return window.event.has_draw and window.from_us <= arrival_us
 
     def has_room(self) -> bool:
-        """Whether a newcomer goes straight through now."""
+        """Whether a newcomer is admitted at once now."""
         if self.mode is Mode.OPEN and self.now_us >= self.recovering_until_us:
             return True
         if not self._due():
@@ -182,7 +183,7 @@ class RoomLedger:
             return False
         return is_rich and not self.line() and (not limit or slots < limit)
 
-    # Underneath
+    # Internal steps
 
     def _claims_left(self) -> int:
         if self.now_us >= self.recovering_until_us:
@@ -215,7 +216,7 @@ class RoomLedger:
         self.clock_ahead_us = self.filled_at_us - self.clock_us
 
     def _falls_due(self) -> int:
-        """Whole admissions of the rate, and grants."""
+        """The admissions due: whole ones of the rate, and grants."""
         return max(self._level_now() // UNIT, 0) + self.grants
 
     def _due(self) -> int:
@@ -231,7 +232,7 @@ class RoomLedger:
         return self._falls_due()
 
     def _unheld(self) -> int:
-        """Slots that no visitor holds of whom the store may not know yet."""
+        """Free slots, without those that unknown visitors may hold after a loss."""
         free, limit = self._free(), self.rules.max_active
         if not limit or self.now_us >= self.recovering_until_us:
             return free
@@ -260,7 +261,7 @@ class RoomLedger:
         return max(self.rules.max_active - len(self.inside()), 0)
 
     def _yield_unconfirmed(self) -> None:
-        """Confirmed visitors take the slots of guesses, the oldest first."""
+        """Confirmed visitors take unconfirmed slots, the oldest first."""
         limit, guesses = self.rules.max_active, self.unconfirmed()
         if limit:
             excess = len(self.inside()) + len(guesses) - limit
@@ -300,7 +301,7 @@ class RoomLedger:
 
 
 def tenth_after(us: int) -> int:
-    """Deadlines are kept in tenths of a second, never early."""
+    """Deadlines are stored in tenths of a second, rounded up."""
     return -(-us // 100_000) * 100_000
 
 

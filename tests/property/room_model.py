@@ -1,7 +1,7 @@
-"""A room in plain Python: what the scripts should do, written a second time and another way.
+"""A room in plain Python: the specification of the scripts, implemented independently.
 
-Rules: see `room_ledger.py` for what it holds, `room_polls.py` for polls. No limits of size are
-modelled, for the machine's rooms stay below all of them.
+Rules: see `room_ledger.py` for what it holds, `room_polls.py` for polls. Limits of size are not
+modelled, since the machine's rooms stay below all of them.
 """
 
 from gatekeeper.policy.decision import QueuePosition, SlotGrant
@@ -38,7 +38,7 @@ class RoomModel(PollModel):
     def join(
         self, known: RoomState | None, *, version: int, starting: bool, window_us: int
     ) -> None:
-        """`version` is the store's own, of which the model knows nothing else."""
+        """`version` is that of the store; the model does not compute it."""
         configured = round(self.rules.rate_per_minute)
         is_new = not self.epoch or (version == 1 and self.origin == (0, 0))
         if not self.epoch:
@@ -94,7 +94,7 @@ class RoomModel(PollModel):
             self.to_report = max(self.to_report, count) if count else -1
 
     def _take_events(self, schedule: Schedule) -> None:
-        """Visitors who came while the store did not know of a prequeue take part in its draw."""
+        """Visitors who arrived while the store did not know the prequeue take part in its draw."""
         known, self.schedule = self.schedule.windows, schedule
         spans = {(each.from_us, each.until_us) for each in known if _is_of_draw(each)}
         for window in filter(_is_of_draw, schedule.windows):
@@ -108,7 +108,7 @@ class RoomModel(PollModel):
     def arrive(
         self, requests: list[ArrivalRequest | None]
     ) -> list[SlotGrant | QueuePosition | bool]:
-        """None is a request that creates no place."""
+        """None: a request that creates no place."""
         names = [request and request.visitor for request in requests]
         bucket = (self.level, self.filled_at_us, self.clock_ahead_us)
         self._refill()
@@ -149,7 +149,7 @@ class RoomModel(PollModel):
         return True
 
     def _is_flooded(self) -> bool:
-        """Whether more slots are unconfirmed than a crowd leaves, and the bucket is not full."""
+        """Whether more slots are unconfirmed than after a crowd, and the bucket is not full."""
         if self.mode is Mode.OPEN:
             return False
         burst, most = self.rules.burst, self.rate / 60 * self.rules.unconfirmed_slot_s
@@ -172,7 +172,8 @@ class RoomModel(PollModel):
         return SlotGrant(arrival_us, confirmed=False)
 
     def _turn_ahead_us(self, arrival_us: int, head_start_us: int) -> int:
-        """Never at or before a released turn, nor before the prequeue of a draw that is over."""
+        """The turn with a head start: after every released turn, and not before the prequeue of a
+        past draw."""
         draws = [window for window in self.schedule.windows if _is_of_draw(window)]
         if any(window.from_us <= arrival_us < window.until_us for window in draws):
             return arrival_us
@@ -323,7 +324,8 @@ class RoomModel(PollModel):
             self.operator_set["events"] = self.epoch
 
     def place_drawn(self, turns_us: dict[VisitorId, int]) -> None:
-        """To the turns that they drew, or to their arrivals where the event was cancelled."""
+        """Move visitors to the turns that they drew, or to their arrivals if the event was
+        cancelled."""
         moved = self.provisional().keys() & turns_us.keys()
         for name in moved:
             waiting = self.visitor_states[name]

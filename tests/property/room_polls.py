@@ -20,14 +20,14 @@ from tests.property.room_ledger import (
 
 
 class PollModel(RoomLedger):
-    """What one poll changes, and its reply."""
+    """The changes by one poll, and its reply."""
 
     def poll(self, batch: list[PollRequest], *, window_us: int) -> list[Standing]:
         standings = [self._poll(poll_request, window_us=window_us) for poll_request in batch]
         return [self._with_return(*each) for each in zip(batch, standings, strict=True)]
 
     def _with_return(self, request: PollRequest, standing: Standing) -> Standing:
-        """Notes the return of a visitor who waits at a passed turn, and is owed nothing."""
+        """Record the return of a visitor who waits at a released turn without an open claim."""
         if not isinstance(standing, QueuePosition) or standing.is_moved:
             return standing
         is_owed = self._is_owed(request)
@@ -133,8 +133,8 @@ class PollModel(RoomLedger):
         return stay(turn_us, is_moved=moved_us is not None)
 
     def _standing(self, poll_request: PollRequest) -> tuple[int, bool]:
-        """The turn of a waiting visitor, and whether it is another than that of the ticket, as only
-        visitors of lanes learn."""
+        """The turn of a waiting visitor, and whether it differs from the ticket's, which is
+        reported only for visitors of lanes."""
         name, asked_us = poll_request.visitor, poll_request.turn_us
         waiting = self.visitor_states[name]
         assert isinstance(waiting, WaitingState)
@@ -146,8 +146,8 @@ class PollModel(RoomLedger):
         return waiting.turn_us, True
 
     def _place(self, poll_request: PollRequest, *, window_us: int) -> int | None:
-        """Put an unknown visitor into the queue; the turn, if it is another than the ticket's
-        because of missed releases, or of what was released meanwhile."""
+        """Put an unknown visitor into the queue; returns the turn if it differs from the ticket's
+        because of missed or later releases."""
         name, turn_us, lane = poll_request.visitor, poll_request.turn_us, poll_request.lane
         arrival_us = turn_us - PROVISIONAL_US if turn_us >= PROVISIONAL_US else turn_us
         if lane:

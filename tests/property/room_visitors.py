@@ -1,4 +1,4 @@
-"""The visitors of a room's state machine: they come, poll, claim, leave and come again."""
+"""The visitors of a room's state machine: they arrive, poll, claim, leave and return."""
 
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
@@ -21,7 +21,7 @@ INDEXES = st.integers(0, 10_000)  # picks one of the existing visitors
 class VisitorRules(RoomCalls):
     @rule(at=REPLICAS, count=st.integers(1, 6), confirm=st.booleans())
     def newcomers(self, at: int, count: int, *, confirm: bool) -> None:
-        """Some return their tickets at once, as the page does, and some later or never."""
+        """Some return their tickets at once, like the page, and some later or never."""
         names = [VisitorId(f"v{self.arrived + number:04}") for number in range(count)]
         self.arrived += count
         replies = self.call("arrive", at, names)
@@ -36,7 +36,7 @@ class VisitorRules(RoomCalls):
 
     @rule(at=REPLICAS, count=st.integers(1, 20), singles=st.integers(0, 5))
     def clients_without_cookies(self, at: int, count: int, singles: int) -> None:
-        """They never return a token. Requests that create no place come between them."""
+        """They never return a token. Requests that create no place are mixed in."""
         names: list[VisitorId | None] = [VisitorId(f"x{self.arrived + n:04}") for n in range(count)]
         self.arrived += count
         waiting = len(self.model.line())
@@ -53,7 +53,7 @@ class VisitorRules(RoomCalls):
     def visitors_of_lanes(
         self, at: int, lanes: list[Lane], *, may_enter: bool, confirm: bool
     ) -> None:
-        """Newcomers with a head start. None stands at or before a released turn."""
+        """Newcomers with a head start. None gets a turn at or before a released one."""
         requests = [
             ArrivalRequest(VisitorId(f"v{self.arrived + n:04}"), lane.head_start_us, may_enter)
             for n, lane in enumerate(lanes)
@@ -73,7 +73,8 @@ class VisitorRules(RoomCalls):
 
     @rule(at=REPLICAS, turns=st.lists(TURNS, min_size=1, max_size=6))
     def visitors_come_with_turns(self, at: int, turns: list[str]) -> None:
-        """Turns in another order than arrivals: tied, before all waiting visitors, behind all."""
+        """Turns in another order than arrivals: equal, before all waiting visitors, or after
+        all."""
         self.replica(at)
         for turn in turns:
             name = VisitorId(f"v{self.arrived:04}")
@@ -100,8 +101,8 @@ class VisitorRules(RoomCalls):
 
     @rule(at=REPLICAS, count=st.integers(1, 4), ran=st.sampled_from(["before", "after", "never"]))
     def the_reply_to_newcomers_is_lost(self, at: int, count: int, ran: str) -> None:
-        """The replica stamps them, they return the ticket and the replica polls for them; whether
-        the call has run it cannot know."""
+        """The replica stamps them, they return the ticket and the replica polls for them; it does
+        not know whether the call has run."""
         names = [VisitorId(f"v{self.arrived + number:04}") for number in range(count)]
         self.arrived += count
         self.replica(at)
@@ -184,7 +185,7 @@ class VisitorRules(RoomCalls):
         self, at: int, picked: list[tuple[int, bool]], *, is_late: bool
     ) -> None:
         """Waiting visitors in one call; some of them twice, or connected as well. `is_late`: their
-        replica has yet to receive the event whose prequeue is running."""
+        replica has not received the event of the running prequeue yet."""
         self.replica(at)
         is_gathering = self.model.is_gathering(self.model.now_us)
         order = ARRIVAL_ORDER if is_late and is_gathering else self.model.order()

@@ -1,4 +1,4 @@
-"""A body in any pieces is the same body; a head is parsed like llhttp parses it."""
+"""A body cut in any way is the same body; a head is parsed like by llhttp."""
 
 from itertools import pairwise
 
@@ -119,7 +119,7 @@ def test_any_bytes_have_same_result_in_any_pieces(data: bytes, where: list[int])
             return None
         return body.complete
 
-    # An error may need one more byte to show: "3\r\nabcX" is one with its next byte at the latest.
+    # An error may show only with one more byte, e.g. after "3\r\nabcX".
     whole, cut = verdict([data, b"XX"]), verdict([*pieces(data, where), b"XX"])
     assert whole == cut
 

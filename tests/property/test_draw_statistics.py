@@ -1,4 +1,5 @@
-"""Many draws as one sample: turns are uniform, and depend on nothing that a participant chooses.
+"""Many draws as one sample: turns are uniform, and independent of everything that a participant can
+choose.
 
 Everything is computed from fixed seeds, so that a result never changes. A fair draw crosses a
 threshold once in a million samples; each test also shows that its statistic finds a biased draw of
@@ -24,7 +25,7 @@ NORMAL = 4.9  # standard deviations, two-sided, one in a million
 
 
 def visitor_id(number: int) -> str:
-    """A visitor id as the gate mints them: 128 bits in base64url."""
+    """A visitor id in the format of the gate: 128 bits in base64url."""
     digest = hashlib.sha256(b"visitor %d" % number).digest()[:16]
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
@@ -78,7 +79,7 @@ def standard_mean(shares: list[float]) -> float:
 
 
 def tilted(shares: list[float], causes: list[float]) -> list[float]:
-    """The shares of a draw that favours small causes by a twentieth."""
+    """The shares of a draw that favours small values of `causes` by a twentieth."""
     return [0.95 * share + 0.05 * cause for share, cause in zip(shares, causes, strict=True)]
 
 
@@ -105,7 +106,7 @@ def test_turns_of_each_draw_are_uniform(draws: list[list[float]]) -> None:
 def test_turn_depends_on_neither_arrival_nor_id(
     draws: list[list[float]], causes: list[float]
 ) -> None:
-    """Neither coming early nor the choice among visitor ids moves the turn."""
+    """Neither an early arrival nor the choice of a visitor id changes the turn."""
     every_cause = causes * DRAWS
     shares = [share for each in draws for share in each]
     assert abs(correlation(every_cause, shares)) < NORMAL
@@ -113,7 +114,7 @@ def test_turn_depends_on_neither_arrival_nor_id(
 
 
 def test_turn_does_not_depend_on_the_replica(draws: list[list[float]]) -> None:
-    """Visitors reach replicas in turn; the mean turn of each replica's visitors is the middle."""
+    """Visitors use the replicas in turn; the mean turn of each replica's visitors is the middle."""
     for replica in range(REPLICAS):
         shares = [share for each in draws for share in each[replica::REPLICAS]]
         assert abs(standard_mean(shares)) < NORMAL
@@ -121,7 +122,7 @@ def test_turn_does_not_depend_on_the_replica(draws: list[list[float]]) -> None:
 
 
 def test_turn_of_one_visitor_is_uniform_over_draws(draws: list[list[float]]) -> None:
-    """No visitor id is lucky: each has its own turn in each draw."""
+    """No visitor id has an advantage: it has another turn in each draw."""
     for number in range(VISITORS):
         own = [each[number] for each in draws]
         assert kolmogorov(own) < KOLMOGOROV
@@ -135,7 +136,7 @@ def test_turns_of_two_draws_are_independent(draws: list[list[float]]) -> None:
 
 
 def test_visitors_with_successive_turns_arrived_apart(draws: list[list[float]]) -> None:
-    """Tabs and devices that join together stand apart afterwards."""
+    """Tabs and devices that join together have unrelated turns."""
     for shares in draws:
         assert abs(correlation(shares[:-1], shares[1:])) < NORMAL
     together = [(share + other) / 2 for share, other in pairwise(draws[0])]

@@ -1,4 +1,5 @@
-"""The turns of any draw: in range, by seed and visitor alone, and the same by any program."""
+"""The turns of any draw are in range, depend only on seed and visitor, and are the same in any
+program."""
 
 import hashlib
 import hmac

@@ -1,4 +1,4 @@
-"""Facts: both adapters read the same of the same head, also where fields come several times."""
+"""Facts: both adapters read the same facts from the same head, also with repeated fields."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ PEER = "192.0.2.1"
 NETWORKS = (ip_network("192.0.2.0/24"),)
 CORS = Cors([RoomConfig.model_validate({"cors_origins": ["https://a.example"]})])
 
-# Every field that facts read, with values of which several differ in meaning.
+# Every field that facts read, with values of different meaning.
 READ = {
     "X-Queue-Ticket": ["a.b.c", "d.e.f", "a.b.c, d.e.f", ","],
     "X-Queue-Token": ["a.b.c", "d.e.f"],
@@ -61,7 +61,7 @@ _SPELLED: st.SearchStrategy[Callable[[str], str]] = st.sampled_from(
 
 @st.composite
 def heads_with_repeated_fields(draw: st.DrawFn) -> bytes:
-    """GETs and HEADs in which each field comes up to three times."""
+    """GETs and HEADs with up to three lines of each field."""
     lines = []
     for name in draw(st.lists(st.sampled_from(sorted(READ)), max_size=10)):
         value = draw(st.sampled_from(READ[name]))
@@ -88,7 +88,7 @@ def parsed(head: bytes) -> BaseRequest:
 
 
 def comparable(facts: RequestFacts) -> dict[str, object]:
-    """All that is decided by facts, and every value of every field."""
+    """Everything that facts decide, and every value of every field."""
     return {
         "client": facts.client,
         "request line": (facts.method, facts.target),
@@ -117,12 +117,12 @@ def test_both_adapters_read_the_same_facts(head: bytes, is_trusted: bool) -> Non
 
 @given(heads_with_repeated_fields())
 def test_only_the_full_path_reads_a_websocket_handshake(head: bytes) -> None:
-    """It is never plain, and with `Upgrade: websocket` it creates no place."""
+    """A handshake is never plain, and with `Upgrade: websocket` it creates no place."""
     if b"\r\nupgrade:" in head.lower():
         assert parse_plain_head(head) is None
     try:
         request = parsed(head)
-    except BadHttpMessage:  # a field that came twice
+    except BadHttpMessage:  # a repeated field
         return
     full = FactsReader(trusted=(), tls=False).of_request(request)
     if "websocket" in full.fields("Upgrade"):
@@ -138,7 +138,7 @@ def test_field_with_an_underscore_is_read_on_the_full_path_alone() -> None:
 
 @given(heads_with_repeated_fields())
 def test_head_with_a_token_of_an_app_is_not_plain(head: bytes) -> None:
-    """One adapter alone reads these, so that there is nothing to disagree about."""
+    """Only one adapter reads these heads, so the two cannot disagree."""
     names = [line.partition(b":")[0].lower() for line in head.split(b"\r\n")]
     if (
         b"x-queue-token" in names

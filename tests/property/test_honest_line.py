@@ -1,5 +1,5 @@
-"""After a loss of the store, no visitor is released past an honest visitor that has yet to return:
-whatever is lost, cut, paused, ended, started or changed in whatever order."""
+"""After a loss of the store, no visitor is released ahead of an honest visitor who has not returned
+yet, for any order of losses, network failures, pauses, ends, starts and changes."""
 
 from typing import Any
 

@@ -1,5 +1,6 @@
-"""No visitor waits after another of a later turn was admitted, by the judge of a crowd: also when
-visitors were absent at their turn, or released and slow to claim, and the store is lost or cut."""
+"""No visitor waits after the admission of a visitor with a later turn, checked by the judge of a
+crowd: also if visitors were absent at their turn, or claimed late, and the store is lost or
+unreachable."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Plain requests: parsed like aiohttp parses them, and forwarded alike on both paths."""
+"""Plain requests are parsed like by aiohttp, and forwarded in the same way on both paths."""
 
 import asyncio
 from functools import cache
@@ -26,7 +26,7 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 def _parsed(data: bytes) -> RawRequestMessage:
-    """The one request that aiohttp's parser, with the gate's limits, makes of `data`."""
+    """The one request that aiohttp's parser reads in `data`, with the gate's limits."""
     limits = {name: SERVER_OPTIONS[name] for name in _LIMITS}
     parser = HttpRequestParser(Mock(spec=RequestHandler), _loop(), 2**16, **limits)
     messages, upgraded, tail = parser.feed_data(data)

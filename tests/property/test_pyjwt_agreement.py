@@ -22,7 +22,7 @@ HEADERS = {
     for kid, key in KEYS.items()
     for kind in ("ticket+jwt", "pass+jwt")
 }
-# Against the store's clock, which the caller has; what we never mint counts for nothing.
+# The caller checks times by the store's clock; claims that the gate never issues are ignored.
 CHECKED_BY_THE_GATE: Any = {
     "verify_exp": False,
     "verify_iat": False,
@@ -34,8 +34,8 @@ CHECKED_BY_THE_GATE: Any = {
 
 
 def as_pyjwt_reads(raw: str) -> tuple[str, dict[str, Any]] | None:
-    """By the library, with the rules of ours that are stricter: one spelling of the header and of
-    the signature, and JSON as RFC 8259 has it, without NaN and lone surrogates."""
+    """The claims by PyJWT, with our stricter rules: one spelling of the header and of the
+    signature, and JSON by RFC 8259, without NaN and lone surrogates."""
     try:
         key = KEYS.get(jwt.get_unverified_header(raw).get("kid", ""))
         if key is None:
@@ -54,9 +54,9 @@ def as_pyjwt_reads(raw: str) -> tuple[str, dict[str, Any]] | None:
 
 
 def same(raw: str) -> bool:
-    """Whether it is a token, by both."""
+    """Both libraries give the same result for this token."""
     ours, theirs = KEYRING.verify(raw, audience=ROOM), as_pyjwt_reads(raw)
-    # By what they say: NaN is never equal to itself.
+    # Compared as text: NaN is never equal to itself.
     assert repr(ours) == repr(theirs), raw
     return ours is not None
 
@@ -75,7 +75,7 @@ names = st.none() | st.text("abcxyz019-_", min_size=1, max_size=63)
 
 
 def built(kind: type[Ticket | Pass], **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Tokens of these fields. Hypothesis invents those left out, without any bound."""
+    """Tokens with these fields. Hypothesis generates the missing ones, without bounds."""
     assert fields.keys() == set(kind._fields)
     return st.builds(kind, **fields)
 

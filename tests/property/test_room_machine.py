@@ -1,4 +1,4 @@
-"""A whole room under any course of events: visitors, operators, replicas, clocks and losses.
+"""A whole room with any sequence of actions: visitors, operators, replicas, clocks and losses.
 
 Every call goes to the real scripts, under DragonflyDB's rules, and to the model of `room_model.py`,
 which must give the same reply and hold the same visitors at the same places. The machine also
@@ -71,8 +71,8 @@ class RoomMachine(EventRules):
     def latest_call_is_repeated(self, at: int) -> None:
         kind, argument = cast(tuple[str, Any], self.latest)
         if kind == "poll" and self.latest_window != self.model.schedule.at(self.model.now_us):
-            return  # the turns that it asked for may not be those of the visitors any longer
-        if kind == "arrive":  # before the reply no visitor knows of the arrival, so none left
+            return  # the visitors may have other turns by now
+        if kind == "arrive":  # before the reply no visitor knows the arrival, so none has left
             known = (SpentTicket, Revocation)
             argument = [
                 n
@@ -91,10 +91,10 @@ class RoomMachine(EventRules):
 
     @rule(order=st.permutations(range(3)), again=st.booleans())
     def the_store_loses_everything(self, order: list[int], again: bool) -> None:
-        """The replicas come back one by one."""
+        """The replicas reconnect one by one."""
         newest = self.newest_known()
         self.ground.rules.data.clear()
-        # Two losses while the clock is behind could give two births one epoch.
+        # Two losses while the clock is behind could give two stores the same epoch.
         behind_ms = max(newest.epoch - self.ground.rules.clock_us, 0) // 1000
         self.pass_time(behind_ms + 1)
         self.model = RoomModel(self.promised, self.ground.rules.clock_us)
@@ -109,13 +109,14 @@ class RoomMachine(EventRules):
     @precondition(lambda self: self.copy)
     @rule(order=st.permutations(range(3)))
     def the_store_falls_back_to_the_copy(self, order: list[int]) -> None:
-        """The best informed replica is first: what others know would be taken for newer."""
+        """The replica with the newest state is first, since the state of another would count as
+        newer."""
         newest = self.newest_known()
         assert self.copy
         data, model = deepcopy(self.copy)
         self.ground.rules.data, self.model = data, model
         model.clock_us = self.ground.rules.clock_us
-        data[STATE]["attended_at"] = str(model.now_us)  # a pacer was there
+        data[STATE]["attended_at"] = str(model.now_us)  # as after a call of a pacer
         is_older = (model.epoch, int(data[STATE]["version"])) < (newest.epoch, newest.version)
         order.sort(key=lambda at: self.replicas[at].newest is not newest)
         self.come_back(order)
@@ -129,7 +130,7 @@ class RoomMachine(EventRules):
         )
 
     def come_back(self, order: list[int]) -> None:
-        """Replicas find that the store forgot, and send again who left, as the live room does."""
+        """Replicas notice the loss, and send the revoked visitors again, like a live room."""
         self.out_of_touch = [True, True, True]
         for at in order:
             self.join(at)
@@ -156,7 +157,7 @@ class RoomMachine(EventRules):
         assert model.now_us < model.recovering_until_us
 
     def teardown(self) -> None:
-        """In the end everybody who kept asking gets in."""
+        """In the end every visitor who continues to poll is admitted."""
         if not hasattr(self, "loop"):
             return
         try:
@@ -169,13 +170,13 @@ class RoomMachine(EventRules):
         self.call("set_rate", 0, 600)
         self.end_events()
         self.pass_time(3000)
-        for turn in range(30 + len(self.visitors)):  # a burst of one lets in one at a time
+        for turn in range(30 + len(self.visitors)):  # a burst of one admits one visitor at a time
             there = [
                 each
                 for each in self.visitors
                 if isinstance(each.token, Ticket) and each.token.expires_at_s > self.now_s
             ]
-            for visitor in there:  # a waiting one only as often as its heartbeat must arrive
+            for visitor in there:  # waiting visitors only as often as a heartbeat requires
                 waits = isinstance(self.model.visitor_states.get(visitor.name), WaitingState)
                 if turn % 4 == 0 or not waits:
                     self.request(1, visitor)
@@ -187,7 +188,7 @@ class RoomMachine(EventRules):
         raise AssertionError(f"a visitor waits without end: {self.model}")
 
 
-# Hypothesis shrinks a failing example for up to five minutes; the test must live to report it.
+# Hypothesis shrinks a failing example for up to five minutes; the timeout must be longer.
 @pytest.mark.timeout(ROOM_TIMEOUT_S)
 def test_room_holds_its_promises_under_any_course_of_events() -> None:
     run_state_machine_as_test(

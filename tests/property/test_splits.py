@@ -1,4 +1,4 @@
-"""Requests and responses in any pieces have the same result."""
+"""Requests and responses have the same result however they are cut."""
 
 from collections.abc import AsyncIterator
 
@@ -11,9 +11,9 @@ from tests.conformance.case_table import CASES_BY_NAME
 from tests.conformance.gate_pair import Stage, running_stage
 from tests.profiles import examples
 
-# Surplus bytes that arrive late look like the response to the connection's next request.
+# Late surplus bytes look like the response to the next request on the connection.
 _SURPLUS = ("more than", "a body for")
-# The gate frames these bodies itself, in the pieces that arrive.
+# The gate frames these bodies itself, by the pieces that arrive.
 _REFRAMED = ("until the end", "a chunked POST")
 # On a reused connection the request is sent again (RFC 9110 section 9.2.2).
 _REPEATED = ("malformed response: nothing", "malformed response: a reset")

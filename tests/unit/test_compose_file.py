@@ -1,4 +1,4 @@
-"""compose.yaml, the files it mounts, and the Dockerfile, checked by schema and by our promises.
+"""compose.yaml, its mounted files, and the Dockerfile, checked by schema and by our documentation.
 
 Rules: no engine runs here, so the files are read as data. The schema is the Compose Specification's
 own, kept under testdata with its license. The configuration is loaded as the program loads it.
@@ -85,7 +85,7 @@ def test_service_has_least_privileges(services: dict[str, Any], name: str) -> No
 
 
 def test_configs_and_secrets_are_mounted_from_files(compose: dict[str, Any]) -> None:
-    # Compose copies `content:` and `environment:`, and no copy enters a read-only container.
+    # Compose copies `content:` and `environment:`, which fails in a read-only container.
     for kind in ("configs", "secrets"):
         for entry in compose[kind].values():
             assert list(entry) == ["file"]
@@ -114,7 +114,7 @@ def test_store_has_the_flags_that_scripts_require(services: dict[str, Any]) -> N
     assert command[0] == "dragonfly"
     assert flags["cluster_mode"] == "emulated"
     assert "lock_on_hashtags" in flags
-    assert "snapshot_cron" not in flags  # a snapshot holds up every call to the room it saves
+    assert "snapshot_cron" not in flags  # a snapshot delays every call to the room that it saves
     # DragonflyDB does not start with less than 256 MB a thread.
     assert _megabytes(flags["maxmemory"]) >= 256 * int(flags["proactor_threads"])
     limit = services["store"]["deploy"]["resources"]["limits"]["memory"]
@@ -123,14 +123,14 @@ def test_store_has_the_flags_that_scripts_require(services: dict[str, Any]) -> N
 
 
 def test_store_health_check_sends_http_1_1(services: dict[str, Any]) -> None:
-    # DragonflyDB takes a first line that ends with HTTP/1.1 for HTTP.
+    # DragonflyDB reads a first line that ends with HTTP/1.1 as HTTP.
     assert "'GET /healthz HTTP/1.1\\r\\n" in services["store"]["healthcheck"]["test"][1]
 
 
 def test_events_health_check_uses_the_monitoring_port(services: dict[str, Any]) -> None:
     assert "--http_port=8222" in services["events"]["command"]
     assert services["events"]["healthcheck"]["test"][-1] == "http://127.0.0.1:8222/healthz"
-    assert "alpine" in services["events"]["image"]  # the plain image has nothing to check with
+    assert "alpine" in services["events"]["image"]  # the plain image has no program to check with
 
 
 def test_store_and_events_are_in_the_internal_network(compose: dict[str, Any]) -> None:
@@ -182,7 +182,7 @@ def test_balancer_sets_forwarded_fields_and_timeouts() -> None:
     for name in ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"):
         assert f"http-request set-header {name} " in _section(text, "frontend site")
     assert "timeout tunnel" in text  # WebSocket
-    # The balancer closes an idle connection before the gate (75 s) does, and waits longer for a
+    # The balancer closes an idle connection earlier than the gate (75 s), and waits longer for a
     # response than the gate waits for the origin.
     assert _timeout_s(text, "http-keep-alive") < 75
     assert _timeout_s(text, "server") > load_config(environ={}).origin.read_timeout
@@ -193,7 +193,7 @@ def test_balancer_sets_forwarded_fields_and_timeouts() -> None:
 
 @pytest.fixture(scope="module")
 def dockerfile() -> list[tuple[str, str]]:
-    """The instructions of the Dockerfile, in order, comments and line breaks taken out."""
+    """The instructions of the Dockerfile, in order, without comments and line breaks."""
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     text = "\n".join(line for line in lines if not line.startswith("#")).replace("\\\n", " ")
     return [
@@ -274,7 +274,7 @@ def test_operator_keeps_address_and_replica_behind_balancer() -> None:
     assert "http-request set-header X-Forwarded-For " in _section(text, "frontend operator")
     assert "balance source" in _section(
         text, "backend operators"
-    )  # a replica has its own history and audit log
+    )  # each replica has its own history and audit log
 
 
 def _section(haproxy: str, title: str) -> str:

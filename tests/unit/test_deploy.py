@@ -1,4 +1,5 @@
-"""The files of `deploy/`: valid by the schemas of their readers, and effective as documented."""
+"""The files of `deploy/`: valid by the schemas of the programs that read them, and effective as
+documented."""
 
 import configparser
 import json
@@ -18,7 +19,7 @@ from gatekeeper.config.load import load_config
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-# The oldest version that was maintained when this was written, and the newest known.
+# The oldest version that was maintained at the time of writing, and the newest known one.
 VERSIONS = ("1.33", kubernetes_validate.latest_version())
 _TIMEOUT_S = 60
 
@@ -208,7 +209,7 @@ def test_unit_has_least_privileges(unit: configparser.ConfigParser) -> None:
 
 
 def test_unit_is_valid_by_systemd_analyze(tmp_path: Path) -> None:
-    """By `systemd-analyze` where it exists; every line has the syntax of a unit file anywhere."""
+    """By `systemd-analyze` if it is installed; the syntax of every line is always checked."""
     text = (DEPLOY / "gatekeeper.service").read_text()
     for line in text.splitlines():
         assert re.fullmatch(r"|#.*|\[\w+\]|[A-Z]\w*=.*", line), line

@@ -1,4 +1,4 @@
-"""The manifests of `deploy/in-front`, by the schemas of their readers.
+"""The manifests of `deploy/in-front`, by the schemas of the programs that read them.
 
 Rules: the schemas of the Gateway API are those of its release 1.6.1 (standard channel, v1), without
 descriptions, and closed to unknown keys.
@@ -80,7 +80,8 @@ def test_service_that_manifests_name_exists() -> None:
 
 @pytest.mark.parametrize("folder", ["in-front", "forward-auth"])
 def test_proxies_close_idle_connections_before_the_gate_does(folder: str) -> None:
-    """Else a request may meet the end of its connection; a POST is not sent again."""
+    """Otherwise a request may be sent on a connection that is just closing; a POST is not sent
+    again."""
     limit_s = SERVER_OPTIONS["keepalive_timeout"]
     files = ROOT / "deploy" / folder
     envoy = yaml.safe_load((files / "envoy.yaml").read_text())["static_resources"]["clusters"]

@@ -1,4 +1,4 @@
-"""Every file of `deploy/` that passes requests on removes every claim that the gate removes."""
+"""Every file of `deploy/` that forwards requests removes every claim that the gate removes."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ import yaml
 from tests.client_claims import CLAIMS, spellings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-# What these set or remove by themselves, in the spelling with "-".
+# Fields that these programs set or remove by default, in the spelling with "-".
 OF_TRAEFIK = {
     "x-real-ip",
     *(f"x-forwarded-{n}" for n in ("method", "port", "prefix", "server", "uri")),
@@ -21,7 +21,7 @@ OF_INGRESS = {"x-real-ip", "x-forwarded-port", "x-forwarded-scheme"}
 
 
 def values_of(key: str, tree: Any) -> Iterator[Any]:
-    """Each value under this key, however deep."""
+    """Each value under this key, at any depth."""
     if isinstance(tree, dict):
         for name, value in tree.items():
             if name == key:

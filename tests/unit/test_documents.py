@@ -1,4 +1,4 @@
-"""Documents that match the code: a test, command, key or file that one names exists.
+"""Documents match the code: every test, command, key or file named in a document exists.
 
 Each of these tests reads all documents.
 """
@@ -27,14 +27,14 @@ from gatekeeper.config.schema import (
     Config,
     RoomConfig,
 )
-from gatekeeper.metrics import Tally  # and registers what is to be documented
+from gatekeeper.metrics import Tally  # also registers what has to be documented
 from gatekeeper.policy.explain import OF_ROOMS
 from gatekeeper.policy.phase import Mode, Phase, Reason
 from tests.repository import DOCUMENTS, ROOT, all_test_names, name_of, text_of, tracked
 
 
 def _faults(of: Callable[[Path], Collection[object]]) -> dict[str, Collection[object]]:
-    """By document, what `of` finds wrong in it."""
+    """The faults that `of` finds, by document."""
     return {name_of(document): found for document in DOCUMENTS if (found := of(document))}
 
 
@@ -56,7 +56,8 @@ def _resolves(link: str, document: Path) -> bool:
 
 
 def test_tables_in_documents_are_whole() -> None:
-    """Each has a line of dashes below its header, and all its rows have as many cells."""
+    """Each table has a line of dashes below its header, and all its rows have the same number of
+    cells."""
 
     def broken(document: Path) -> list[str]:
         text = re.sub(r"^```.*?^```", "", text_of(document), flags=re.MULTILINE | re.DOTALL)
@@ -94,7 +95,7 @@ def test_files_named_in_documents_exist() -> None:
 
 
 def test_names_of_code_in_documents_are_in_their_files() -> None:
-    """Where a document says `name` in, of or from `a file`, the file has this name."""
+    """If a document contains `name` in, of or from `a file`, the file contains this name."""
     pattern = (
         r"`([\w.]+)(?:\([^`]*\))?`,?\s+(?:in|of|from|\()\s*`((?:gatekeeper|tests)/[\w/.-]+\.\w+)`"
     )
@@ -111,7 +112,7 @@ def test_names_of_code_in_documents_are_in_their_files() -> None:
 
 def test_names_in_documents_are_names_of_the_program() -> None:
     """Log events, fields, settings and functions, as `name_of_words`; metrics have a test below."""
-    of_others = {  # documents that name what is another program's
+    of_others = {  # documents with names of another program
         "CHANGELOG.md",
         "docs/how-to/behind-a-cdn.md",
         "docs/how-to/in-front.md",
@@ -212,7 +213,7 @@ def test_costs_in_readme_match_measurements() -> None:
 def test_every_metric_is_documented(tmp_path: Path) -> None:
     operations = (ROOT / "docs/reference/metrics.md").read_text()
     own = {m.name for m in REGISTRY.collect() if m.name.startswith("gatekeeper_")}
-    # Written in pieces by the workers, put together by the exposition.
+    # Written in parts by the workers, and combined by the exposition.
     own = {name.removesuffix(Tally.SUM).removesuffix(Tally.BUCKETS) for name in own}
     text = exposition(tmp_path, [], []).decode()
     shown = {n.removesuffix("_total") for n in re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)}
@@ -289,7 +290,7 @@ def _without_code(markdown: str) -> str:
 
 @cache
 def _anchors(document: Path) -> set[str]:
-    """The anchors of a document's headings, as they are made from their words."""
+    """The anchors of a document's headings, derived from their words."""
     headings = re.findall(r"^#+ (.+)$", text_of(document), re.MULTILINE)
     plain = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
     return {heading.strip().replace(" ", "-") for heading in plain}

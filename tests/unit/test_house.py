@@ -15,10 +15,10 @@ from tests.repository import ROOT, all_test_names, modules, name_of, text_of, tr
 
 _TIMEOUT_S = 60
 _MAX_LINES = 400
-# Longer files, each with one idea that would read worse in two files.
+# Longer files, each with one idea that would be harder to read in two files.
 _LONG = {"gatekeeper/proxy/fastpath/client_connection.py": 535}
 
-# In pieces, so that this file does not match its own patterns.
+# Concatenated, so that this file does not match its own patterns.
 _OF_ONE_MACHINE = re.compile(
     "|".join(["/wo" + "rk/", "/ro" + r"ot/", "/ho" + r"me/(?!gatekeeper)\w", "/Us" + r"ers/\w"])
 )
@@ -84,7 +84,7 @@ def test_every_package_maps_its_modules() -> None:
 
 
 def test_maps_of_packages_name_no_module_that_is_gone() -> None:
-    """Each line of a map begins with a module, or a folder and `/`, and two blanks."""
+    """Each line of a map begins with a module, or with a folder and `/`, followed by two blanks."""
     stale = {}
     for package in modules():
         if package.name == "__init__.py":
@@ -107,7 +107,7 @@ def test_modules_have_unique_file_names() -> None:
 
 
 def test_classes_have_unique_names() -> None:
-    """One name, one meaning in the whole program; a private class is of its module alone."""
+    """One name has one meaning in the whole program; a private class belongs to its module only."""
     names = [
         node.name
         for path in modules()
@@ -132,13 +132,14 @@ def test_numbers_of_examples_follow_the_profile() -> None:
 
 
 def test_fast_profile_reports_a_failure_as_it_was_found() -> None:
-    """To make a failing example smaller takes up to five minutes; `make test-fast` has one."""
+    """Shrinking a failing example takes up to five minutes; `make test-fast` has one minute."""
     assert {Phase.shrink, Phase.explain}.isdisjoint(settings.get_profile("fast").phases)
     assert Phase.shrink in settings.get_profile("dev").phases
 
 
 def test_visitor_ids_and_exact_numbers_are_checked_in_one_place() -> None:
-    """By `is_visitor_id` and `policy.numbers`; the configuration, below them, has one bound."""
+    """By `is_visitor_id` and `policy.numbers`. The configuration, in a lower layer, has its own
+    bound."""
 
     def found(pattern: str) -> set[str]:
         return {name_of(path) for path in modules() if re.search(pattern, text_of(path))}
@@ -154,8 +155,8 @@ def test_visitor_ids_and_exact_numbers_are_checked_in_one_place() -> None:
 
 
 def test_test_files_have_unique_names() -> None:
-    """Among themselves, and no module of the program has the name of one. A benchmark has the name
-    of what it measures."""
+    """Test files have names that differ from each other and from all modules of the program. A
+    benchmark has the name of what it measures."""
     names = [
         path.name
         for path in tracked()
@@ -226,7 +227,7 @@ def test_ci_runs_the_tests_as_documented() -> None:
     assert "make test" in lines
     readme = (ROOT / "README.md").read_text()
     assert "make test" in readme
-    # What it installs for the tests is what the README says they need.
+    # It installs for the tests what the README names as required.
     needed = readme.partition("The tests also need")[2].partition("on PATH")[0].lower()
     programs = set(re.findall(r"command -v (\w+)", script.read_text())) - {"make"}
     assert {name for name in programs if name not in needed} == set()

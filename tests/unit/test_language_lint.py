@@ -1,4 +1,4 @@
-"""The language lint: which words, sentences and class names it refuses, and where it looks."""
+"""The language lint: which words, sentences and class names it refuses, and what it checks."""
 
 import importlib.util
 import sys

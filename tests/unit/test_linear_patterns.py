@@ -1,8 +1,8 @@
 """Every pattern of `re` in the program takes time linear in its input, also for adversarial input.
 
-The patterns are those of all modules, so a new one is checked without being named here. For each
-repetition in a pattern, the input is what leads to it, then what it repeats, then a byte that ends
-the match: what makes a pattern backtrack. Rules of operators are matched by RE2 instead.
+The patterns are those of all modules, so a new one is checked automatically. For each repetition in
+a pattern, the input is a prefix that leads to it, many repetitions, and a byte that ends the match.
+Such an input makes a pattern backtrack. Rules of operators are matched by RE2 instead.
 """
 
 import importlib
@@ -27,7 +27,7 @@ sre: Any = importlib.import_module("re._parser")
 _SIZE, _GROWTH = 300, 16
 _MAX_RATIO, _NOISE_S = 64.0, 0.004  # linear is 16, quadratic 256 and 75 ms at this size
 _ATTEMPTS = 4
-_ROUNDS = 3  # of the short input: where it is disturbed, a quadratic pattern looks linear
+_ROUNDS = 3  # of the short input: if it is disturbed, a quadratic pattern looks linear
 _PUMPS = " \t;,/.%25aAgk0=_-(+<&:\r\n[x"
 _SUFFIXES = ("\x01", "")
 _LONG = 1000  # a repetition that a client can make long
@@ -37,7 +37,7 @@ _NOT_FROM_CLIENTS = (
 )
 Use = Callable[[Any], object]
 _REPEATS = (op.MAX_REPEAT, op.MIN_REPEAT, op.POSSESSIVE_REPEAT)
-_SEARCHES = ("search", "sub", "subn", "split", "findall", "finditer")  # from each character
+_SEARCHES = ("search", "sub", "subn", "split", "findall", "finditer")  # start at each character
 
 
 def patterns() -> Iterator[tuple[str, re.Pattern[Any]]]:
@@ -59,7 +59,7 @@ PATTERNS = {pattern.pattern: (name, pattern) for name, pattern in patterns()}.va
 
 @cache
 def members(items: tuple[Any, ...]) -> list[str]:
-    """Characters of a class, those first that other patterns have too."""
+    """Characters of a class; first those that other patterns also contain."""
 
     def has(character: str) -> bool:
         code, found, is_negated = ord(character), False, False
@@ -107,7 +107,7 @@ def samples(tree: Any) -> list[str]:
 
 
 def attacks(tree: Any, before: str = "") -> Iterator[tuple[str, str]]:
-    """What leads to each long repetition, and what it repeats."""
+    """For each long repetition, a prefix that leads to it, and the repeated text."""
     for at, (kind, value) in enumerate(tree):
         start = before + samples(tree[:at])[0]
         if kind in _REPEATS:
@@ -126,21 +126,21 @@ def attacks(tree: Any, before: str = "") -> Iterator[tuple[str, str]]:
 
 def cost_s(pattern: re.Pattern[Any], use: Use, text: str) -> float:
     data: Any = text.encode("latin-1") if isinstance(pattern.pattern, bytes) else text
-    started_s = time.thread_time()  # other processes do not count
+    started_s = time.thread_time()  # without the time of other processes
     use(data)
     return time.thread_time() - started_s
 
 
 @cache
 def names_searched() -> frozenset[str]:
-    """The names of which the program calls one of `_SEARCHES`."""
+    """The names on which the program calls one of `_SEARCHES`."""
     sources = [path.read_text() for path in Path(gatekeeper.__path__[0]).rglob("*.py")]
     called = rf"(\w+)\.(?:{'|'.join(_SEARCHES)})\b"
     return frozenset(name for source in sources for name in re.findall(called, source))
 
 
 def uses(name: str, pattern: re.Pattern[Any]) -> list[Use]:
-    """How the program uses a pattern."""
+    """The calls by which the program uses a pattern."""
     if " " in name or name.rpartition(".")[2] in names_searched():
         return [pattern.findall]
     return [pattern.fullmatch]
@@ -183,7 +183,7 @@ def test_pattern_that_backtracks_is_found(pattern: str) -> None:
 
 
 def possessive_parts(tree: Any) -> Iterator[Any]:
-    """What each possessive repetition of a pattern repeats."""
+    """The repeated part of each possessive repetition in a pattern."""
     for kind, value in tree:
         if kind in _REPEATS:
             if kind is op.POSSESSIVE_REPEAT:

@@ -1,4 +1,4 @@
-"""Log lines are sampled by kind, and what is dropped is counted."""
+"""Log lines are sampled by kind, and dropped lines are counted."""
 
 import io
 import json
@@ -61,7 +61,7 @@ def test_number_of_kinds_is_bounded(sampler: Sampler) -> None:
 
 @contextmanager
 def written_log(monkeypatch: pytest.MonkeyPatch, sampler: Sampler) -> Iterator[io.StringIO]:
-    """What a process writes that logs with this sampler."""
+    """The output of a process that logs with this sampler."""
     written = io.StringIO()
     monkeypatch.setattr(logs, "_sampler", sampler)
     monkeypatch.setattr("sys.stderr", written)

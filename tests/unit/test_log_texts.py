@@ -1,4 +1,4 @@
-"""Control characters in texts of others: escaped in logs, on a terminal and in JSON."""
+"""Control characters in texts from outside are escaped in logs, on a terminal and in JSON."""
 
 import io
 import json
@@ -26,7 +26,7 @@ class Screen(io.StringIO):
 
 @pytest.fixture
 def start_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], Screen]]:
-    """Logs to a screen, which is a terminal or not."""
+    """Start a log on a screen, which is a terminal or not."""
     root, level = logging.getLogger(), logging.getLogger().level
     handlers = list(root.handlers)
 
@@ -66,7 +66,7 @@ def test_log_escapes_control_characters(
         assert raw not in written, ascii(raw)
     if is_terminal:
         assert written.count(ESCAPED) == 3
-        assert written.count("\\u009b31m\\u2028") == 5  # a list and two tracebacks more
+        assert written.count("\\u009b31m\\u2028") == 5  # also in a list and two tracebacks
     else:
         lines = [json.loads(line) for line in written.split("\n") if line]
         assert len(lines) == 5

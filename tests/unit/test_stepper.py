@@ -118,7 +118,8 @@ async def test_prompt_future_resumes_a_task_as_any_future() -> None:
 
 
 async def test_failure_at_the_end_of_a_resumed_operation_is_reported() -> None:
-    """It reaches the loop's handler, not the caller of `resume`, who has others to resume."""
+    """The loop's handler receives it, since the caller of `resume` has other operations to
+    resume."""
     reported: list[object] = []
     asyncio.get_running_loop().set_exception_handler(
         lambda _, context: reported.append(context["exception"])

@@ -1,4 +1,4 @@
-"""Tests that only Valkey passes are marked, so that the others run on any store by address."""
+"""Tests that require Valkey are marked, so that all others can run on any store."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ FILES = sorted(
 
 
 def unmarked(source: str) -> list[str]:
-    """What is Valkey's own in the text of a file that marks no test."""
+    """What a file without marked tests contains that only Valkey has."""
     return [] if MARK.search(source) else VALKEYS_OWN.findall(source)
 
 

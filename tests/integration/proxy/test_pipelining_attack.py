@@ -1,4 +1,5 @@
-"""Clients that send requests without end and read nothing, beside one that behaves."""
+"""Clients that send requests without end and read nothing, and a well-behaved client next to
+them."""
 
 import asyncio
 import socket
@@ -19,16 +20,16 @@ from tests.integration.proxy.forwarding import OK, responding
 
 LIMIT_S = 0.5
 ATTACK_S = 2.0
-MAX_CPU_S = 0.6  # of the gate while the other client waits; the fault took many seconds
+MAX_CPU_S = 0.6  # of the gate while the other client waits; many seconds with the fault
 READ_BYTES = 262_144
 HEALTH = b"GET /.gatekeeper/health HTTP/1.1\r\nHost: shop.example\r\n\r\n"
-OPTIONS = HEALTH.replace(b"GET", b"PUT")  # aiohttp's
+OPTIONS = HEALTH.replace(b"GET", b"PUT")  # served by aiohttp
 GET = visitor_request(b"GET /")
 
 
 @dataclass
 class Attack:
-    """Sends whatever the gate takes, over one connection after the other, from a thread."""
+    """Sends as much as the gate reads, over one connection after the other, from a thread."""
 
     port: int
     request: bytes
@@ -64,7 +65,7 @@ def running(attack: Attack) -> Iterator[None]:
 
 
 def kept_bytes(stage: Stage) -> int:
-    """The most that the gate keeps of what one client sent."""
+    """The maximum of bytes that the gate holds of one client's data."""
     assert stage.worker._fast_path is not None
     assert stage.worker._server is not None
     kept = [len(each._received) for each in stage.worker._fast_path.connections]  # type: ignore[attr-defined]
@@ -81,7 +82,7 @@ async def test_endless_requests_delay_no_other_client_and_end(
     async with running_stage(
         responding(OK), store_url=store_url, fast_path=True, origin_toml='read_timeout = "500ms"'
     ) as stage:
-        for listener in stage.worker._listeners[0].sockets:  # its connections inherit this
+        for listener in stage.worker._listeners[0].sockets:  # accepted connections inherit this
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         attack = Attack(stage.worker.port, request_)
         slowest_s, most_kept = 0.0, 0

@@ -1,4 +1,4 @@
-"""Bodies are streamed at the pace of the slower side, and never buffered whole."""
+"""Bodies are streamed at the speed of the slower side, and never buffered completely."""
 
 import asyncio
 import tracemalloc
@@ -26,9 +26,9 @@ from tests.integration.proxy.forwarding import (
 
 MIB = 1 << 20
 BIG_MIB = 100
-# The most that client, gate and origin, all in this process, may buffer of a body.
+# Limit of what client, gate and origin, all in this process, may buffer of a body.
 MAX_HELD_MIB = 8
-# More than all buffers between origin and client hold.
+# More than all buffers between origin and client.
 MORE_THAN_BUFFERS = 64 * MIB
 
 
@@ -280,7 +280,7 @@ async def left_by_its_client(gate: Gate, origin: Origin) -> None:
     wire = await gate.connect()
     wire.send(get())
     await until(lambda: len(origin.requests) == 1)
-    wire.reset()  # a close looks like a half-close, until something is sent
+    wire.reset()  # a close looks like a half-close until data is sent
 
 
 async def test_client_disconnect_in_response_ends_origin_request() -> None:

@@ -24,7 +24,7 @@ from tests.integration.proxy.forwarding import (
 )
 
 MIB = 1 << 20
-MUCH = 64 * MIB  # more than all buffers between the sides hold
+MUCH = 64 * MIB  # more than all buffers between the two sides
 ASK = (
     "Connection: keep-alive, Upgrade",
     "Upgrade: WebSocket",

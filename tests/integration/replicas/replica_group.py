@@ -1,8 +1,8 @@
 """Replicas without HTTP, for tests of many visitors, many replicas or wrong clocks.
 
 Rules: a replica here has all parts except the listener: store, events, pacer and admission. A
-visitor keeps the token that it received last, and sends each request to the replica that the test
-names.
+visitor stores the last token that it received, and sends each request to the replica that the test
+selects.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ class Replica:
 
     @property
     def store_state(self) -> RoomState:
-        """The newest from the store itself; `state` may be from another replica."""
+        """The newest state, from the store itself; `state` may be from another replica."""
         assert self.room.view.store_state is not None
         return self.room.view.store_state
 
@@ -83,9 +83,10 @@ class Replica:
 
 
 async def pass_clock_error(*replicas: Replica) -> None:
-    """Wait for longer than their clocks disagree: an arrival after it is later on each of them.
+    """Wait for longer than the difference of their clocks, so that a later arrival is later on each
+    of them.
 
-    A clock follows the store's to within the way of a call, which takes long on a busy machine.
+    A clock's error is up to the duration of a call, which is long on a busy machine.
     """
     clocks_s = [each.room.view.now_s() for each in replicas]
     await asyncio.sleep(max(clocks_s) - min(clocks_s) + 0.005)
@@ -99,7 +100,7 @@ def calls_in_flight(replica: Replica) -> int:
 
 
 def room_config(room: RoomName, **keys: object) -> RoomConfig:
-    """A room with these keys of its configuration, the others by default."""
+    """A room with these keys of its configuration and defaults for the others."""
     return RoomConfig.model_validate({"name": room} | keys)
 
 
@@ -115,7 +116,7 @@ async def running_replica(
 ) -> AsyncIterator[Replica]:
     """A replica that joined the room.
 
-    `clock_error_s`: how far this machine's clocks, both of them, are off.
+    `clock_error_s`: the error of both clocks of its machine.
     """
     name = secrets.token_hex(4)
     store = PatientStore(store_url)
@@ -158,7 +159,8 @@ async def running_operator(
 
 @dataclass(frozen=True)
 class ReplicatedRoom:
-    """A room on one store, whose replicas and operators end with the test unless it ends them."""
+    """A room on one store. Its replicas and operators end with the test, if the test does not end
+    them."""
 
     config: RoomConfig
     store_url: str
@@ -219,7 +221,7 @@ class RoomVisitor:
         return self.token.arrival_us
 
     async def request(self, replica: Replica) -> None:
-        """One request for a page with the token received last."""
+        """One request for a page, with the last token."""
         outcome = await replica.admission.admit(self.token)
         self.position = None
         match outcome:
@@ -242,7 +244,7 @@ async def request_all(visitors: Iterable[RoomVisitor], *replicas: Replica) -> No
 
 
 async def request_released(visitors: Iterable[RoomVisitor], *replicas: Replica) -> None:
-    """One more request of each visitor while others are released. Fails where that breaks order.
+    """One more request of each visitor while others are released. Fails if that breaks the order.
 
     Requests to two replicas reach the store one after the other, and a release may fall between
     them: in one round a visitor is admitted and an earlier one is not yet. In the round after a

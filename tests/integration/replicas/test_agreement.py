@@ -1,4 +1,4 @@
-"""Replicas agree: with a late start, with wrong clocks, after a restart of all."""
+"""Replicas agree after a late start, with wrong clocks, and after a restart of all."""
 
 import asyncio
 import time
@@ -82,7 +82,7 @@ async def test_replicas_with_wrong_clocks_agree(
     await request_all(visitors, behind, ahead)
     assert admitted_indexes(visitors) == [*range(5)]
     first_end_s = max(expires_at_s(visitor) for visitor in visitors[:5])
-    while ahead.room.view.now_s() < first_end_s:  # each renews the passes of the other
+    while ahead.room.view.now_s() < first_end_s:  # each replica renews passes of the other
         await asyncio.sleep(0.4)
         await request_all(visitors, ahead, behind)
         await request_all(visitors, behind, ahead)
@@ -266,7 +266,7 @@ async def test_revocation_updates_transfer_only_new_entries(
         await eventually(lambda: visitor in second.room.view.decisive.revoked)  # noqa: B023
     scripts = private_store.commands()
     reads = scripts["zrangebyscore"] - before
-    # An `advance` reads two of its own; a list read from its start would take five each time.
+    # An `advance` reads two; a list read from its start would need five each time.
     assert reads <= 2 * scripts["evalsha"]
     assert second.room.view.revocations_known == 4005
 
@@ -279,7 +279,7 @@ async def test_replica_closes_at_any_moment_of_a_tick(
         async with asyncio.timeout(40):
             async with room.running_replica() as replica:
                 await eventually(replica.events.connected)
-                await replica.room.queue.set_rate(600 + turns)  # something to publish
+                await replica.room.queue.set_rate(600 + turns)  # a change to publish
                 await asyncio.sleep(0.03)  # until the pacer can be woken
                 replica.room.wake()
                 for _ in range(turns):

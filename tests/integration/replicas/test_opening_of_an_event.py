@@ -1,6 +1,6 @@
-"""A sale opens by the store's clock, in the drawn order, whatever happens around the opening.
+"""A sale opens by the store's clock, in the drawn order, no matter what fails around the opening.
 
-Rules: three replicas, two with wrong clocks, and none of them receives events. The store is of this
+Rules: three replicas, two with wrong clocks, and none of them receives events. The store is on this
 machine, so `time.time` is its clock.
 """
 
@@ -29,7 +29,7 @@ from tests.integration.replicas.replica_group import (
 )
 from tests.servers import StoreServer, eventually
 
-OPENS_IN_S = 1.5  # once the crowd is there
+OPENS_IN_S = 1.5  # after the crowd has arrived
 PATIENCE_S = 30.0
 CROWD = 24
 ERRORS_S = (0.0, 7 * 60.0, -9 * 60.0)
@@ -37,7 +37,7 @@ ERRORS_S = (0.0, 7 * 60.0, -9 * 60.0)
 
 @dataclass
 class Sale:
-    """Replicas of a room whose event opens soon, and what its visitors saw."""
+    """Replicas of a room with an event that opens soon, and the results of its visitors."""
 
     replicas: list[Replica]
     store: StoreServer
@@ -48,7 +48,7 @@ class Sale:
     first_admission_s: float = 0.0
 
     async def line_up(self) -> None:
-        """A crowd that takes part in the draw: each of them has returned the ticket."""
+        """A crowd in the draw: each visitor has returned the ticket."""
         self.visitors = [RoomVisitor() for _ in range(CROWD)]
         for _ in range(2):
             await request_all(self.visitors, *self.replicas)
@@ -63,8 +63,8 @@ class Sale:
         self.start_s = moved.start_us / 1_000_000
 
     async def poll_until(self, end_s: float) -> None:
-        """Every visitor polls ten times a second. `admitted` has those of each round, and those of
-        a round in which a replica had no store with the next one."""
+        """Every visitor polls ten times a second. `admitted` has one list of admitted visitors per
+        round. A round in which a replica had no store is joined with the next one."""
         while time.time() < end_s and self.admitted_count < len(self.visitors):
             asking = [each for each in self.visitors if not each.is_admitted]
             is_whole = self._has_store()
@@ -85,11 +85,11 @@ class Sale:
         return sum(map(len, self.admitted))
 
     def assert_order(self) -> None:
-        """Nobody was overtaken by a visitor of a later turn.
+        """No visitor was overtaken by a visitor with a later turn.
 
-        The requests of one round reach the store one after the other, and releases may fall between
-        them: of an admitted visitor, those of earlier turns are admitted in the next round at the
-        latest.
+        The requests of one round reach the store one after the other, with releases in between. So
+        all visitors with earlier turns than an admitted visitor are admitted in the next round at
+        the latest.
         """
         turns = [[self.turn_us(each) for each in entered] for entered in self.admitted]
         for at, of_round in enumerate(turns):
@@ -103,7 +103,7 @@ class Sale:
 
 @asynccontextmanager
 async def sale(store: StoreServer, name: RoomName, **keys: object) -> AsyncIterator[Sale]:
-    """Its crowd arrives in the prequeue, before `open_soon`."""
+    """A sale. Its crowd arrives in the prequeue, before `open_soon`."""
     now_s = time.time()
     event = EventConfig.model_validate(
         {
@@ -115,7 +115,7 @@ async def sale(store: StoreServer, name: RoomName, **keys: object) -> AsyncItera
         }
     )
     file = FileEvents((event,), SigningKeys((SECRET,)))
-    # One at a time, so that each look sees at most one more of the drawn order.
+    # One at a time, so that each check finds at most one more visitor of the drawn order.
     room = room_config(name, rate="600/min", burst=1, confirm_timeout="1s", **keys)
     async with AsyncExitStack() as stack:
         replicas = [

@@ -1,7 +1,7 @@
 """Replicas share the pacing: one calls the store, the others receive the state.
 
-Rules: the store is in memory, and both it and the replicas follow the simulated clock. So an event
-takes as long as the test says, and a slow machine makes no replica late.
+Rules: the store is in memory, and both it and the replicas follow the simulated clock. So the test
+sets the delay of an event, and no replica is late on a slow machine.
 """
 
 import asyncio
@@ -29,8 +29,8 @@ from tests.integration.replicas.replica_group import room_config
 pytestmark = pytest.mark.simulated_time
 
 BEGAN_US = 1_700_000_000_000_000
-EVENT_S = 0.005  # on its way
-TICK_S = 0.25  # of a line at this rate and burst
+EVENT_S = 0.005  # in transit
+TICK_S = 0.25  # for this rate and burst
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ class Calls:
 
 
 class PacedStore(EmulatedStore):
-    """The store in memory, by the clock of the loop."""
+    """The store in memory, with the clock of the loop."""
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[str]) -> Reply:
         self._rules.clock_us = BEGAN_US + round(asyncio.get_running_loop().time() * 1e6)
@@ -89,7 +89,7 @@ class Bus(NoEvents):
 async def room_on(
     bus: Bus, room: RoomConfig, rules: DragonflyRules, *, name: str = "one"
 ) -> AsyncIterator[RoomReplica]:
-    """A replica on that bus, and on the store of these rules."""
+    """A replica on that bus and on a store with these rules."""
     loop = asyncio.get_running_loop()
     view = ReplicaView(monotonic_s=loop.time, wall_s=lambda: BEGAN_US / 1e6 + loop.time())
     live = RoomReplica(PacedStore(rules), bus, Rules.of(room), replica=name, view=view)
@@ -140,7 +140,7 @@ async def test_replicas_share_calls_to_the_store(moving: RoomConfig) -> None:
         before = released(replicas[0])
         await asyncio.sleep(8 * TICK_S)
 
-        assert calls.count < 3 * 8  # and 48 if each went by itself
+        assert calls.count < 3 * 8  # 48 if each replica called on its own
         assert all(released(each) >= before + 8 for each in replicas)
 
 
@@ -177,7 +177,8 @@ async def test_received_state_is_not_published_again(room_name: RoomName) -> Non
 
 @pytest.mark.parametrize("rate", [20, 60, 100, 120, 250, 600, 1500])
 async def test_bucket_of_one_releases_the_whole_rate(room_name: RoomName, rate: int) -> None:
-    """It is full when an admission is due: what falls due until the pacer's call is lost."""
+    """The bucket is full when an admission is due, so what falls due until the pacer's call is
+    lost."""
     due = 20
     config = room_config(room_name, rate=f"{rate}/min", burst=1)
     async with room_on(Bus(), config, DragonflyRules()) as live:

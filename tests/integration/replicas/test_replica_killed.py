@@ -17,12 +17,12 @@ from tests.integration.ops.process_settings import settings, shared_servers
 from tests.servers import EventsServer, StoreServer
 
 TOKEN = "X-Queue-Token"
-TRIES = 40  # a killed worker takes its connections with it, and its successor a second to start
+TRIES = 40  # a killed worker's connections break, and the next one needs a second to start
 
 
 @dataclass
 class App:
-    """A visitor without cookies, which uses any gate that responds."""
+    """A visitor without cookies who uses any gate that responds."""
 
     urls: Sequence[str]
     session: aiohttp.ClientSession

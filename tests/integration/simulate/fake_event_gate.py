@@ -32,8 +32,8 @@ class EventDefects:
 
 @dataclass
 class FakeEventGate(FakeGate):
-    """`prequeue_s` is the length of the prequeue, which begins with the gate; not a multiple of the
-    hundredth of a second in which a crowd sends requests."""
+    """`prequeue_s` is the length of the prequeue, which begins with the gate. It must not be a
+    multiple of the 10 ms grid of the crowd's requests."""
 
     prequeue_s: float = 2.003
     opening: EventDefects = field(default_factory=EventDefects)
@@ -69,7 +69,7 @@ class FakeEventGate(FakeGate):
     def _enter_line(self, visitor: FakeVisitor) -> None:
         if self._covers(visitor) and not self.has_started:
             self._participants_by_number.add(visitor.number)
-            visitor.is_moved = True  # the ticket says from now on that it was returned in time
+            visitor.is_moved = True  # from now on the ticket records that it was returned in time
         super()._enter_line(visitor)
 
     def _more_claims(self, visitor: FakeVisitor) -> dict[str, object]:

@@ -1,10 +1,10 @@
 """A small gate in memory, correct unless it has defects.
 
-It has the outside of the real gate: the endpoints under `/.gatekeeper/`, tokens with the same
-claims in a cookie or a header, and the figures of the admin listener. Tokens are recognized by
-their bytes. A newcomer is in line from the first poll on, and no later visitor is released before
-it had the time for that. A release that is not claimed gives its admission back, and the second one
-costs the place.
+It has the interfaces of the real gate: the endpoints under `/.gatekeeper/`, tokens with the same
+claims in a cookie or a header, and the figures of the admin listener. Tokens are compared byte by
+byte. A newcomer is in line after the first poll, and no later visitor is released before the
+newcomer had time for that poll. A release that is not claimed gives its admission back, and the
+second one costs the place.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from aiohttp import web
 from tests.simulated_time import TimeOfDay
 
 POLL_INTERVAL_S = 0.2
-FAR_POLL_INTERVAL_S = 0.6  # beyond the next second
+FAR_POLL_INTERVAL_S = 0.6  # for a place that is not released within the next second
 CONFIRM_TIMEOUT_S = 1.0
 
 
@@ -79,7 +79,7 @@ class FakeGate:
     url: str = ""
     visitors: dict[str, FakeVisitor] = field(default_factory=dict)
     queue: list[FakeVisitor] = field(default_factory=list)
-    released: list[FakeVisitor] = field(default_factory=list)  # and did not claim yet
+    released: list[FakeVisitor] = field(default_factory=list)  # and have not claimed yet
     released_total: int = 0
     abandoned_total: int = 0
     watermark_us: int = 0
@@ -195,7 +195,7 @@ class FakeGate:
             self._admit(visitor)
 
     def _is_first(self, visitor: FakeVisitor) -> bool:
-        """No newcomer ahead of it may still confirm."""
+        """Whether no newcomer ahead of it can still confirm."""
         since_us = TimeOfDay.time_ns() // 1000 - round(CONFIRM_TIMEOUT_S * 1e6)
         while self._newcomers and (
             (first := self._newcomers[0]).confirmed or first.left or first.arrival_us < since_us

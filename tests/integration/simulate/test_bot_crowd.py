@@ -1,4 +1,4 @@
-"""Bots of few addresses beside a crowd, against a real gate."""
+"""Bots with few addresses and a crowd, against a real gate."""
 
 from gatekeeper.simulate.bots import BOTS
 from gatekeeper.simulate.crowd import run_crowd
@@ -36,7 +36,8 @@ def detail(verdict: Verdict) -> str:
 
 
 async def test_bots_of_few_addresses_get_few_places(start_gate: GateStarter) -> None:
-    """Each visitor has an address of its own; without a challenge the share is only reported."""
+    """Each visitor has another address. Without a challenge the share of the bots is only
+    reported."""
     gate = await start_gate(TRUSTED, rate="300/min", burst=5, newcomers_per_address="2/min")
     verdict = await verdict_on(gate, bot_addresses=2)
     assert verdict.ok, verdict
@@ -49,7 +50,7 @@ async def test_bots_of_few_addresses_get_few_places(start_gate: GateStarter) -> 
 
 
 async def test_bots_get_only_what_their_work_buys(start_gate: GateStarter) -> None:
-    """Every visitor solves its challenge and enters; of the bots only those that work."""
+    """Every visitor solves its challenge and enters; of the bots only those that do the work."""
     gate = await start_gate(
         TRUSTED, rate="300/min", burst=5, challenge="work", challenge_difficulty=10_000
     )

@@ -18,7 +18,7 @@ GET, POST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"POST / HTTP/1.1\r\nHost: x\r
 
 @dataclass
 class AwaitedRequest:
-    """A request whose response can be awaited."""
+    """A request with an awaitable response."""
 
     request: bytes = GET
     encoded_at: list[int] = field(default_factory=list)
@@ -169,7 +169,7 @@ async def test_closed_connection_retries_get_only(request_: bytes, retried: bool
     async def one_each(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(OK)
-        await reader.readuntil(b"\r\n\r\n")  # the second request is followed by a close
+        await reader.readuntil(b"\r\n\r\n")  # the connection is closed after the second request
 
     async with running_pool(one_each, limit=1) as (pool, accepted):
         await reply_to(pool)

@@ -67,7 +67,7 @@ async def test_correct_gate_keeps_every_promise() -> None:
 
     assert verdict.ok, verdict
     not_judged = [each.name for each in verdict.promises if each.held is None]
-    assert not_judged == [WAITS, THROUGHPUT, LURKERS]  # for these the line is too short
+    assert not_judged == [WAITS, THROUGHPUT, LURKERS]  # the line is too short for these
     assert verdict.figures["arrived"] == 40
     assert verdict.figures["failures"] == {}
     assert verdict.figures["still_waiting"] == 0
@@ -109,8 +109,8 @@ async def test_defect_breaks_its_promise(defects: Defects, name: str) -> None:
 
 
 def plan_under_pressure(gate: FakeGate) -> CrowdPlan:
-    """A line of 14 seconds, with floods, lurkers and a fifth of no-shows: time for a lurker to miss
-    two releases also on a busy machine."""
+    """A line of 14 seconds, with floods, lurkers and a fifth of no-shows. That is long enough for a
+    lurker to miss two releases, also on a busy machine."""
     return replace(
         plan_for(gate),
         visitors=560,
@@ -147,7 +147,7 @@ async def test_correct_gate_keeps_promises_under_pressure() -> None:
     ids=lambda each: each if isinstance(each, str) else "",
 )
 async def test_defect_under_pressure_breaks_its_promise(defects: Defects, name: str) -> None:
-    """The throughput needs longer runs: those of the real gate."""
+    """Throughput needs longer runs; it is tested with the real gate."""
     gate = FakeGate(rate_per_minute=2400, claim_timeout_s=1, defects=defects)
     async with gate.running():
         plan = plan_under_pressure(gate)
@@ -207,7 +207,7 @@ async def test_rate_excess_is_found_by_responses_despite_wrong_counts() -> None:
 
 
 async def test_active_above_max_active_breaks_promise() -> None:
-    async with FakeGate(max_active=5).running() as gate:  # which the fake gate does not enforce
+    async with FakeGate(max_active=5).running() as gate:  # the fake gate does not enforce it
         plan = replace(plan_for(gate), admin_url=gate.url, stayers=1)
         verdict = await verdict_on(gate, plan)
 

@@ -1,7 +1,8 @@
-"""Floods, lurkers and no-shows against a real gate, in figures: only people count.
+"""Floods, lurkers and no-shows against a real gate, in figures: only confirmed visitors count.
 
-Rules: one gate with a room for each crowd, and all crowds at once, so that the file takes the time
-of the longest. Rates are higher than those of a small shop where figures would take minutes.
+Rules: one gate with a room for each crowd, and all crowds at the same time, so that the file takes
+as long as the longest. If a figure would take minutes at the rate of a small shop, the rate is
+higher.
 """
 
 import asyncio
@@ -66,14 +67,14 @@ CALM = Scene(60, 10, {"visitors": 10, "arrivals_per_s": 0.7, "duration_s": 30}, 
 SCENES = {
     "calm": CALM,
     "flood": replace(CALM, crowd=CALM.crowd | {"floods": FLOODS_PER_S}),
-    # Seven clients that poll when their claim window is over, before a visitor a second. Twice as
-    # fast as 60/min with 4 s to claim. It takes each at least 16 s to miss two releases.
+    # Seven clients that poll after their claim window has ended, then a visitor per second. Twice
+    # as fast as 60/min with 4 s to claim. Each lurker needs at least 16 s to miss two releases.
     "lurkers": Scene(
         120,
         1,
         {"visitors": 24, "at_once": 8, "arrivals_per_s": 1, "lurkers": 7, "duration_s": 40},
     ),
-    # A third stop polling at the front.
+    # A third of the visitors stop polling near the front.
     "no-shows": Scene(
         1200,
         10,
@@ -107,7 +108,7 @@ async def _run(gate: GateProcess, name: str, scene: Scene) -> Verdict:
         admin_url=gate.admin_url,
         room=name,
         paths=(f"/{name}/",),
-        browsers=1.0,  # an app would enqueue where a browser opens a page
+        browsers=1.0,  # an app would use the enqueue endpoint where a browser opens a page
         burst=scene.burst,
         claim_timeout_s=CLAIM_TIMEOUT_S,
         visit_requests=2,
@@ -145,7 +146,7 @@ def test_flood_without_cookies_costs_visitors_at_most_2_s(verdicts: dict[str, Ve
 
     assert flood["wait_s"]["max"] <= calm["wait_s"]["max"] + 2
     assert held(verdicts["flood"], FLOODS) is True
-    # It lasts as long as the crowd, which is seeded but not timed.
+    # It lasts as long as the crowd, whose duration is not fixed.
     assert flood["floods"]["sent"] >= 0.9 * FLOODS_PER_S * flood["elapsed_s"]
     assert 0 < flood["floods"]["straight_through"] < flood["floods"]["turned_away"]
     assert flood["floods"]["failures"] == {}
@@ -167,6 +168,6 @@ def test_origin_receives_the_rate_despite_a_third_of_no_shows(
     verdict = verdicts["no-shows"]
 
     assert held(verdict, THROUGHPUT) is True, text_of(verdict)
-    late_s = verdict.figures["crowd_late_s"]["p99"]  # of a busy machine
+    late_s = verdict.figures["crowd_late_s"]["p99"]  # late because of a busy machine
     assert verdict.figures["throughput_share"] == pytest.approx(1, abs=0.05 + late_s / 10)
     assert verdict.figures["kinds"]["no-show"] == pytest.approx(220, abs=5)

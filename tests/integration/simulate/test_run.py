@@ -43,14 +43,14 @@ start = {start}
 
 
 def event_in(seconds: float) -> str:
-    """An event whose prequeue has begun and that starts so soon."""
+    """An event whose prequeue has begun and that starts in `seconds`."""
     now = datetime.now(UTC)
     start = now + timedelta(seconds=seconds)
     return EVENT.format(prequeue=now.isoformat(), start=start.isoformat())
 
 
 async def add_to_file(gate: GateProcess, event: str) -> None:
-    """The file has this event from now on, and the gate has read it."""
+    """Add this event to the file, and wait until the gate has read it."""
     gate.file.write_text(gate.file.read_text() + event)
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session,

@@ -1,4 +1,4 @@
-"""A simulated line as the monitor reads it, and reports on it."""
+"""Readings by the monitor of a simulated line, and reports on it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def line(
     arrivals: Callable[[int], int] = lambda _second: 2,
     rate: Callable[[int], float] = lambda _second: 60.0,
 ) -> Iterator[Reading]:
-    """Each second of a line in the order of arrival, that moves at a rate per minute."""
+    """Readings of each second of a line that moves at a rate per minute, in the order of
+    arrival."""
     waiting: deque[int] = deque()
     arrived = released = watermark_us = 0
     due = 0.0
@@ -83,7 +84,7 @@ def report_on(
     entries: Sequence[Entry] = (),
     warnings: Sequence[str] = (),
 ) -> Report:
-    """The report on the time from START_S to the last of the minutes, or that long."""
+    """The report on the time from START_S to the last of the minutes, or on `seconds`."""
     until_s = minutes[-1].at_s + 60 if seconds is None else START_S + seconds
     return make_report(
         RoomName(room),

@@ -1,4 +1,4 @@
-"""What the admin API reads of a request."""
+"""What the admin API reads from a request."""
 
 import asyncio
 from types import SimpleNamespace
@@ -11,7 +11,8 @@ from gatekeeper.errors import BadRequest
 
 
 async def test_body_that_does_not_arrive_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many connections as the listener has could wait for theirs, and nothing would end them."""
+    """Otherwise all connections of the listener could wait for a body, and nothing would end
+    them."""
     monkeypatch.setattr(admin_input, "_TIMEOUT_S", 0.05)
     request: Any = SimpleNamespace(read=asyncio.Event().wait)
     with pytest.raises(BadRequest) as refused:

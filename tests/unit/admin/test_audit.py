@@ -1,4 +1,5 @@
-"""The audit log: one line an entry, bounded on the disk and in memory, honest when it is full."""
+"""The audit log: one line per entry, bounded on disk and in memory; entries that it cannot store
+are counted."""
 
 import json
 from pathlib import Path
@@ -118,7 +119,7 @@ def test_entry_round_trips_through_its_line() -> None:
 
 
 async def test_entry_without_an_address_is_read_back(tmp_path: Path) -> None:
-    """A reload by SIGHUP."""
+    """A reload by SIGHUP has no address."""
     await AuditLog(tmp_path).add("SIGHUP", "reload", address="")
     assert [entry.who for entry in AuditLog(tmp_path).newest()] == ["SIGHUP"]
 
@@ -127,7 +128,7 @@ async def test_entry_without_an_address_is_read_back(tmp_path: Path) -> None:
 
 
 async def test_refused_attempts_push_out_no_change(tmp_path: Path) -> None:
-    """Neither from memory, nor from the files, nor from a list."""
+    """Neither in memory, nor in the files, nor in a list."""
     now_s = 1_000.0
     audit = AuditLog(tmp_path, wall_s=lambda: now_s, max_file_bytes=2_000)
     for number in range(40):
@@ -163,7 +164,7 @@ async def test_changes_and_attempts_are_listed_by_time(tmp_path: Path) -> None:
 
 
 async def test_attempts_of_an_older_release_are_kept_apart(tmp_path: Path) -> None:
-    """It wrote them among the changes."""
+    """An older release wrote them among the changes."""
     old = Entry("2026-01-01T00:00:00Z", "anonymous", "mode", HERE, outcome="refused")
     lines_of_old = (json.dumps(old.as_json()) + "\n") * 20
     await AuditLog(tmp_path).add("maria", "allow", address=HERE, after=1)
@@ -215,7 +216,7 @@ async def test_control_characters_are_escaped_in_the_file(tmp_path: Path, who: s
 
 
 async def test_changes_of_a_period_come_from_all_files(tmp_path: Path) -> None:
-    """More than memory holds, of rotated files too, the oldest first."""
+    """More changes than in memory, also from rotated files, the oldest first."""
     now_s = 1_796_119_200.0
     log = AuditLog(tmp_path, wall_s=lambda: now_s, max_file_bytes=1000)
     for index in range(30):

@@ -1,4 +1,4 @@
-"""Control characters that a gate reports, in the output of the commands."""
+"""Control characters in texts that a gate reports, in the output of the commands."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every mode of a room can be chosen in the control room, and says there what it does."""
+"""Every mode of a room can be selected in the control room, with a description of its effect."""
 
 import re
 

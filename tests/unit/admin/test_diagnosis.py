@@ -102,7 +102,7 @@ def test_ended_and_open_have_their_own_sentences() -> None:
 
 
 def test_end_of_an_event_names_the_event_and_no_operator() -> None:
-    """The last change of the mode, to auto, was not what ended it."""
+    """The last change of the mode, to auto, did not end it."""
     event = Event("autumn", start_us=1, announced_us=1, end_us=2)
     ended = replace(WAITING, events=Schedule.of([event]).text, now_us=3)
     assert texts(observations(ended, mode_changes={SALE: ("maria", NOW_S - 60)})) == [
@@ -199,7 +199,8 @@ def test_unreachable_store_comes_first() -> None:
 
 
 def test_store_that_refuses_a_replica_is_named() -> None:
-    """The operator may read from it: a replica of a store, which cannot be written to."""
+    """The store replies but refuses writes, e.g. because the operator named a read-only replica of
+    it."""
     refused = replace(figures("one"), store_up=False)
     first = diagnose(observations(MOVING, after=refused))[0]
     assert first == Finding(
@@ -322,7 +323,7 @@ def test_edge_without_a_problem_is_not_mentioned(edge: EdgeStatus | None) -> Non
 
 
 def test_documented_sentences_are_those_of_the_program() -> None:
-    """Operators search for the sentence that they read."""
+    """Operators search the documentation for the sentence that they read."""
     tree = ast.parse(Path(diagnosis.__file__).read_text("utf-8"))
     texts = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)]
     pieces = [each.lower() for each in texts if isinstance(each, str) and each.count(" ") >= 3]

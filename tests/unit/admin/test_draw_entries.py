@@ -1,4 +1,5 @@
-"""Commitments and draws in the audit log: once, also across a restart, and never a secret early."""
+"""Commitments and draws in the audit log: once, also after a restart, and the secret only after the
+draw."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Commands that list nothing say so on standard error; a script reads standard output."""
+"""Commands with an empty list report that on standard error, since scripts read standard output."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Rates and quantiles of what was read each second."""
+"""Rates and quantiles of the readings of each second."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -78,7 +78,7 @@ def test_limit_follows_the_mode(mode: Mode, limit: float | None) -> None:
 def test_replica_that_joins_or_leaves_causes_no_jump() -> None:
     def at(second: int) -> Reading:
         known = {"one": figures("one", forwarded=1000 + 10 * second)}
-        if second >= 8:  # it ran before, and its first heartbeat arrives now
+        if second >= 8:  # it was running before; its first heartbeat arrives now
             known["new"] = figures("new", forwarded=1_000_000 + 5 * (second - 8))
         if second < 9:
             known["gone"] = figures("gone", forwarded=500_000 + 100 * second)

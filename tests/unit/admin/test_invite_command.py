@@ -1,4 +1,4 @@
-"""`gatekeeper invite`: an invitation that the room accepts, or why it makes none."""
+"""`gatekeeper invite`: an invitation that the room accepts, or the reason why not."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The files of workers that ended: their counts stay, and the files go."""
+"""The files of ended workers are deleted, and their counts are kept."""
 
 from pathlib import Path
 

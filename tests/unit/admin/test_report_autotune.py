@@ -45,7 +45,8 @@ def test_each_change_is_in_one_minute() -> None:
 
 
 def test_gate_that_starts_later_has_the_changes_of_its_minute() -> None:
-    """The record has a minute of changes: those of the minute before are in an earlier report."""
+    """The record covers a minute of changes: changes of the minute before are in an earlier
+    report."""
     [minute] = minutes_of(steered(100, from_s=90))
     assert [each.at_us // 1_000_000 - START_S for each in minute.steered] == list(range(64, 100, 5))
 

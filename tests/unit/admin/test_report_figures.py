@@ -1,4 +1,4 @@
-"""Figures of a period: gaps, the most in any minute, and how good the estimates were."""
+"""Figures of a period: gaps, the maximum in any minute, and the quality of the estimates."""
 
 from dataclasses import replace
 from itertools import islice, pairwise
@@ -91,7 +91,8 @@ def test_totals_that_a_store_lost_are_no_growth() -> None:
 
 
 def test_estimate_of_a_steady_line_is_right() -> None:
-    """Two a second come for ten minutes, one a second is released until the line is empty."""
+    """Two visitors a second arrive for ten minutes; one a second is released until the line is
+    empty."""
     minutes = minutes_of(line(1500, arrivals=lambda second: 2 if second < 600 else 0))
     quality = quality_of(minutes, NO_EVENTS)
     assert 1150 <= quality.visitors <= 1200
@@ -140,11 +141,11 @@ def test_release_within_a_gap_is_unknown() -> None:
     cut = [*minutes[:6], *minutes[16:]]
     known = sum(each.visitors for each in estimates(cut))
     assert 0 < known < sum(each.visitors for each in estimates(minutes))
-    assert quality_of(cut, NO_EVENTS).within == 1  # and none of them is wrong for it
+    assert quality_of(cut, NO_EVENTS).within == 1  # the cut makes none of them wrong
 
 
 def test_participants_of_a_draw_are_judged_from_the_draw_on() -> None:
-    """600 gather in ten minutes; one a second is released from the start on, two if `faster`."""
+    """600 arrive in ten minutes; one a second is released from the start on, two if `faster`."""
     event = Event(
         "sale",
         start_us=(START_S + 600) * 1_000_000,
@@ -173,7 +174,7 @@ def test_participants_of_a_draw_are_judged_from_the_draw_on() -> None:
         return quality_of(minutes, schedule)
 
     right = drawn(1)
-    assert (right.visitors, right.within) == (585, 1)  # as of the last point before the start
+    assert (right.visitors, right.within) == (585, 1)  # by the last reading before the start
     faster = drawn(2)
     assert faster.shorter is not None
     assert faster.shorter > 0.7
@@ -188,7 +189,7 @@ def test_participants_of_a_draw_are_judged_from_the_draw_on() -> None:
 def test_estimates_are_of_real_visitors(
     counts: list[int], rates: list[float], lost: set[int]
 ) -> None:
-    """Whatever happens to the line and to the files."""
+    """For any changes of the line and of the files."""
     readings = islice(
         line(
             400,

@@ -1,4 +1,4 @@
-"""From the monitor's readings to the files: no-shows, disks that fail or hang, restarts."""
+"""From the monitor's readings to the files: no-shows, failing and hanging disks, restarts."""
 
 import asyncio
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ class CountingRoom:
 
 
 async def feed(keeper: MinuteKeeper, readings: Iterator[Reading], count: int) -> None:
-    """Let the keeper take that many readings, and write what they end."""
+    """Let the keeper take `count` readings, and write the minutes that they end."""
     for _ in range(count):
         keeper.add(next(readings))
     await written(keeper)

@@ -18,7 +18,7 @@ MEMBERS, FRIENDS = (0, 2, 2), (0, 0, 1)
 
 
 def with_lanes(seconds: int) -> Iterator[Reading]:
-    """One of the waits above in each of the first two seconds."""
+    """One wait of each pair above in each of the first two seconds."""
     for at, reading in enumerate(line(seconds)):
         rows = {"members": tuple(each * min(at, 2) // 2 for each in MEMBERS), "friends": FRIENDS}
         counts = RequestCounts(lanes={lane: row for lane, row in rows.items() if any(row)})

@@ -1,4 +1,4 @@
-"""Minutes as lines of JSON, and their files: torn, damaged, full, old, shared."""
+"""Minutes as lines of JSON, and their files: incomplete, damaged, full, old, shared."""
 
 import json
 import os
@@ -178,7 +178,7 @@ def test_torn_last_line_costs_only_itself(tmp_path: Path) -> None:
         path.write_bytes(whole[:-cut])
         files_of(tmp_path).append({SALE: minute(3)})
         stored = files_of(tmp_path).read(SALE, since_s=START_S, until_s=START_S + DAY_S)
-        # A line that lacks nothing but its end is whole.
+        # A line without its line break only is complete.
         expected = [0, 1, 2, 3] if cut == 1 else [0, 1, 3]
         assert [each.arrived for each in stored.minutes] == expected, cut
         assert len(stored.problems) == (

@@ -88,7 +88,7 @@ def event(name: str = "sale", **more: Any) -> Event:
 
 
 def report_with(text: str) -> Report:
-    """A report that has the text wherever another person can put one."""
+    """A report with this text in every field that another person can set."""
     poisoned = event(
         text,
         settings={"message": text},

@@ -15,7 +15,7 @@ from tests.unit.admin.report_samples import RULES, SALE, START_S, figures, line,
 
 
 def changed(readings: Iterator[Reading], second: int, **state: object) -> Iterator[Reading]:
-    """The readings, with other values of the state from a second on."""
+    """The readings, with other values of the state from `second` on."""
     for at, reading in enumerate(readings):
         if at < second:
             yield reading
@@ -46,7 +46,7 @@ def test_points_are_a_quarter_of_a_minute_apart() -> None:
     [_, second] = minutes_of(line(120))
     at_s = [point.at_us // 1_000_000 - START_S for point in second.points]
     assert at_s == [60, 75, 90, 105]
-    # Two a second come and one is released: after 61 s there are 61 in line.
+    # Two a second arrive and one is released: after 61 s there are 61 in line.
     assert (second.points[0].queue_length, second.points[0].shown_wait_s) == (61, 62)
 
 
@@ -94,7 +94,8 @@ def test_growth_of_a_long_pause_belongs_to_no_minute() -> None:
 
 
 def test_totals_of_a_new_store_count_from_its_birth() -> None:
-    """The first visitors may come before the first reading, but not before the room."""
+    """The first visitors may arrive before the first reading, but not before the epoch of the
+    room."""
     born = {"epoch": START_S * 1_000_000 - 500_000, "recovering_until_us": 0}
     [minute] = minutes_of(changed(line(30), 0, **born))
     assert minute.arrived == 60
@@ -118,7 +119,7 @@ def test_short_restart_loses_no_visitor() -> None:
 
 
 def test_total_that_falls_and_returns_is_counted_once() -> None:
-    """A store that was emptied gets its totals back from the replicas."""
+    """After a loss the replicas write the totals back to the store."""
     [_, second, _] = minutes_of(
         replace(reading, rooms={SALE: replace(reading.rooms[SALE], arrived_total=0)})
         if 70 <= at < 75

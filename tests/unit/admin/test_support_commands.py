@@ -12,7 +12,7 @@ IDS = ["-5BMP2m14RO3bl9U3WACDA", "--MP2m14RO3bl9U3WACDAg", "-cMP2m14RO3bl9U3WACD
 
 
 class RecordedGate:
-    """An admin API that reports the visitor that it was asked for."""
+    """An admin API that records the requested visitor."""
 
     def get(self, _path: str, *, visitor: str, room: str) -> Any:
         return {"visitors": [{"room": room, "visitor": visitor, "reference": "", "state": "none"}]}

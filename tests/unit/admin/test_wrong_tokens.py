@@ -1,4 +1,4 @@
-"""Five wrong tokens a minute and address, in bounded memory."""
+"""Five wrong tokens per minute and address, in bounded memory."""
 
 from pathlib import Path
 
@@ -76,7 +76,7 @@ async def test_each_spelling_of_a_wrong_token_counts(auth: AdminAuth) -> None:
 
 
 async def test_address_of_a_valid_token_goes_on(auth: AdminAuth) -> None:
-    """A script with a token that was replaced locks out no operator beside it."""
+    """A script with a replaced token does not lock out an operator at the same address."""
     assert await outcome(auth, HERE, TOKEN) == (200, 0)
     for _ in range(MAX_WRONG):
         assert (await outcome(auth, HERE, "old"))[0] == 401

@@ -11,7 +11,7 @@ from gatekeeper.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
 _BLOCK = re.compile(r"```toml\n(.*?)```", re.DOTALL)
-# Files of an operator, which are not here.
+# Files of an operator, which do not exist here.
 _MISSING = re.compile(r"no (file|directory) at|No such file or directory")
 
 

@@ -1,4 +1,4 @@
-"""Files that the operator names: what is read, and what would make a reload wait."""
+"""Files that the operator names: which are read, and which would block a reload."""
 
 import os
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from gatekeeper.errors import ConfigError
 
 @pytest.fixture
 def pipe(tmp_path: Path) -> Path:
-    """A named pipe that nobody writes to: opening it as a file waits without limit."""
+    """A named pipe without a writer: opening it as a file waits without limit."""
     os.mkfifo(tmp_path / "pipe", 0o600)
     return tmp_path / "pipe"
 

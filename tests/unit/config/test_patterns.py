@@ -1,4 +1,4 @@
-"""Patterns that an operator writes: right on any input, and in linear time."""
+"""Patterns of an operator: correct for any input, and in linear time."""
 
 from ipaddress import ip_network
 
@@ -88,5 +88,5 @@ def test_network_of_every_address_holds_one_family() -> None:
     ],
 )
 def test_mapped_network_is_that_of_its_ipv4_addresses(text: str, network: str) -> None:
-    """An address of a client is compared as IPv4, also where a dual-stack socket mapped it."""
+    """An address of a client is compared as IPv4, also if a dual-stack socket mapped it."""
     assert str(network_of(text)) == network

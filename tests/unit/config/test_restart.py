@@ -133,7 +133,7 @@ def test_edge_comes_and_goes_with_a_restart(
 
 
 def test_every_key_is_either_reloaded_or_requires_a_restart(tmp_path: Path) -> None:
-    """A key of a later release requires a restart until someone decides otherwise."""
+    """A new key requires a restart until it is declared as reloadable."""
     before = config(SERVER, tmp_path)
     for name in Config.model_fields.keys() - {"rooms", "rules", "schedule"}:
         section = getattr(before, name)

@@ -1,4 +1,4 @@
-"""Secrets from files: what is refused, and the one that is generated."""
+"""Secrets from files: refused files, and the generated secret."""
 
 from pathlib import Path
 
@@ -99,7 +99,7 @@ def test_admin_token_that_no_client_can_send_is_refused(secret_file: Path, tmp_p
 
 
 def test_generated_secret_is_private_and_kept(tmp_path: Path) -> None:
-    """A part that a crash left does not matter."""
+    """An incomplete file after a crash has no effect."""
     (tmp_path / "secret.new").write_text("half a sec")
     [secret] = signing_secrets(Config(), tmp_path)
     assert len(secret) >= 48
@@ -110,7 +110,8 @@ def test_generated_secret_is_private_and_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", "\n", "\0" * 4096])
 def test_empty_generated_secret_is_refused_with_a_remedy(tmp_path: Path, content: str) -> None:
-    """As a crash of the machine leaves it. A new one in silence would void every place."""
+    """A crash of the machine can leave an empty file. A new secret without notice would void every
+    place."""
     (tmp_path / "secret").write_text(content)
     with pytest.raises(ConfigError) as refused:
         signing_secrets(Config(), tmp_path)

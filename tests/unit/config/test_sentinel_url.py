@@ -1,4 +1,4 @@
-"""URLs of a store behind Sentinels: what they name, and the problems of a wrong one."""
+"""URLs of a store behind Sentinels: their parts, and the problems of an invalid one."""
 
 from pathlib import Path
 

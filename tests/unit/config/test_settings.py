@@ -81,7 +81,7 @@ def test_override_ends_when_the_value_in_the_file_changes() -> None:
     changed = room(max_active=20, burst=2)
     assert effective_config(changed, text).max_active == 20
     assert effective_config(changed, text).burst == 4, "the other key was not changed in the file"
-    # The next change forgets it, so that it does not return with the old value of the file.
+    # The next change deletes it, so that it does not return with the old value of the file.
     assert (
         overrides(changed, text, title="Sale")
         == '{"burst":[4,2],"title":["Sale","You are in line"]}'
@@ -160,7 +160,7 @@ def test_every_problem_is_reported_at_once() -> None:
 
 
 def test_keys_that_conflict_are_refused_together() -> None:
-    """The combination counts: of what is set now, what was set before, and the file."""
+    """The combination of new values, earlier overrides and the file counts."""
     file = room(session_idle_timeout="30m", session_absolute_timeout="4h")
     text = overrides(file, session_idle_timeout="5h", session_absolute_timeout="6h")
     for before, changes in (
@@ -193,7 +193,7 @@ def test_override_is_left_out_until_nothing_conflicts() -> None:
 
 @pytest.mark.parametrize("stale", ['{"claim_timeout":["1s","2m"]}', '{"place_ttl":["1m","2h"]}'])
 def test_override_that_is_not_in_force_does_not_hinder_a_change(stale: str) -> None:
-    """A release with other bounds has set it; it is dropped."""
+    """A release with other bounds has set it, so it is dropped."""
     assert overrides(room(), stale, burst=3) == '{"burst":[3,10]}'
 
 
@@ -296,7 +296,7 @@ def test_share_is_a_number_or_a_percentage(given: object, share: float) -> None:
     [("30/min", False), ("300/min", False), ("29/min", True), ("301/min", True), ("0", False)],
 )
 def test_rate_that_autotune_would_change_at_once_is_refused(rate: str, is_refused: bool) -> None:
-    """Within the bounds it is where autotune goes on from, and 0 pauses the room."""
+    """Within the bounds, autotune continues from the rate; 0 pauses the room."""
     file = room(autotune=True, autotune_max="300/min")
     changes = parse_changes({"rate": rate})
     if not is_refused:

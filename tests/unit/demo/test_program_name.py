@@ -1,4 +1,4 @@
-"""The command that the demo shows for another terminal."""
+"""The command for another terminal that the demo shows."""
 
 import shutil
 import sys

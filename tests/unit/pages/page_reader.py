@@ -1,4 +1,4 @@
-"""A page as a test reads it, the view it shows, and files of an operator."""
+"""A parsed page, the view that it shows, and files of an operator."""
 
 from base64 import b64encode
 from dataclasses import replace
@@ -32,7 +32,7 @@ class Reader(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
         self.code: dict[str, list[str]] = {"script": [], "style": []}
-        self._open: list[tuple[str, bool]] = []  # and whether it hides its content
+        self._open: list[tuple[str, bool]] = []  # tag, and whether it hides its content
         self.feed(page.body.decode())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:

@@ -1,4 +1,4 @@
-"""Static files under hashed names, built in and of the operator."""
+"""Static files under hashed names: built-in ones and those of the operator."""
 
 import re
 from gzip import decompress
@@ -71,7 +71,7 @@ def test_files_of_the_operator_are_served_too(tmp_path: Path) -> None:
 
 
 def test_css_of_a_page_lacks_only_blanks() -> None:
-    """Around signs between which they mean nothing; no text in quotes has such a sign."""
+    """Blanks around some characters have no meaning; no quoted text contains these characters."""
     assets = Assets(overrides=None, prefix="/")
     for name in ("waiting.css", "admin.css", "shop.css"):
         file = re.sub(r"/\*.*?\*/", "", text_of(ROOT / "static" / name), flags=re.DOTALL)

@@ -1,4 +1,4 @@
-"""The calendar file of an opening, read as RFC 5545 says."""
+"""The calendar file of an opening, read by RFC 5545."""
 
 import pytest
 from hypothesis import given
@@ -33,12 +33,12 @@ def unfolded(file: bytes) -> list[str]:
         assert len(line) <= 75
         assert b"\n" not in line
         assert b"\r" not in line
-        line.decode()  # no character is cut in two
+        line.decode()  # no character is split
     return file.decode().replace("\r\n ", "").split("\r\n")[:-1]
 
 
 def value_of(name: str, file: bytes) -> str:
-    """The value of the first line of that name, as a program reads a TEXT."""
+    """The value of the first line with that name, decoded as TEXT."""
     [value, *_] = [line.partition(":")[2] for line in unfolded(file) if line.startswith(name + ":")]
     out, escaped = "", False
     for character in value:

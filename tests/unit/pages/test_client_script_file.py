@@ -1,4 +1,4 @@
-"""`client.js` as it is composed: its texts, and files of an operator."""
+"""The composed `client.js`: its texts, and files of an operator."""
 
 import re
 from pathlib import Path

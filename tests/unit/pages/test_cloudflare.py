@@ -49,7 +49,7 @@ DOCUMENTED = {
     "shuffleAtEventStart": False,
 }
 
-# Of the template that its documentation gives to begin with.
+# From the example template of its documentation.
 CUSTOM = """<!doctype html><title>Queue</title><style>h2 { color: teal }</style>
 <h2 id="time-remaining"><noscript>
 {{#waitTimeKnown}}Your estimated wait time is {{waitTimeFormatted}}...{{/waitTimeKnown}}
@@ -162,7 +162,7 @@ def test_mustache_page_has_refresh_and_an_open_policy(tmp_path: Path) -> None:
     headers = dict(response_to(request, folder(tmp_path), template="queue.mustache").headers)
     assert 10 <= int(headers["Refresh"]) <= 36
     assert headers["Content-Security-Policy"] == "frame-ancestors 'self'; base-uri 'self'"
-    assert "Content-Language" not in headers  # which it is in, only its author knows
+    assert "Content-Language" not in headers  # only its author knows the language
     own = dict(response_to(request).headers)
     assert "Refresh" not in own
     assert own["Content-Language"] == "de"

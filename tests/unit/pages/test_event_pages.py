@@ -1,4 +1,4 @@
-"""What the pages show of an event: before it, in its prequeue, during and after its draw."""
+"""Pages of an event: before it, in its prequeue, during and after its draw."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -100,7 +100,7 @@ def test_page_of_a_full_line_tries_again_without_script(pages: Pages) -> None:
     ],
 )
 def test_page_without_script_says_when_it_tries_again(pages: Pages, lang: str, words: str) -> None:
-    """The same seconds after which it is loaded again."""
+    """The text has the same number of seconds as the reload."""
     for state in ("queue_full", "address_limit"):
         view = replace(SAMPLE_VIEWS[state], refresh_seconds=50, lang=lang)
         reader = Reader(pages.waiting(view))
@@ -158,7 +158,8 @@ def test_countdown_stays_left_to_right_in_arabic(pages: Pages) -> None:
 
 
 def test_values_of_one_visitor_never_reach_another(tmp_path: Path) -> None:
-    """A template prints what is on the view: another visitor's page has their own values."""
+    """A template prints the values of the view: another visitor's page has that visitor's
+    values."""
     text = "{{ view.ticket }} {{ view.reference }} {{ view.now_s }} {{ view.event }}"
     pages = Pages(templates=write(tmp_path, "waiting.html", text))
     one = replace(DRAWN, ticket="eyJ.one", reference="AAAA-AAAA", now_s=1.0)

@@ -1,4 +1,4 @@
-"""Language negotiation, and formats of numbers and spans."""
+"""Language negotiation, and formats of numbers and durations."""
 
 import pytest
 from hypothesis import given

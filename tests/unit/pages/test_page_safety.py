@@ -92,7 +92,7 @@ def test_page_has_robots_viewport_and_color_scheme(any_page: Page) -> None:
     "any_page", [name for name in PAGE_NAMES if name != "dashboard"], indirect=True
 )
 def test_page_is_loaded_whole_where_turbo_asked_for_a_part(any_page: Page) -> None:
-    """In a frame Turbo shows "Content missing" for a page without that frame, else."""
+    """Otherwise Turbo shows "Content missing" in a frame for a page without that frame."""
     named = {tag.get("name"): tag.get("content") for tag in Reader(any_page).attributes("meta")}
     assert named["turbo-visit-control"] == "reload"
 

@@ -1,4 +1,4 @@
-"""What the pages say, in the language of the visitor."""
+"""The texts of the pages, in the language of the visitor."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""QR codes: drawn as they were encoded."""
+"""QR codes: the drawing equals the encoded modules."""
 
 from __future__ import annotations
 

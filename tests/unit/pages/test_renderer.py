@@ -22,7 +22,7 @@ def test_built_in_pages_pass_the_check_of_templates(pages: Pages) -> None:
 
 
 def test_running_gate_reads_no_replaced_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An upgrade of the installed files changes no page of a process that has started."""
+    """An upgrade of the installed files changes no page of a running process."""
     languages.cache_clear()
     pages = Pages()
 

@@ -53,7 +53,7 @@ def test_state_that_shows_a_place_needs_a_position(
 @pytest.mark.parametrize("reason", get_args(Reason))
 @pytest.mark.parametrize("has_position", [True, False])
 def test_newcomer_of_a_prequeue_is_only_joining(reason: Reason, *, has_position: bool) -> None:
-    """No page says that its visitor takes part before the ticket was returned."""
+    """No page states that its visitor takes part before the ticket was returned."""
     known = state_of(reason, has_position=has_position)
     new = state_of(reason, has_position=has_position, is_new=True)
     assert new == ("joining" if reason == "prequeue" else known)

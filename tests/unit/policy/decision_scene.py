@@ -1,4 +1,4 @@
-"""Tokens and views on which decisions are tested."""
+"""Tokens and views for tests of decisions."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Access rules: a rule holds as the strict reading of the request says."""
+"""Access rules: a rule matches by the strict reading of the request."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -142,7 +142,7 @@ def test_client_outside_the_networks_is_not_matched(address: str) -> None:
 
 @pytest.mark.parametrize("method", ["post", "Post", "pOST"])
 def test_method_in_another_letter_case_only_tightens(method: str) -> None:
-    """Methods are case-sensitive, but some origins read them in any letter case."""
+    """Methods are case-sensitive, but some origins accept them in any letter case."""
     post = MethodCondition(frozenset({"POST"}))
     assert holds(rule("block", post), facts(method=method))
     assert holds(rule("queue", post), facts(method=method))
@@ -230,7 +230,7 @@ KEY = FieldCondition((NamedValue("X-Key"),))
         ([rule("bypass", FREE, KEY), rule("bypass", KEY)], ("/free/", "/open")),
         ([rule("bypass", MethodCondition(frozenset({"GET"})), FREE)], ("/free/", "/open")),
         (DEFAULT_RULES, ("/.well-known/", "/robots.txt", "/favicon.ico")),
-        # Any reading of any target can match these.
+        # These can match any reading of any target.
         ([rule("block", FREE)], ("/",)),
         ([rule("queue", PathCondition(("/**",)))], ("/",)),
         ([rule("bypass", PathCondition(("*.png",)))], ("/",)),
@@ -254,8 +254,8 @@ def test_request_line_decides_everywhere_among_rooms() -> None:
 
 
 def test_condition_reads_what_it_looks_at() -> None:
-    """With every key of a rule: a fact that changes whether the condition holds is in `reads`. The
-    caches keep a route only under a key that holds all facts of `reads`."""
+    """With every key of a rule: a fact that can change the result of the condition is in `reads`.
+    The caches store a route only under a key with all facts of `reads`."""
     keys = {
         "method": "GET",
         "host": "shop.example",
@@ -283,7 +283,7 @@ def test_condition_reads_what_it_looks_at() -> None:
         Fact.COOKIES: replace(sent, cookies=()),
     }
     *conditions, of_method_too = AccessRule.of(named).conditions
-    assert isinstance(of_method_too, NoOtherMethodCondition)  # reads what these facts lack
+    assert isinstance(of_method_too, NoOtherMethodCondition)  # reads a fact that is missing here
     assert len(conditions) == len(keys)
     for condition in conditions:
         for every in (True, False):

@@ -1,4 +1,4 @@
-"""Whom an invitation is for: the gate by its name, or by a host of its configuration."""
+"""The audience of an invitation: the gate by its name, or by a host of its configuration."""
 
 import pytest
 

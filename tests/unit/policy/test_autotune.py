@@ -43,7 +43,7 @@ def period(
 
 
 def after(*periods: Period, rate: float = 300) -> Adjustment:
-    """The adjustment after these periods in turn."""
+    """The adjustment after these periods, in order."""
     adjusted = Adjustment(rate, Memory(), Reason.RISE)
     for each in periods:
         adjusted = adjust(adjusted.rate, adjusted.memory, each, TARGETS)
@@ -107,7 +107,7 @@ def test_an_origin_that_stops_responding_lowers_the_rate() -> None:
 
 
 def test_few_requests_without_a_response_are_no_overload() -> None:
-    """30/min, one request each: five seconds without one are usual."""
+    """30/min, one request each: five seconds without a request are normal."""
     few = period(admitted=2, each=1)
     steady = after(*[few] * 60, rate=30.0)
     adjusted = adjust(steady.rate, steady.memory, period(admitted=2, each=0), TARGETS)
@@ -133,7 +133,7 @@ def test_the_highest_rate_is_reported() -> None:
 
 
 def follow(rate: float, minutes: float, *, bound: float = 0.25, failed_share: float = 0) -> float:
-    """The rate after that time before an origin that does the same whatever the rate is."""
+    """The rate after that time, with an origin that behaves the same at every rate."""
     adjusted = after(*[period()] * 20)
     adjusted = Adjustment(rate, adjusted.memory, adjusted.reason)
     index, owed = LATENCY_BOUNDS.index(bound), 0.0
@@ -148,7 +148,7 @@ def follow(rate: float, minutes: float, *, bound: float = 0.25, failed_share: fl
 
 
 def test_a_slower_origin_below_its_target_keeps_most_of_its_rate() -> None:
-    """Its p95 is 0.7 of the target from now on, and no lower rate would change that."""
+    """From now on its p95 is 0.7 of the target, and a lower rate would not change that."""
     assert follow(300, 30, bound=0.7) > 200
 
 
@@ -167,7 +167,7 @@ def test_short_pause_changes_nothing_and_a_long_one_forgets() -> None:
 
 
 def test_pause_keeps_the_plateau_and_ends_the_overload() -> None:
-    """The room was held for a minute: the visitors inside have left since."""
+    """The room was held for a minute, and the admitted visitors have left meanwhile."""
     memory = after(*[period()] * 20, period(slow=75)).memory
     assert memory.is_draining
     later = memory.after_pause(60)
@@ -178,12 +178,12 @@ def test_pause_keeps_the_plateau_and_ends_the_overload() -> None:
 
 
 def late(measured: Period) -> Period:
-    """The same, with a replica that was paused in it."""
+    """The same period, with a replica that was paused in it."""
     return Period(PERIOD_S, measured.groups, admitted=25, waiting=True, is_late=True)
 
 
 def test_pause_of_a_replica_is_no_evidence() -> None:
-    """All responses took as long as the machine was paused."""
+    """All responses took as long as the pause of the machine."""
     steady = after(*[period()] * 20)
     adjusted = adjust(steady.rate, steady.memory, late(period(slow=150)), TARGETS)
     assert (adjusted.rate, adjusted.reason) == (steady.rate, Reason.REPLICA_LATE)
@@ -192,7 +192,7 @@ def test_pause_of_a_replica_is_no_evidence() -> None:
 
 
 def test_replica_that_is_late_for_long_is_evidence() -> None:
-    """The gate itself is too slow: a lower rate helps."""
+    """The gate itself is too slow, and a lower rate helps."""
     rate, memory, reason = vars_of(after(*[period()] * 20))
     before = rate
     for _ in range(7):
@@ -203,7 +203,7 @@ def test_replica_that_is_late_for_long_is_evidence() -> None:
 
 @pytest.mark.parametrize("chosen", [60.0, 900.0])
 def test_rate_of_an_operator_is_where_the_law_goes_on(chosen: float) -> None:
-    """Also in a fall, whose end would return to a rate that the operator has replaced."""
+    """Also during a fall, since its end would return to a rate that the operator has replaced."""
     fallen = after(*[period()] * 20, period(slow=75))
     adjusted = Adjustment(chosen, fallen.memory, fallen.reason)
     for _ in range(3):
@@ -286,7 +286,7 @@ def test_latency_of_a_period_is_in_seconds() -> None:
     assert period(admitted=0).latency_s(TARGETS) is None
 
 
-# One visitor, of many or of few.
+# One visitor, among many or few.
 
 
 @pytest.mark.parametrize(
@@ -301,8 +301,8 @@ def test_latency_of_a_period_is_in_seconds() -> None:
 )
 @pytest.mark.parametrize("admitted", [2, 5, 250])
 def test_one_visitor_does_not_lower_the_rate(alone: GroupCounts, admitted: int) -> None:
-    """Whatever it requests, without pause, for ten minutes; in a room of 24 visitors a minute and
-    of 3,000."""
+    """With any requests without pause for ten minutes, in a room with 24 visitors a minute and with
+    3,000."""
     steady = after(*[period(admitted=admitted)] * 20, rate=admitted * 12)
     rate, memory = steady.rate, steady.memory
     for _ in range(120):
@@ -324,7 +324,7 @@ def test_quick_responses_to_one_visitor_hide_no_overload() -> None:
 
 
 def test_visitors_of_three_groups_lower_the_rate_of_a_small_room() -> None:
-    """An origin that is down, and few visitors who notice."""
+    """An origin that is down, and few visitors who are affected."""
     steady = after(*[period(admitted=3)] * 20)
     groups = [GroupCounts(2 if number < 3 else 0, 0, counts_of({})) for number in range(GROUPS)]
     measured = Period(PERIOD_S, groups, admitted=3, waiting=True)

@@ -1,7 +1,7 @@
 """The law of autotune against origins of known capacity, in virtual time.
 
-Half of the servers stop in mid-run and come back. What is asserted begins two minutes after each
-change; `make bench-autotune` reports every scene.
+Half of the servers stop in the middle of the run and start again. The assertions begin two minutes
+after each change; `make bench-autotune` reports every scene.
 """
 
 from functools import cache
@@ -47,7 +47,7 @@ def halved(scene: Scene, seed: int = 1) -> list[Sample]:
 
 
 def has_missed(samples: list[Sample]) -> bool:
-    """Whether p95 or failed share of all these responses is above its target."""
+    """Whether the p95 or the failed share of all these responses is above its target."""
     latencies_s = [latency_s for sample in samples for latency_s in sample.latencies_s]
     failed = sum(sample.failed for sample in samples) / len(latencies_s)
     return (p95(latencies_s) or 0.0) > TARGETS.latency_s or failed > TARGETS.errors
@@ -61,7 +61,8 @@ def test_capacity_of_a_scene_is_what_its_origin_serves(scene: Scene) -> None:
 
 @scenes
 def test_rate_follows_a_capacity_that_halves_and_recovers(scene: Scene) -> None:
-    """Between 85 and 100 % of it is admitted; the targets are missed in less than a twentieth."""
+    """Admissions are between 85 and 100 % of the capacity; the targets are missed in less than a
+    twentieth of the time."""
     runs = [phases(scene, halved(scene, seed)) for seed in SEEDS]
     for number in range(3):
         admitted = mean(run[number].admitted for run in runs)
@@ -73,7 +74,8 @@ def test_rate_follows_a_capacity_that_halves_and_recovers(scene: Scene) -> None:
 
 @pytest.mark.parametrize("name", NOISY)
 def test_origin_with_few_responses_is_rarely_above_its_target(name: str) -> None:
-    """Chance alone takes a constant 92 % above the target for longer than a twentieth there."""
+    """There even a constant rate of 92 % is above the target for longer than a twentieth, by
+    chance."""
     scene = next(each for each in SCENES if each.name == name)
     runs = [phases(scene, halving(scene, each_s=SECONDS, seed=seed)) for seed in MANY_SEEDS]
     above = mean(phase.above for run in runs for phase in run)
@@ -82,8 +84,8 @@ def test_origin_with_few_responses_is_rarely_above_its_target(name: str) -> None
 
 
 def test_pause_of_the_gate_is_no_limit_of_the_origin() -> None:
-    """It is paused for four seconds before the load has built up, and the rate never falls to what
-    the origin served then, a twentieth of what it can."""
+    """The gate is paused for four seconds before the load has built up. The rate never falls to
+    what the origin served then, a twentieth of its capacity."""
     scene = STEADY[0]
     for seed in SEEDS:
         samples = run(
@@ -97,7 +99,7 @@ def test_pause_of_the_gate_is_no_limit_of_the_origin() -> None:
 
 
 def test_static_rate_that_is_too_high_diverges() -> None:
-    """A fifth too much: the latency grows with every minute, where autotune holds it."""
+    """A fifth too much: the latency grows with every minute, while autotune keeps it constant."""
     scene = STEADY[0]
     samples = constant(scene, scene.whole * 1.2)
     middle = len(samples) // 2
@@ -110,8 +112,8 @@ def test_static_rate_that_is_too_high_diverges() -> None:
 
 
 def test_one_overload_causes_one_fall() -> None:
-    """Half of the servers stop: the rate falls to no less than a quarter of what is left, although
-    the visitors inside overload the origin for a while."""
+    """Half of the servers stop. The rate stays above a quarter of the remaining capacity, although
+    the admitted visitors overload the origin for a while."""
     scene = next(each for each in STEADY if each.name == "slows, 1000")
     samples = halved(scene)
     fallen = [each.rate for each in samples if SECONDS < each.at_s < SECONDS + SETTLED_S]

@@ -1,4 +1,4 @@
-"""Warnings of `gatekeeper check` about rates that autotune leaves alone or changes at once."""
+"""Warnings of `gatekeeper check` about rates that autotune never changes or changes at once."""
 
 from pathlib import Path
 

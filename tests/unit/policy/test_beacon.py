@@ -1,4 +1,4 @@
-"""Rounds of a beacon, their times and addresses, and responses that are none of drand's."""
+"""Rounds of a beacon, their times and addresses, and responses that drand cannot have sent."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ HASH = "52db9ba70e0cc0f6eaf7803dd07447a1f5477735fd3f661792ba94600c84e971"
     [
         (0, 1),
         (1_000_000_000 - 1, 1),
-        (1_000_000_000, 2),  # at the genesis time itself, round 1 is not *after* it
+        (1_000_000_000, 2),  # at the genesis time, where round 1 is not *after* it
         (1_000_000_001, 2),
         (1_003_000_000 - 1, 2),
         (1_003_000_000, 3),

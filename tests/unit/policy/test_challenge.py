@@ -1,4 +1,4 @@
-"""Tickets that are worth nothing yet: what is decided about them, and what they turn into."""
+"""Tickets with an unsolved challenge: the decisions about them, and the tokens that follow."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def decided(
 
 
 def test_unsolved_ticket_enters_an_open_room() -> None:
-    """It admits everyone, whatever a place costs."""
+    """It admits every visitor, also with a challenge."""
     for rules in (WORK, REFUSE):
         assert decided(UNSOLVED, OPEN, rules=rules) == POLL
         assert decided(UNSOLVED, OPEN_DOWN, rules=rules) == EnterWithoutStore(UNSOLVED)
@@ -73,7 +73,7 @@ def test_newcomers_ticket_is_unconfirmed_with_a_challenge() -> None:
 
 @pytest.mark.parametrize("of", [UP, DOWN, RELEASED, RELEASED_DOWN, ENDED, HELD_DOWN])
 def test_unsolved_ticket_waits_without_a_store_call(of: RoomView) -> None:
-    """Also one that was released, with the store and without."""
+    """Also with a released turn, with and without the store."""
     for rules in (WORK, REFUSE, FAILS_OPEN):
         assert decided(UNSOLVED, of, rules=rules) == WaitForChallenge(UNSOLVED)
 
@@ -126,7 +126,7 @@ def test_newcomer_is_challenged_without_store_unless_fail_open(
 
 
 def test_request_without_place_is_no_way_around_the_challenge() -> None:
-    """It could solve none. An open room admits everyone."""
+    """Such a request cannot solve a challenge. An open room admits every visitor."""
     for of in (UP, DOWN, HELD_DOWN, ENDED):
         for rules in (WORK, REFUSE, FAILS_OPEN):
             has_room = replace(of, has_room=True)
@@ -147,7 +147,7 @@ def test_newcomer_leaves_with_an_unsolved_ticket_at_its_turn() -> None:
 
 
 def test_unsolved_ticket_in_the_queue_is_confirmed_by_its_poll() -> None:
-    """The challenge is off, or the fixed time has passed: it is never challenged again."""
+    """The challenge is off, or the fixed time has passed: the ticket is not challenged again."""
     standing = QueuePosition(ARRIVAL_US, 3)
     for rules in (RULES, WORK):
         token = conclude(VISITOR, standing, UNSOLVED, rules=rules, now_s=NOW_S + 5)

@@ -61,7 +61,7 @@ OVER = EXPIRED._replace(ends_at_s=NOW_S)
 
 
 def closed_until(at_us: int) -> RoomView:
-    """An event kept the room closed until then."""
+    """The view of a room that an event kept closed until then."""
     return replace(UP, places_from_us=at_us)
 
 
@@ -276,9 +276,9 @@ def test_token_of_a_revoked_visitor_is_no_token(token: Token) -> None:
 @pytest.mark.parametrize("room", EVERY_VIEW)
 @pytest.mark.parametrize("pass_", [FRESH, UNCONFIRMED])
 def test_expired_pass_is_never_given_up_without_the_store(pass_: Pass, room: RoomView) -> None:
-    """Whether its slot is held only the store knows: neither forwarded nor overwritten."""
+    """Only the store knows whether its slot is held, so it is neither forwarded nor overwritten."""
     expected: Decision = POLL if room.store_up else UNKNOWN
-    if room.phase is Phase.OPEN and not room.store_up:  # there everyone enters
+    if room.phase is Phase.OPEN and not room.store_up:  # an open room admits every visitor
         expected = Forward(pass_, renew=True)
     for creates_place in (True, False):
         decision = decide(

@@ -71,7 +71,7 @@ def test_seed_without_a_beacon_is_the_secret() -> None:
 
 @pytest.mark.parametrize("randomness", [b"", RANDOMNESS, bytes(32)])
 def test_seed_is_not_what_is_public_before_the_start(randomness: bytes) -> None:
-    """Else every participant could compute every turn from the announcement on."""
+    """Otherwise every participant could compute every turn from the announcement on."""
     seed = seed_of(SECRET, randomness)
     public = bytes.fromhex(commitment_of(SECRET))
     assert seed not in (public, hashlib.sha256(public).digest(), bytes(32))
@@ -96,7 +96,7 @@ def test_turn_of_an_id_hash_is_that_of_its_visitor(seed: bytes, turns_us: tuple[
 
 
 def test_turn_of_a_delayed_start_moves_with_the_start() -> None:
-    """The place in the order stays: a delay is no second draw."""
+    """The place in the order stays: a delay does not repeat the draw."""
     for visitor in VISITORS:
         turn = drawn_turn_us(SECRET, visitor, start_us=START_US, span_us=SPAN_US)
         later = drawn_turn_us(SECRET, visitor, start_us=START_US + 60, span_us=SPAN_US)

@@ -1,4 +1,4 @@
-"""Lanes in a draw: their spans of turns, the public record, and what is no record of lanes."""
+"""Lanes in a draw: their ranges of turns, the public record, and invalid records of lanes."""
 
 import hashlib
 import hmac
@@ -58,7 +58,7 @@ EVENT = Event(
 )
 
 
-# The spans.
+# The ranges.
 
 
 def test_spans_begin_by_the_head_starts_and_end_at_the_prequeue() -> None:
@@ -275,7 +275,7 @@ def test_place_is_counted_with_lanes(name: str) -> None:
 
 
 def test_visitor_listed_in_another_lane_is_a_problem() -> None:
-    """The turn that the visitor was shown is that of the lane, and the list has none."""
+    """The visitor was shown the turn of the lane, but the list has no lane."""
     name = VISITORS[0]
     listed = sorted(participant_of(each) for each in VISITORS)
     told_us = turn_by_hand(name, "members")

@@ -1,4 +1,4 @@
-"""The record of a draw: its JSON, what is no record, and every way in which a draw can be wrong."""
+"""The record of a draw: its JSON, invalid records, and every way in which a draw can be wrong."""
 
 import hashlib
 import hmac
@@ -56,7 +56,7 @@ def test_json_of_a_record_parses_to_the_same(value: dict[str, Any]) -> None:
 
 
 def test_empty_note_is_no_note() -> None:
-    """Records of earlier releases have one."""
+    """Records of earlier releases have an empty note."""
     assert parse_record(DRAWN | {"note": ""}) == parse_record(DRAWN)
 
 

@@ -1,4 +1,4 @@
-"""Rules at the gate's own endpoints: a client that is blocked from the site is blocked there."""
+"""Rules at the gate's own endpoints: a client that is blocked for the site is blocked there too."""
 
 from typing import Any
 
@@ -83,7 +83,7 @@ def test_first_rule_that_holds_decides_there_too(action: str) -> None:
 
 
 def test_visitor_of_an_exempt_path_polls_in_spite_of_a_block() -> None:
-    """They may stand in line for that path; a request that bypasses never does."""
+    """The visitor may be in line for that path; a request with a bypass never is."""
     block = rule("block", client="203.0.113.0/24")
     assert route(rule("queue", "pay", path="/pay/**"), block) == InRoom(SITE)
     assert route(rule("queue", "pay", path="/pay/**", method=["GET"]), block) == Blocked("rule")
@@ -98,7 +98,8 @@ def test_rule_of_a_room_is_for_the_room_that_is_named() -> None:
 
 
 def test_route_reads_what_its_rules_read() -> None:
-    """A poll stays in the cache of known heads unless a rule reads what its key leaves out."""
+    """A poll stays in the cache of known heads unless a rule reads a fact that is not in the cache
+    key."""
     by_agent = route(rule("block", user_agent="GoodBot*"))
     by_client = route(rule("block", client="203.0.114.0/24"))
     without = route(rule("block", path="/**"), rule("bypass", "office", client="203.0.113.9"))

@@ -1,4 +1,4 @@
-"""What operators may do to events, at which stage, and what is refused."""
+"""Changes of events by operators: which are allowed at which stage, and which are refused."""
 
 from dataclasses import replace
 
@@ -288,7 +288,7 @@ def test_second_cancellation_is_refused(file: str) -> None:
 
 
 def test_ended_event_is_kept_until_its_secret_cannot_return() -> None:
-    """A second event of that name and start would have the secret that is public by now."""
+    """A second event with that name and start would have the secret that was published."""
     opened = with_start(PLANNED, "sale", NewStart(), now_us=at(45))
     ended = with_cancelled(opened, "sale", now_us=at(46))
     assert forgetting(ended, now_us=at(60) + 7 * DAY - 1) == ended
@@ -305,7 +305,7 @@ def test_settings_of_an_event_change_nothing_else() -> None:
 
 
 def test_longest_events_of_file_and_operators_can_be_read_again() -> None:
-    """What each side accepts, joined, is a schedule that replicas can parse."""
+    """The events that each side accepts are together a schedule that replicas can parse."""
     message, schedule = "\N{PARTY POPPER}" * 500, NO_EVENTS
     for number in range(20):
         live = event(f"live{number}", prequeue=None, start=10 + number * 10, end=15 + number * 10)

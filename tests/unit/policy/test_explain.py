@@ -1,4 +1,5 @@
-"""`gatekeeper explain`: the route is the router's, and each rule says why it does not hold."""
+"""`gatekeeper explain`: the route is that of the router, and each rule has the reason why it does
+not match."""
 
 from pathlib import Path
 
@@ -298,7 +299,7 @@ name = "side"
     ("request_line", "client", "is_exempt"),
     [
         ("GET /shop/a", "198.51.100.7", True),
-        ("POST /shop/a", "198.51.100.7", True),  # the exemption is of the client
+        ("POST /shop/a", "198.51.100.7", True),  # the client is exempt
         ("POST /.gatekeeper/enqueue?room=shop", "198.51.100.7", True),
         ("GET /shop/a", "198.51.101.7", False),
         ("POST /.gatekeeper/enqueue?room=side", "198.51.100.7", False),

@@ -1,4 +1,4 @@
-"""Which requests create a place in line: every spelling that browsers and other clients send."""
+"""Which requests create a place in line, for all variants that browsers and other clients send."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ FETCH: Fields = {
 }
 
 
-# Every destination of the Fetch standard but those of a navigation and of a fetch.
+# Every destination of the Fetch standard except those of a navigation and of a fetch.
 DESTINATIONS = [
     *("audio", "audioworklet", "font", "image", "json", "manifest", "paintworklet", "report"),
     *("script", "serviceworker", "sharedworker", "speculationrules", "style", "track", "video"),
@@ -87,7 +87,7 @@ ACCEPTS_OF_PEOPLE = [
     *("*/*", "", "application/json", "text/plain", "application/json, text/css-like", "imagex/a"),
     *("text/*", "application/image", "image/"),
 ]
-# And for pictures and style sheets.
+# And for images and style sheets.
 ACCEPTS_OF_FILES = [
     "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8",
     "image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5",
@@ -105,11 +105,11 @@ def test_page_or_app_without_metadata_creates_a_place(accept: str) -> None:
 
 @pytest.mark.parametrize("accept", ACCEPTS_OF_FILES)
 def test_file_of_a_page_without_metadata_creates_no_place(accept: str) -> None:
-    """As browsers request it of a site without TLS, and Safari before 16.4 of any."""
+    """As from browsers on a site without TLS, and from Safari before 16.4 on any site."""
     assert not creates_place(facts("GET", {"Accept": accept}))
     assert not creates_place(facts("GET", {"Accept": ["*/*", accept]}))
     assert not creates_place(replace(facts("GET", {}), accept=accept))
-    for metadata in (NAVIGATION, FETCH):  # which decides, where it is sent
+    for metadata in (NAVIGATION, FETCH):  # if sent, it decides
         assert creates_place(facts("GET", metadata | {"Accept": accept}))
 
 
@@ -211,7 +211,7 @@ def test_metadata_without_a_known_kind_creates_no_place(name: str) -> None:
 )
 @pytest.mark.parametrize("fields", [{}, NAVIGATION, FETCH], ids=["none", "navigation", "fetch"])
 def test_event_source_creates_no_place(fields: Fields, accept: str | list[str]) -> None:
-    """It connects again after each end of its stream."""
+    """An EventSource reconnects after each end of its stream."""
     assert not creates_place(facts("GET", fields | {"Accept": accept}))
 
 

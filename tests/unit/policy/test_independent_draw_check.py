@@ -1,4 +1,4 @@
-"""`docs/how-to/check-a-draw.py`: a check of draws that uses nothing of the gate agrees with it."""
+"""`docs/how-to/check-a-draw.py`, which is independent of the gate's code, agrees with the gate."""
 
 import ast
 import io
@@ -57,7 +57,7 @@ class ScriptResult(NamedTuple):
 
 
 def check(folder: Path, value: dict[str, object], hashes: list[str], *number: str) -> ScriptResult:
-    """The script on this draw. A failure of the script itself is raised."""
+    """Run the script on this draw. Raises if the script itself fails."""
     (folder / "record").write_text(json.dumps(value))
     (folder / "participants").write_text("".join(f"{line}\n" for line in hashes))
     arguments = [str(SCRIPT), str(folder / "record"), str(folder / "participants"), *number]
@@ -74,7 +74,7 @@ def check(folder: Path, value: dict[str, object], hashes: list[str], *number: st
 
 
 def test_check_runs_by_itself(tmp_path: Path) -> None:
-    """In a Python of its own, with nothing of the gate in reach."""
+    """In a separate Python without the gate's packages."""
     (tmp_path / "record").write_text(json.dumps(record().json))
     (tmp_path / "participants").write_text("".join(f"{line}\n" for line in HASHES))
     files = tmp_path / "record", tmp_path / "participants"
@@ -121,7 +121,7 @@ def test_check_in_plain_python_finds(
 
 @pytest.mark.parametrize("randomness", ["", "00", RANDOMNESS.hex()[2:], RANDOMNESS.hex() + "00"])
 def test_cut_randomness_is_refused_by_both(tmp_path: Path, randomness: str) -> None:
-    """An operator could otherwise choose among many orders."""
+    """Otherwise an operator could choose among many orders."""
     beacon = {"url": BEACON.url, "round": BEACON.round, "randomness": randomness}
     assert both_checks(tmp_path, record(BEACON).json, HASHES) == (True, True)
     assert both_checks(tmp_path, record().json | {"beacon": beacon}, HASHES) == (False, False)
@@ -189,8 +189,8 @@ def both_checks(folder: Path, value: dict[str, Any], lines: list[str]) -> tuple[
     [
         [MEMBERS, VIP],
         [VIP, MEMBERS],
-        [MEMBERS | {"span_us": 900}, VIP],  # up to the rest
-        [MEMBERS, VIP | {"first_us": BEGIN_US - 900, "span_us": 600}],  # one head start, one span
+        [MEMBERS | {"span_us": 900}, VIP],  # up to the range of other visitors
+        [MEMBERS, VIP | {"first_us": BEGIN_US - 900, "span_us": 600}],  # the same range
     ],
 )
 def test_lanes_apart_are_accepted_by_both(tmp_path: Path, lanes: list[Lane]) -> None:
@@ -201,14 +201,14 @@ def test_lanes_apart_are_accepted_by_both(tmp_path: Path, lanes: list[Lane]) -> 
 @pytest.mark.parametrize(
     "lanes",
     [
-        [MEMBERS | {"span_us": 901}, VIP],  # one turn among the rest
+        [MEMBERS | {"span_us": 901}, VIP],  # one turn in the range of other visitors
         [MEMBERS | {"span_us": SPAN_US}, VIP],
-        [MEMBERS | {"first_us": BEGIN_US, "span_us": SPAN_US}, VIP],  # that of the rest
+        [MEMBERS | {"first_us": BEGIN_US, "span_us": SPAN_US}, VIP],  # the range of other visitors
         [MEMBERS | {"first_us": START_US}, VIP],
         [MEMBERS, VIP | {"span_us": 101}],  # one turn among the members
         [MEMBERS, VIP | {"first_us": BEGIN_US - 900, "span_us": 601}],
         [MEMBERS, VIP | {"first_us": BEGIN_US - 800, "span_us": 10}],
-        [MEMBERS, VIP | {"span_us": 2000}],  # around them
+        [MEMBERS, VIP | {"span_us": 2000}],  # around the members
         [MEMBERS | {"span_us": 0}, VIP],
         [MEMBERS | {"span_us": -600}, VIP],
         [MEMBERS | {"span_us": 600.5}, VIP],

@@ -1,4 +1,4 @@
-"""The invitation in an address: every spelling leaves it, and nothing else does."""
+"""The invitation in an address: every spelling of it is removed, and nothing else."""
 
 import pytest
 from hypothesis import given
@@ -101,7 +101,7 @@ def test_other_addresses_stay_as_they_are(target: str) -> None:
 def test_rest_of_the_query_stays_byte_for_byte(
     parts: list[str], separators: list[str], places: set[int]
 ) -> None:
-    """Each removed parameter takes one separator along, whatever stands around it."""
+    """One separator is removed with each parameter, for all surrounding text."""
     query, rest = "", ""
     for at in range(6):
         for each in [*(["gk_invitation=x"] if at in places else []), *parts[at : at + 1]]:
@@ -124,7 +124,7 @@ def test_repeated_parameters_are_all_removed() -> None:
 
 
 def encoded(name: str, choices: list[int]) -> str:
-    """Each letter as it is, in the other case, or percent-encoded once or twice."""
+    """Each letter unchanged, in the other case, or percent-encoded once or twice."""
 
     def forms(each: str) -> list[str]:
         code = f"{ord(each):02x}"
@@ -151,7 +151,7 @@ def test_cheap_question_misses_no_invitation(
 
 @given(st.text("abgk_invitation%5fFE2.+;&?=[]", max_size=60))
 def test_address_without_invitation_has_none(query: str) -> None:
-    """One redirect is enough, and only parameters are removed."""
+    """One redirect suffices, and only parameters are removed."""
     found = find_invitation(f"/p?{query}")
     if found is not None:
         assert find_invitation(found.target) is None
@@ -160,7 +160,7 @@ def test_address_without_invitation_has_none(query: str) -> None:
 
 @given(st.text("gGkK%67256Bb_.+ []invitatonINVT&;?=05fF", max_size=80))
 def test_cheap_question_is_asked_of_every_spelling(query: str) -> None:
-    """Every address that `find_invitation` changes without the question, the question finds."""
+    """The quick check finds every address that `find_invitation` would change without it."""
     target = f"/?{query}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gatekeeper.policy.invitation_address.may_hold_invitation", lambda _: True)

@@ -1,4 +1,4 @@
-"""The samples of `docs/how-to/invite.md`, in each language whose runtime is at hand."""
+"""The samples of `docs/how-to/invite.md`, in each language with an installed runtime."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""Invitations: what is accepted, and everything that is not."""
+"""Invitations: which are accepted, and which are not."""
 
 import base64
 import hmac
@@ -47,7 +47,7 @@ def read(raw: str, *keys: InvitationKey, now_s: float = NOW_S) -> object:
 
 
 def raw_jwt(header: object, payload: bytes, *, secret: bytes = SECRET) -> str:
-    """A token with this very header, signed by HS256 whatever it says."""
+    """A token with exactly this header, always signed by HS256."""
     parts = [json.dumps(header).encode(), payload]
     text = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
     signature = jwt.get_algorithm_by_name("HS256").sign(text, secret)
@@ -279,7 +279,7 @@ def test_key_without_a_kid_verifies_any() -> None:
 
 
 def test_refused_tokens_cannot_evict_verified_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor are they verified again each time."""
+    """They are not verified again each time either."""
     monkeypatch.setattr("gatekeeper.policy.invitations._MAX_CACHED", 4)
     invitations = reader(KEYS["RS256"])
     good = signed("RS256")
@@ -320,7 +320,7 @@ def test_visitor_is_of_the_account_and_the_room() -> None:
     ],
 )
 def test_account_is_compared_character_by_character(other: str) -> None:
-    """Nothing is trimmed, folded or normalised; how JSON spells a character is no difference."""
+    """Nothing is trimmed, folded or normalised. Different JSON escapes of a character are equal."""
     sub = "ann\u00e9"
     places = {
         getattr(read(raw_jwt({"alg": "HS256"}, text.encode())), "visitor", None)
@@ -331,7 +331,8 @@ def test_account_is_compared_character_by_character(other: str) -> None:
 
 
 def test_account_is_unicode_text() -> None:
-    """Half of a surrogate pair is none (RFC 8259 section 8.2); 255 characters, not bytes."""
+    """Half of a surrogate pair is not (RFC 8259 section 8.2). The limit is 255 characters, not
+    bytes."""
     payload = json.dumps(claims(sub="SUB"))
     for sub in ("\\ud800", "a\\udc00"):
         raw = raw_jwt({"alg": "HS256"}, payload.replace("SUB", sub).encode())

@@ -1,4 +1,4 @@
-"""Names and values as PHP and others read them: they tighten a rule, and never loosen one."""
+"""Names and values as PHP and others read them: they make a rule stricter, and never looser."""
 
 import pytest
 
@@ -123,7 +123,7 @@ def test_field_of_another_name_does_not_tighten(sent: str) -> None:
 
 
 def test_rule_on_an_underscored_field_reads_what_the_field_is() -> None:
-    """The head cache leaves the client's address out of its key."""
+    """The key of the head cache does not contain the client's address."""
     assert FieldCondition((NamedValue("X_Forwarded_For"),)).reads & Fact.CLIENT
 
 

@@ -1,4 +1,4 @@
-"""Rules on methods where an origin may take another one in place of the request's own."""
+"""Rules on methods, if an origin may use another method than that of the request line."""
 
 import pytest
 
@@ -94,7 +94,8 @@ def test_own_method_is_blocked_whatever_stands_for_it() -> None:
 
 
 def test_routes_declare_what_they_read_of_other_methods() -> None:
-    """Another method's field is in no request line: a cache must not share the route."""
+    """The field with another method is not in the request line, so a cache must not share the
+    route."""
     for action in ("block", "queue"):
         reads = Router([ROOM], [rule(action, "POST")]).route(facts("GET")).reads
         assert reads & Fact.FIELDS

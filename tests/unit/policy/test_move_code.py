@@ -1,4 +1,4 @@
-"""Codes that move a place: what they hold, and what is no code."""
+"""Codes that move a place: their contents, and invalid codes."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_altered_code_is_none() -> None:
     ],
 )
 def test_code_with_wrong_claims_is_none(name: str, value: object) -> None:
-    """Signed by the right key; no release of this program wrote it."""
+    """Signed with the right key, but not written by any release of this program."""
     claims: dict[str, object] = {"aud": ROOM, "sub": VISITOR, "arr": 1, "iat": 1, "exp": NOW_S + 60}
     good = KEYRING.sign(claims, kind="move+jwt")
     assert CODES.read(good, now_s=NOW_S) is not None
@@ -119,7 +119,7 @@ def test_device_is_of_one_code_and_one_browser() -> None:
     assert len(devices) == 4
     assert device_of("a", "n" * 22) in devices
     tokens = Tokens(KEYRING, ROOM)
-    for device in devices:  # as a ticket spells it
+    for device in devices:  # in the format of a ticket
         ticket = TICKET._replace(device=device, moved_us=1_799_999_500_000_000)
         assert tokens.read(tokens.mint(ticket), now_s=NOW_S) == ticket
 

@@ -1,4 +1,4 @@
-"""The token that a visitor goes on with after the store's reply."""
+"""The visitor's next token after the store's reply."""
 
 from dataclasses import replace
 
@@ -41,7 +41,7 @@ from tests.unit.policy.decision_scene import (
     VISITOR,
 )
 
-# What the visitor goes on with
+# The visitor's next token
 
 
 def test_void_token_is_followed_by_none() -> None:
@@ -78,7 +78,7 @@ def test_ticket_returned_before_a_draw_has_a_provisional_turn() -> None:
     assert token == TICKET._replace(own_turn_us=turn_us)
     again = conclude(VISITOR, QueuePosition(turn_us, 6), token, rules=RULES, now_s=NOW_S)
     assert again is token
-    # After the draw it stands at another turn, and keeps what makes it one of the drawn.
+    # After the draw it has another turn, and keeps the mark of a participant.
     assert conclude(VISITOR, QueuePosition(5, 6), token, rules=RULES, now_s=NOW_S) is token
 
 
@@ -122,7 +122,7 @@ def test_ordering_gives_the_turn_of_a_token_that_names_none() -> None:
     room = replace(UP, ordering=ReversedOrder())
     turn_us = 2**51 - ARRIVAL_US
     assert decide(TICKET, room, rules=RULES, now_s=NOW_S) == Poll(VISITOR, turn_us)
-    # The order may give another turn once it is drawn, so that the ticket names none.
+    # The draw may give another turn, so the ticket names none.
     token = conclude(VISITOR, QueuePosition(turn_us, 7), TICKET, rules=RULES, now_s=NOW_S)
     assert token is TICKET
 
@@ -163,8 +163,8 @@ def test_session_that_ends_during_the_store_call_gives_no_pass(held: Token | Non
 def test_ticket_gives_no_second_session_without_the_store(
     polls_s: list[float], claims_s: list[float], absolute_s: float
 ) -> None:
-    """Whether the store had replied to the first claim or not, and though the ticket waits on in
-    between: at another replica it may stand above the watermark."""
+    """Whether or not the store had replied to the first claim, and also if the ticket waits again
+    in between: at another replica it may be above the watermark."""
     rules = replace(RULES, session_absolute_timeout_s=absolute_s)
     ticket, now_s = TICKET, NOW_S
     for pause_s in polls_s:
@@ -211,7 +211,7 @@ def test_returned_pass_is_confirmed_and_keeps_its_end() -> None:
 
 @pytest.mark.parametrize("absolute_s", [1800, 14_400, 100_000])
 def test_running_session_keeps_its_end_after_a_setting_change(absolute_s: float) -> None:
-    """A shorter or longer `session_absolute_timeout` counts for sessions that begin later."""
+    """Another `session_absolute_timeout` applies to sessions that begin later."""
     rules = replace(RULES, session_absolute_timeout_s=absolute_s)
     ends_at_s = FRESH.ends_at_s
     for now_s in (NOW_S, ends_at_s - RULES.pass_life_s + 5, ends_at_s - 0.001):

@@ -11,7 +11,7 @@ PASS = Pass(RoomName("default"), VisitorId("A" * 22), 1_000, 1.0, 2.0, 3.0)
 
 
 class DrawnOrder:
-    """The shape of a later strategy: the turn follows from the visitor, whatever the arrival."""
+    """An example of another strategy: the turn depends on the visitor, not on the arrival."""
 
     def turn_us(self, visitor: VisitorId, arrival_us: int, lane: str = "") -> int:  # noqa: ARG002
         return ord(visitor[0])

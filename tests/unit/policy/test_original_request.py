@@ -1,4 +1,5 @@
-"""The original request of a check: read from what a proxy sets, never from what a client adds."""
+"""The original request of a check is read from the fields of the proxy, never from fields that a
+client adds."""
 
 from collections.abc import Sequence
 
@@ -15,7 +16,7 @@ URL, URL_METHOD = "X-Original-URL", "X-Original-Method"
 
 
 def check(*fields: tuple[str, str], method: str = "GET", path: str = "auth") -> RequestFacts:
-    """A check, as the reader of facts sees it behind a trusted proxy."""
+    """A check by a trusted proxy, as the reader of facts receives it."""
 
     def values(name: str) -> list[str]:
         return [value for field, value in fields if field.lower() == name.lower()]
@@ -115,7 +116,7 @@ def test_unclear_original_request_is_refused(fields: Fields, problem: str) -> No
 
 
 def test_handshake_is_known_without_upgrade() -> None:
-    """Traefik and Envoy remove Upgrade from a check: it is for one connection."""
+    """Traefik and Envoy remove Upgrade from a check, since it applies to one connection."""
     without = check((URI, "/ws"))
     assert creates_place(original_request(without))
     handshake = check((URI, "/ws"), ("Sec-WebSocket-Version", "13"))

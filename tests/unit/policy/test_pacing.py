@@ -53,7 +53,7 @@ def test_eta_counts_visitors_ahead_at_the_rate(
         (2_000, 500, 36),
         (100_000, 60_000, 36),
         (1_000, 60_000, 1),
-        (3, 1, 1),  # a few who leave can be the whole wait
+        (3, 1, 1),  # a few visitors who leave can change the whole wait
         (12, 1, 6),
         (60, 1, 30),
         (80, 1, 36),
@@ -106,14 +106,14 @@ def test_poll_intervals_far_back_are_spread() -> None:
     assert {intervals_s.count(seconds) > 2_000 for seconds in (34, 35, 36)} == {True}
 
 
-# The line in virtual time. The client's own jitter is 15 % either way.
+# The line in virtual time. The client's jitter is ±15 %.
 
 JITTER = st.floats(0.85, 1.15)
 CHANGES = st.lists(
     st.tuples(
-        st.floats(0, 600),  # after so long
-        st.floats(1, 60_000),  # this is the rate
-        st.integers(0, 100_000) | st.just(0),  # and so many ahead have left
+        st.floats(0, 600),  # after this time
+        st.floats(1, 60_000),  # the rate is this
+        st.integers(0, 100_000) | st.just(0),  # and this many visitors ahead have left
     ),
     max_size=8,
 )
@@ -121,14 +121,14 @@ CHANGES = st.lists(
 
 @dataclass
 class Line:
-    """How many are ahead of a visitor, as the rate changes and others leave."""
+    """The number of visitors ahead of one visitor, while the rate changes and others leave."""
 
     ahead: int
     rate: float
     changes: list[tuple[float, float, int]]
 
     def at(self, time_s: float) -> tuple[float, float]:
-        """People ahead, less than 0 once one is released, and the rate."""
+        """The number of visitors ahead, negative after the release, and the rate."""
         ahead, rate = float(self.ahead), self.rate
         for after_s, next_rate, left in self.changes:
             if time_s < after_s:
@@ -141,7 +141,7 @@ class Line:
         return ahead - time_s * rate / 60, rate
 
     def released_s(self) -> float:
-        """When one is released: their own admission has fallen due."""
+        """When the visitor is released: the admission is due."""
         low, high = 0.0, 1e9
         for _ in range(80):
             middle = (low + high) / 2
@@ -155,7 +155,7 @@ def test_release_near_the_front_is_learned_within_two_seconds(
 ) -> None:
     line = Line(ahead, rate, changes)
     released_s = line.released_s()
-    # From any moment before the release on: what matters is the last interval that was sent.
+    # Starts at any time before the release, since only the last interval matters.
     now_s = released_s - data.draw(st.floats(0, min(released_s, 60)))
     for _ in range(200):
         ahead_now, rate_now = line.at(now_s)
@@ -177,7 +177,7 @@ def test_release_near_the_front_is_learned_within_two_seconds(
 def test_queue_twice_as_fast_delays_no_claim(
     ahead: int, rate: float, factor: float, data: st.DataObject
 ) -> None:
-    """The rate changes right after the response, or as many leave, wherever one stands."""
+    """For any place, if the rate changes right after the response, or visitors leave."""
     interval_s = poll_interval_s(ahead, rate_per_minute=rate, rules=RULES)
     released_in_s = (ahead + 1) * 60 / (rate * factor)
     assert interval_s * data.draw(JITTER) - released_in_s <= 2
@@ -190,12 +190,12 @@ def test_queue_of_100000_polls_below_4000_per_second(rate: int) -> None:
 
 @pytest.mark.parametrize("rate", [10_000, 20_000, 60_000])
 def test_fast_queue_polls_a_dozen_times_per_admission(rate: int) -> None:
-    """Where a hundred thousand are inside within minutes, they cannot be asked for less."""
+    """If a hundred thousand are admitted within minutes, fewer polls are not possible."""
     assert asked_per_s(100_000, rate=rate) < 4_000 + 12 * rate / 60
 
 
 def asked_per_s(waiting: int, *, rate: float, each: int = 10) -> float:
-    """By every tenth place: the interval grows steadily with the place."""
+    """Polls per second by every tenth place, since the interval grows steadily with the place."""
     return each * sum(
         1 / poll_interval_s(ahead, rate_per_minute=rate, rules=RULES, arrival_us=ahead * 7919)
         for ahead in range(0, waiting, each)
@@ -266,7 +266,7 @@ def test_polls_during_a_long_draw_are_spread_over_an_interval() -> None:
     assert sum(each <= 2 for each in intervals_s) < len(intervals_s) / 10
 
 
-# A replica's own share while the store is away
+# A replica's local share while the store is unreachable
 
 
 def test_share_begins_empty() -> None:

@@ -45,7 +45,7 @@ def query_pairs(query: str, separator: str) -> list[tuple[str, str]]:
 
 
 def every_value(query: str, wanted: str) -> set[str]:
-    """The contract of `parameter_values`: every pair looked at in full."""
+    """The contract of `parameter_values`: every pair is examined completely."""
     pairs = query_pairs(query, "&") + query_pairs(query.replace(";", "&"), "&")
     plain = {value for name, value in query_pairs(query, "&") if name == wanted}
     loose = [
@@ -84,7 +84,7 @@ def test_escapes_that_appear_when_others_are_gone_go_too(value: str) -> None:
 
 @pytest.mark.parametrize("query", ["%2573=1", "a&%2553=%2531", "%2573%255B%255D=1", "%2520s=1"])
 def test_name_that_is_encoded_twice_only_tightens(query: str) -> None:
-    """As a path is; so is a value."""
+    """Like a path; so does a value."""
     bypass = AccessRule("b", "bypass", (QueryCondition((NamedValue("s", ("1",)),)),))
     assert route(query, "", bypass) == InRoom(CHECKOUT.name)
     assert parameter_values(f"s=2&{query}", "s", every=True)[1:], "counts beside the plain one"
@@ -92,7 +92,7 @@ def test_name_that_is_encoded_twice_only_tightens(query: str) -> None:
 
 @pytest.mark.parametrize("query", ["S=1", "%53=1", "a;S=1", "S[]=1", "+S=1"])
 def test_name_in_another_letter_case_only_tightens(query: str) -> None:
-    """As ASP.NET reads it."""
+    """Since ASP.NET ignores the letter case."""
     bypass = AccessRule("b", "bypass", (QueryCondition((NamedValue("s", ("1",)),)),))
     assert route(query) == InRoom(CHECKOUT.name)
     assert not parameter_values(query, "s", every=True)
@@ -103,7 +103,7 @@ def test_name_in_another_letter_case_only_tightens(query: str) -> None:
 
 @pytest.mark.parametrize("query", ["s=1&a", "a=b&s=1&c=2", "s=1&a;b", "s=1&t=s"])
 def test_parameter_before_others_keeps_its_value(query: str) -> None:
-    """Where `;` separates parameters, `&` does as well."""
+    """If `;` separates parameters, `&` does too."""
     bypass = AccessRule("b", "bypass", (QueryCondition((NamedValue("s", ("1",)),)),))
     assert parameter_values(query, "s", every=True) == ("1",)
     assert isinstance(route(query, "", bypass), Bypassed)
@@ -116,7 +116,7 @@ def test_value_that_ends_at_a_semicolon_only_tightens(query: str) -> None:
 
 
 def test_value_in_another_letter_case_only_tightens() -> None:
-    """As WordPress finds a page by its name."""
+    """Since WordPress finds a page by its name in any letter case."""
     till = RoomConfig.model_validate({"name": "till", "query": "page=Pay*"})
     named = QueryCondition((NamedValue("page", ("Pay*",)),))
     for query, is_exact in [("page=Payment", True), ("page=payment", False), ("PAGE=PAY", False)]:
@@ -130,7 +130,7 @@ def test_value_in_another_letter_case_only_tightens() -> None:
 
 @pytest.mark.parametrize("target", ["/%3fs=1", "/x%3Fa=b&s=1?c=d", "/%253fs=1", "/%3f%73=1"])
 def test_query_that_is_encoded_in_the_path_only_tightens(target: str) -> None:
-    """A proxy that writes the decoded path into its own request ends it at the `?`."""
+    """A proxy may write the decoded path into its own request, where it ends at the `?`."""
     facts = RequestFacts(Client("1.2.3.4", "https", "h"), "GET", target)
     named = (QueryCondition((NamedValue("s", ("1",)),)),)
     assert Router([CHECKOUT, SITE]).route(facts) == InRoom(CHECKOUT.name)
@@ -219,7 +219,7 @@ WORK: list[tuple[str, Callable[[str], object]]] = [
 
 @pytest.mark.parametrize(("piece", "read"), WORK)
 def test_work_for_a_long_query_is_linear(piece: str, read: Callable[[str], object]) -> None:
-    """Twice the query takes about twice the calls, and a few for each character at most."""
+    """Twice the query takes about twice the calls, at most a few for each character."""
 
     def calls(length: int) -> int:
         text = (piece * length)[:length]

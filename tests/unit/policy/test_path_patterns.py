@@ -1,4 +1,4 @@
-"""Patterns of paths: exact where a rule loosens, in every spelling where it tightens."""
+"""Patterns of paths: exact if a rule is looser, in every spelling if it is stricter."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def holds(action: RuleAction, target: str, *globs: str, regexes: tuple[str, ...]
 def test_other_case_and_slash_at_the_end_only_tighten(
     action: RuleAction, glob: str, target: str
 ) -> None:
-    """Express, IIS and others serve the same page there."""
+    """Express, IIS and others serve the same page at these paths."""
     assert holds(action, target, glob)
     assert not holds("bypass", target, glob)
 
@@ -105,7 +105,7 @@ def test_encoded_wildcard_of_a_glob_is_a_character() -> None:
 
 @pytest.mark.parametrize("host", ["api.example.", "API.example.:443", "api.example.."])
 def test_host_with_the_dot_of_the_root_bypasses_nothing(host: str) -> None:
-    """An origin that does not know it serves its first site there."""
+    """An origin that does not know that host serves its first site."""
     rules = [
         AccessRule("api", "bypass", (HostCondition(("api.example",)),)),
         AccessRule("shop", "block", (HostCondition(("shop.example",)),)),

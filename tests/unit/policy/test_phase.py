@@ -24,7 +24,7 @@ from gatekeeper.policy.phase import (
 @pytest.mark.parametrize("scheduled", Phase)
 def test_operators_mode_overrides_the_schedule(mode: Mode, phase: Phase, scheduled: Phase) -> None:
     if mode is Mode.HOLD and scheduled is Phase.BEFORE:
-        phase = Phase.BEFORE  # no places are given out that would be ahead of the event's
+        phase = Phase.BEFORE  # no places before those of the event
     assert phase_of(mode, scheduled=scheduled) is phase
 
 
@@ -50,7 +50,7 @@ def test_unknown_mode_has_no_phase() -> None:
         (Phase.PREQUEUE, False, 0, 60),
         (Phase.DRAW, False, 0, 60),
         (Phase.RUNNING, True, 60, 60),
-        (Phase.HELD, False, 0, 60),  # and may run again at any moment
+        (Phase.HELD, False, 0, 60),  # the line may move again at any time
         (Phase.OPEN, True, 60, 60),
         (Phase.ENDED, False, 0, 0),
     ],

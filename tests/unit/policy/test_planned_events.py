@@ -1,4 +1,4 @@
-"""Entries of the file that change or go, before, while and after their events last."""
+"""Entries of the file that change or are removed, before, during and after their events."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def config_of(planned: Event, **keys: object) -> EventConfig:
 
 
 def read_again(known: Schedule, *configs: EventConfig, minutes: float) -> Schedule:
-    """The schedule after a reload; a second entry is the one of the file before."""
+    """The schedule after a reload; the second entry is that of the previous file."""
     return merged(
         known,
         configs[:1],
@@ -48,7 +48,7 @@ def test_removed_entry_leaves_nothing_before_its_prequeue() -> None:
 
 @pytest.mark.parametrize("minutes", [29.99, 30, 45])
 def test_removed_entry_in_its_prequeue_stays_for_those_in_line(minutes: float) -> None:
-    """Else nothing would move them from their provisional turns."""
+    """Otherwise they would stay at their provisional turns."""
     [kept] = read_again(FILE, minutes=minutes).events
     assert (kept.cancelled, kept.file) == (True, "")
 
@@ -124,7 +124,7 @@ def test_start_before_a_prequeue_that_has_begun_is_refused() -> None:
 
 
 def test_times_that_the_file_has_as_before_stay_as_they_are_now() -> None:
-    """A delay outlives a change of the rate."""
+    """A delay remains after a change of the rate."""
     [planned] = FILE.events
     delayed = with_start(FILE, "sale", NewStart(by_us=5 * MINUTE), now_us=at(31))
     config = config_of(planned, settings={"rate": "9/min"})
@@ -146,7 +146,7 @@ def test_end_before_a_delayed_start_is_refused() -> None:
 
 
 def test_prequeue_moved_into_the_past_begins_in_a_moment() -> None:
-    """Visitors that are in line already stand ahead of it, and are not drawn."""
+    """Visitors who are already in line stay ahead of it, and do not take part in the draw."""
     [planned] = FILE.events
     config = config_of(planned, prequeue=spell_time(at(1)))
     [changed] = read_again(FILE, config, minutes=20).events

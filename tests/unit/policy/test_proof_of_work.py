@@ -1,4 +1,4 @@
-"""Challenges on the ALTCHA protocol: what solves one, and everything that does not."""
+"""Challenges of the ALTCHA protocol: valid solutions, and invalid ones."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_expired_solution_is_refused() -> None:
 
 
 def _forged(salt: str) -> dict[str, Any]:
-    """A challenge of the client's own, which it has solved already. The gate's number is random."""
+    """A challenge that a client made and solved itself. The number of the gate is random."""
     number = SOLVED["number"] + 1
     challenge = hashlib.sha256(f"{salt}{number}".encode()).hexdigest()
     return SOLVED | {"salt": salt, "number": number, "challenge": challenge}
@@ -160,7 +160,8 @@ def test_payload_that_is_no_base64_of_json_is_refused(payload: str) -> None:
 
 
 def test_solution_survives_a_rotation_but_no_removed_secret() -> None:
-    """The first secret signs, all verify; so does one that another worker signs with already."""
+    """The first secret signs, all secrets verify; also a secret that another worker already signs
+    with."""
     solution = payload_of(SOLVED)
     rotated = WorkChallenges(Keyring([OTHER_SECRET, SECRET]))
     assert rotated.is_solved(solution, TICKET, now_s=NOW_S)

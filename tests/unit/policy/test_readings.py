@@ -1,4 +1,5 @@
-"""Readings of a path: no other spelling bypasses a room, and ordinary paths have one or two."""
+"""Readings of a path: no other spelling bypasses a room, and ordinary paths have one or two
+readings."""
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -63,7 +64,7 @@ def route(target: str, rules: Iterable[AccessRule] = (), *rooms: RoomConfig) -> 
 
 
 def assert_no_way_around(target: str) -> None:
-    """No bypass of a neighbour leads to it, and a room and a block apply."""
+    """The bypass of a neighbouring path does not apply to it; a room and a block do."""
     assert not isinstance(route(target, [WEBHOOKS], EVERYTHING), Bypassed), target
     assert isinstance(route(target, [WEBHOOKS], SECRET), InRoom | Rejected), target
     assert isinstance(route(target, [CLOSED], EVERYTHING), Blocked | Rejected), target
@@ -128,7 +129,7 @@ LONG = [
 ]
 
 
-# What the work for a path consists of: each goes through a text once.
+# The parts of the work for a path; each reads a text once.
 PASSES = [
     *("_by_quoted_printable", "_folded", "_is_ambiguous", "_merged", "_resolved", "_variants"),
     *("_with_overlong", "_with_utf_16", "_without_blank_ends", "_without_parameters"),
@@ -136,7 +137,7 @@ PASSES = [
 
 
 def characters_read(path: str, monkeypatch: pytest.MonkeyPatch) -> int:
-    """The characters of all texts that are gone through to read a path."""
+    """The number of characters of all texts that are processed to read a path."""
     read: list[int] = []
 
     def counted(do: Callable[..., object]) -> Callable[..., object]:
@@ -155,7 +156,7 @@ def characters_read(path: str, monkeypatch: pytest.MonkeyPatch) -> int:
 
 @pytest.mark.parametrize("piece", LONG)
 def test_work_for_a_long_path_is_linear(piece: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At most 80 times the path, whatever it is made of, and for twice the path about twice."""
+    """At most 80 times the length for any path, and about twice as much for twice the path."""
     half, whole = (
         characters_read(("/" + piece * length)[:length], monkeypatch) for length in (4000, 8000)
     )
@@ -165,7 +166,7 @@ def test_work_for_a_long_path_is_linear(piece: str, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("piece", LONG)
 def test_calls_for_a_long_path_are_linear(piece: str) -> None:
-    """A few calls for each segment or escape, each of three characters or so."""
+    """A few calls for each segment or escape, which has about three characters."""
     path = ("/" + piece * 8000)[:8000]
 
     def read() -> None:
@@ -176,7 +177,7 @@ def test_calls_for_a_long_path_are_linear(piece: str) -> None:
 
 
 def test_raw_bytes_of_a_long_path_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each appears as an escape, so the path is three times as long."""
+    """Each byte is an escape, so the path is three times as long."""
     path = origin_form("/" + "\udce9/\udcc0\udcaf" * 2047)
     assert characters_read(path, monkeypatch) <= 80 * 8000
 

@@ -1,4 +1,4 @@
-"""References: derived from the visitor id, and read as people spell them."""
+"""References: derived from the visitor id, and read in the ways that people write them."""
 
 import hashlib
 
@@ -33,7 +33,7 @@ def test_reference_has_one_shape(visitor: VisitorId) -> None:
 
 
 def test_reference_of_a_known_visitor() -> None:
-    """Fixed: support keeps references of yesterday."""
+    """It never changes, since support keeps earlier references."""
     assert reference_of(VisitorId("AAAAAAAAAAAAAAAAAAAAAA")) == "X8ZV-898K"
 
 

@@ -184,7 +184,7 @@ def test_any_mixture_of_spellings_is_in_the_room(data: st.DataObject) -> None:
     path = "".join(
         data.draw(st.sampled_from(SPELLINGS.get(letter, [letter]))) for letter in "/checkout/"
     )
-    # "t" at the end of the segment takes a parameter; within a word it would swallow the rest.
+    # "t" at the end of the segment has a parameter; within a word it would hide the rest.
     assert CHECKOUT.room_of("example.com", path) == "checkout", path
 
 

@@ -1,4 +1,5 @@
-"""The recipes of `docs/how-to/exempt-requests.md`: each is valid, and opens what it says alone."""
+"""The recipes of `docs/how-to/exempt-requests.md`: each is valid, and exempts only what it
+states."""
 
 import re
 from pathlib import Path
@@ -64,7 +65,7 @@ PREFLIGHT = {"Origin": ["https://app.example"], "Access-Control-Request-Method":
     ],
 )
 def test_preflight_for_another_method_is_none(more: dict[str, list[str]], tmp_path: Path) -> None:
-    """Some origins take such an OPTIONS request for a POST."""
+    """Some origins handle this OPTIONS request as a POST."""
     fields = PREFLIGHT | more
     facts = RequestFacts(
         Client("203.0.113.5", "https", "shop.example"),

@@ -1,4 +1,4 @@
-"""The derived spans agree with each other whatever the operator configures."""
+"""The derived durations are consistent for every configuration."""
 
 from dataclasses import fields, replace
 
@@ -79,7 +79,7 @@ def test_revocation_outlives_every_token(rules: Rules) -> None:
 
 @given(any_rules())
 def test_ticket_outliving_its_session_is_remembered(rules: Rules) -> None:
-    # The ticket was issued when it was spent at the latest, and the slot lasts for the session.
+    # The ticket was issued not later than it was spent, and the slot lasts for the session.
     assert rules.session_idle_timeout_s + rules.spent_for_s >= rules.ticket_life_s
 
 
@@ -87,7 +87,8 @@ def test_ticket_outliving_its_session_is_remembered(rules: Rules) -> None:
 def test_tokens_of_earlier_rules_are_remembered_after_a_change(
     first: Rules, second: Rules, third: Rules
 ) -> None:
-    """A shorter `place_ttl` or session must not free a ticket or pass that was issued before."""
+    """A shorter `place_ttl` or session must not shorten the record of earlier tickets and
+    passes."""
     rules = Rules.of(room_of(third), after=Rules.of(room_of(second), after=first))
     for each in (first, second, third):
         assert rules.revoked_for_s >= each.revoked_for_s

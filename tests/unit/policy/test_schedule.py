@@ -1,4 +1,4 @@
-"""The schedule of a room: phases by time, the order of a draw, the file's events and the live ones.
+"""The schedule of a room: phases by time, the order of a draw, events of the file and live events.
 
 Rules: times are seconds of an imaginary day, as microseconds after BASE_US.
 """
@@ -172,14 +172,14 @@ def test_turn_is_provisional_until_the_draw() -> None:
     seed = seed_of(secret, b"\n")
     assert turn_us == drawn_turn_us(seed, ANN, start_us=at(100), span_us=60_000_000)
     assert at(40) <= turn_us < at(100)
-    assert after.drawn_turn_us(ANN, at(99.999999)) == turn_us  # whenever they came
+    assert after.drawn_turn_us(ANN, at(99.999999)) == turn_us  # for any arrival
     for arrival_us in (at(39.999999), at(100), at(150)):
         assert before.drawn_turn_us(ANN, arrival_us) == arrival_us
         assert after.drawn_turn_us(ANN, arrival_us) == arrival_us
 
 
 def test_only_tickets_returned_before_the_opening_take_part() -> None:
-    """Else the best of many that were never returned could be chosen once the order is known."""
+    """Otherwise the best of many unreturned tickets could be chosen when the order is known."""
     before = schedule(config())
     [event] = before.events
     gathering = EventOrder.of(before, before.at(at(99)))
@@ -188,7 +188,7 @@ def test_only_tickets_returned_before_the_opening_take_part() -> None:
     drawn = before.with_event(replace(event, drawn=Drawn("ab" * 32)))
     after = EventOrder.of(drawn, drawn.at(at(101)))
     for order in (opened, after):
-        assert order.turn_us(ANN, at(50)) == at(100)  # behind every drawn turn
+        assert order.turn_us(ANN, at(50)) == at(100)  # after every drawn turn
         assert order.turn_us(ANN, at(39)) == at(39)
         assert order.turn_us(ANN, at(120)) == at(120)
     assert opened.drawn_turn_us(ANN, at(50)) == PROVISIONAL_US + at(50)
@@ -220,7 +220,7 @@ def test_delay_outlives_a_restart_and_keeps_the_secret() -> None:
     delayed = own.with_event(replace(event, start_us=at(150)))
     again = schedule(config(), known=delayed, now_us=at(90))
     assert again == delayed
-    # The file's own delay, of the entry that was announced before.
+    # A delay by the file, of an entry that was announced before.
     changed = config(start=at(160))
     assert schedule(changed, known=delayed, now_us=at(90)) == delayed, "by a start, in the prequeue"
     [moved] = schedule(changed, known=delayed, now_us=at(90), reloads=True).events
@@ -255,7 +255,7 @@ def test_replica_that_starts_with_an_older_file_removes_no_event(seconds: float)
     ("seconds", "is_kept"), [(10, False), (50, True), (150, True), (300, True)]
 )
 def test_reload_removes_only_what_has_not_begun(seconds: float, *, is_kept: bool) -> None:
-    """A room that forgot a draw would order the same visitors in two ways."""
+    """Without the earlier draw a room would order the same visitors in two ways."""
     own = schedule(config())
     after = schedule(known=own, now_us=at(seconds), reloads=True)
     assert (after.find("sale") is not None) is is_kept

@@ -1,4 +1,4 @@
-"""Which requests come from another site: every field that browsers name their sender in."""
+"""Which requests come from another site, by every field with which browsers name the sender."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The cache of tokens: it has a bound, only good tokens, and none past its end."""
+"""The cache of tokens: bounded, with valid tokens only, and none after its end."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A token is read or it is None: only what this gate signed is read, and nothing raises."""
+"""A token is read or it is None: only tokens signed by this gate are read, and nothing raises."""
 
 import base64
 import hmac
@@ -60,7 +60,7 @@ def spelled(part: object) -> str:
 def signed(
     header: object, payload: object, *, secret: bytes = SECRET, digest: str = "sha256"
 ) -> str:
-    """A token signed by hand, so that any header and any payload can be tried."""
+    """A token signed by the test, so that any header and any payload are possible."""
     parts = [
         base64url(part if isinstance(part, bytes) else spelled(part).encode())
         for part in (header, payload)

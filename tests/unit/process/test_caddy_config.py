@@ -1,4 +1,4 @@
-"""What the edge's Caddy is configured to do, by its JSON; the integration tests run it."""
+"""The JSON configuration of the edge's Caddy; the integration tests run it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_every_pool_reaches_every_worker_unbuffered() -> None:
         assert proxy["flush_interval"] == -1
         assert proxy["transport"]["versions"] == ["1.1"]
         assert proxy["transport"]["compression"] is False
-        assert proxy["transport"]["keep_alive"]["idle_timeout"] == "60s"  # the workers': 75 s
+        assert proxy["transport"]["keep_alive"]["idle_timeout"] == "60s"  # the workers: 75 s
 
 
 def test_only_configured_domains_reach_a_worker() -> None:

@@ -1,4 +1,4 @@
-"""Hellos with a share of finite-field Diffie-Hellman, in every way that they can be sent."""
+"""Hellos with a finite-field Diffie-Hellman key share, sent in every possible way."""
 
 import ssl
 from contextlib import suppress
@@ -45,7 +45,7 @@ def finite_share(group: int) -> tuple[int, bytes]:
 @pytest.mark.parametrize("most", [1, 50, 1 << 14])
 @pytest.mark.parametrize("group", FFDHE)
 def test_finite_field_share_is_refused(group: int, most: int, segment: int) -> None:
-    """Alone or behind another, in any records and segments, also after a retry request."""
+    """Alone or after another share, in any records and segments, also after a retry request."""
     alone, behind = hello(finite_share(group)), hello(X25519_SHARE, finite_share(group))
     short = hello((group, b"\x02"), X25519_SHARE)
     change_cipher = b"\x14\x03\x03\x00\x01\x01"
@@ -60,7 +60,7 @@ def test_finite_field_share_is_refused(group: int, most: int, segment: int) -> N
 
 @pytest.mark.parametrize("segment", [1, 7, 1 << 20])
 def test_other_hellos_pass(segment: int) -> None:
-    bytes_of_a_group = b"\x01\x00\x01\x00" * 8  # where no group is named
+    bytes_of_a_group = b"\x01\x00\x01\x00" * 8  # at a position that does not name a group
     for data in (
         records(hello(X25519_SHARE)),
         records(hello(X25519_SHARE, (P_256, b"\x04" * 65))),
@@ -84,7 +84,7 @@ def test_hello_of_a_real_client_passes() -> None:
 
 
 def test_handshake_without_end_is_refused() -> None:
-    """What is kept of a connection is bounded, also for records that never end."""
+    """The data kept for a connection is bounded, also for records that never end."""
     assert not is_refused(records(b"\x01\xff\xff\xff" + bytes(MAX_HANDSHAKE_BYTES - 100)))
     assert is_refused(records(b"\x01\xff\xff\xff" + bytes(MAX_HANDSHAKE_BYTES)))
     assert is_refused(b"\x16\x03\x01\xff\xff" + bytes(MAX_HANDSHAKE_BYTES))

@@ -1,4 +1,4 @@
-"""Which exits may be of damaged files, and the files that are set aside."""
+"""Which exits may be caused by damaged files, and the files that are set aside."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What the edge's certificates are, and what the log says of them."""
+"""The edge's certificates, and the log about them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gatekeeper.process.edge_certificates import (
 )
 from tests.ports import closed_port
 
-# As Caddy 2.11 writes them, of a private CA, of none, and of Let's Encrypt.
+# Lines of Caddy 2.11 about a private CA, no CA, and Let's Encrypt.
 REFUSED = (
     "[a.example.com] Obtain: [a.example.com] creating new order: attempt 1: https://ca/new-order: "
     "HTTP 400 urn:ietf:params:acme:error:rejectedIdentifier - The server will not issue "
@@ -153,7 +153,7 @@ def test_certificate_that_should_have_been_renewed_expires_soon(
     assert certificate_state(left_s, lifetime_s=lifetime_s) == state
 
 
-# Certificates of the operator's own.
+# Certificates of the operator.
 
 
 def edge(folder: Path, *names: str, domains: tuple[str, ...]) -> EdgeConfig:
@@ -198,7 +198,7 @@ def test_file_that_is_no_certificate_is_refused(tmp_path: Path, text: str) -> No
 
 
 async def test_edge_that_hangs_is_the_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its process is there, and accepts connections."""
+    """Its process is running, and accepts connections."""
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

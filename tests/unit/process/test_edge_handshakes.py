@@ -1,4 +1,4 @@
-"""How handshakes are counted from the edge's log of them."""
+"""Handshakes are counted from the edge's log."""
 
 import json
 from pathlib import Path

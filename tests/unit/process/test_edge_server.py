@@ -1,4 +1,4 @@
-"""The start of the edge's Caddy: which program, which ports, and what a failure says."""
+"""The start of the edge's Caddy: program, ports, and errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.ports import free_port, taken_port
 
 
 def program(folder: Path, script: str) -> Path:
-    """A program that stands in for Caddy."""
+    """A program that replaces Caddy."""
     path = folder / "caddy"
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
@@ -82,7 +82,7 @@ REFUSAL = (
 
 
 def logging(message: str) -> str:
-    """The command that logs an error as Caddy does, in the folder of the edge."""
+    """A command that logs an error in Caddy's format, in the folder of the edge."""
     entry = json.dumps({"level": "error", "msg": message})
     return f"echo '{entry}' >> caddy.log"
 

@@ -14,7 +14,7 @@ from gatekeeper.process.edge_socket import edge_listener
 def test_socket_is_private_and_replaces_an_older_one(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     path = tmp_path / "worker.sock"
-    edge_listener(str(path)).close()  # as a process that was killed leaves it
+    edge_listener(str(path)).close()  # as left by a killed process
     with edge_listener(str(path)):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 

@@ -1,4 +1,4 @@
-"""How long workers are silent, by their heartbeats."""
+"""The time since the last heartbeat of each worker."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def test_stopped_worker_is_silent_and_others_are_not(silence: Silence, clock: Cl
         killed_s = killed_s or (passed_s if found[1] >= KILL_AFTER_S else 0.0)
         assert found[2] < UNREADY_AFTER_S
         clock.now_s += 0.5
-    # Its last heartbeat may be a second older than the first look that sees it.
+    # Its last heartbeat may be a second older than the first check that reads it.
     assert 0 < unready_s <= 4
     assert unready_s < killed_s <= 9
 

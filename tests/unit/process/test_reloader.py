@@ -23,7 +23,7 @@ DONE = {Prepare: {"done": "prepare"}, Commit: {"done": "commit"}, Abort: {"done"
 
 @dataclass
 class FakeWorker:
-    """A worker process that reports as the test says; None: it has ended."""
+    """A worker process that sends the reports of the test; None: it has ended."""
 
     number: int = 1
     serving: bool = True
@@ -43,7 +43,7 @@ class FakeWorker:
 
 @dataclass
 class Reloads:
-    """A reloader of these workers, and the configurations that the supervisor followed."""
+    """A reloader of these workers, and the configurations that the supervisor put in force."""
 
     reloader: Reloader
     followed: list[Config]
@@ -51,7 +51,7 @@ class Reloads:
 
 @dataclass
 class FakeEdge:
-    """An edge that refuses a configuration with a problem, or takes it."""
+    """An edge that refuses a configuration with a problem, or accepts it."""
 
     problem: str | None
     received: list[Config] = field(default_factory=list)
@@ -173,7 +173,7 @@ async def test_worker_that_does_not_commit_is_restarted(config: Config) -> None:
 
 
 async def test_next_reload_is_compared_with_what_is_in_force(config: Config) -> None:
-    """A refused file is not the base of the next comparison."""
+    """The next comparison is not with a refused file."""
     worker = FakeWorker()
     gate = reloads(worker, config=config)
     await gate.reloader.reload()
@@ -202,7 +202,7 @@ async def test_files_that_are_never_read_hold_up_no_reload() -> None:
     with pytest.raises(ConfigError, match=r"not read and checked within 0\.05 s"):
         await reloader.reload()
     [reader] = [each for each in threading.enumerate() if each.name == "reload"]
-    assert reader.daemon  # the gate can end
+    assert reader.daemon  # so that the gate can end
     with pytest.raises(ConfigError, match="an earlier reload is still reading its files"):
         await reloader.reload()
     readable.set()

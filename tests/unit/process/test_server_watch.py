@@ -1,4 +1,4 @@
-"""How a server that hangs is distinguished from one that responds, without a server."""
+"""Detection of a server that hangs, tested without a server."""
 
 import asyncio
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Server:
-    """Responds as the script says; at its end the watch is cancelled."""
+    """Responds by the script; at the end of the script the watch is cancelled."""
 
     def __init__(self, script: str) -> None:
         self._script: Iterator[str] = iter(script)

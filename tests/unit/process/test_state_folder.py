@@ -44,7 +44,7 @@ def test_state_folder_of_another_mode_is_refused(tmp_path: Path, mode: int) -> N
         f"{folder} is not private to this user: its mode is {mode:04o}; expected 0700 "
         f"(chmod 700 {folder})"
     )
-    folder.chmod(0o2700)  # the group is inherited: no more rights
+    folder.chmod(0o2700)  # setgid: inherits the group, gives no more rights
     assert state_folder({"GATEKEEPER_STATE_DIR": str(folder)}) == folder
 
 

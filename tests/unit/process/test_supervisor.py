@@ -67,7 +67,7 @@ def test_reload_names_the_file_of_a_problem(tmp_path: Path, section: str, key: s
 
 @pytest.mark.parametrize("section", ["server", "edge"])
 def test_private_key_that_others_may_write_is_refused(tmp_path: Path, section: str) -> None:
-    """By a reload and by `gatekeeper check` as well as at a start."""
+    """By a reload, by `gatekeeper check` and at a start."""
     leaf = trustme.CA().issue_cert("one.test")
     pem = tmp_path / "both.pem"
     leaf.private_key_and_cert_chain_pem.write_to_path(pem)

@@ -95,7 +95,7 @@ def test_failed_reload_keeps_the_certificate_in_use(tmp_path: Path, leaf: trustm
 
 @pytest.mark.parametrize("before", ["RSA", "ECDSA"])
 def test_reload_with_another_key_type_ends_the_former(tmp_path: Path, before: str) -> None:
-    """A context that had loaded both would serve the former to clients that prefer its type."""
+    """A context with both keys would serve the former one to clients that prefer its type."""
     after = "ECDSA" if before == "RSA" else "RSA"
     write_pair(tmp_path, leaf_of(before))
     files = served(tmp_path)
@@ -120,7 +120,7 @@ def test_reload_with_another_key_type_ends_the_former(tmp_path: Path, before: st
 def test_session_is_resumed_until_another_certificate(
     tmp_path: Path, leaf: trustme.LeafCert, version: ssl.TLSVersion
 ) -> None:
-    """A reload of the same files keeps the sessions; each connection brings a ticket."""
+    """A reload of the same files keeps the sessions; each connection receives a ticket."""
     write_pair(tmp_path, leaf)
     files = served(tmp_path)
     context = client_context()
@@ -171,7 +171,7 @@ def test_tls_1_2_accepts_the_intermediate_ciphers(tmp_path: Path, key: str, ciph
     ],
 )
 def test_tls_1_2_refuses_other_ciphers(tmp_path: Path, cipher: str) -> None:
-    """CBC, DHE, exchange by RSA, without encryption, without a certificate."""
+    """CBC, DHE, RSA key exchange, without encryption, without a certificate."""
     write_pair(tmp_path, leaf_of("RSA"))
     with pytest.raises(ssl.SSLError, match="HANDSHAKE_FAILURE"):
         connected_to(served(tmp_path).listener.context, tls_1_2(f"{cipher}:@SECLEVEL=0"))
@@ -211,7 +211,7 @@ def test_other_curves_are_refused(tmp_path: Path, curve: str) -> None:
 
 
 def test_client_chooses_the_cipher(tmp_path: Path) -> None:
-    """A phone without instructions for AES offers ChaCha20 first."""
+    """A phone without AES instructions offers ChaCha20 first."""
     write_pair(tmp_path, leaf_of("RSA"))
     ciphers = ["ECDHE-RSA-CHACHA20-POLY1305", "ECDHE-RSA-AES128-GCM-SHA256"]
     for order in (ciphers, ciphers[::-1]):
@@ -239,7 +239,7 @@ def client_context() -> ssl.SSLContext:
 
 
 def tls_1_2(ciphers: str) -> ssl.SSLContext:
-    """A client that offers these alone."""
+    """A client that offers only these ciphers."""
     context = client_context()
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(ciphers)
@@ -264,5 +264,5 @@ def connected_to(
             server.do_handshake()
     client.do_handshake()
     server.write(b"x")
-    assert client.read() == b"x"  # and a ticket before it
+    assert client.read() == b"x"  # after a ticket
     return client

@@ -1,4 +1,4 @@
-"""TLS on one connection, in memory: the socket's side in, the protocol's side out."""
+"""TLS on one connection, in memory, between a socket and a protocol."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_large_response_is_sent_whole(type_: type[Any]) -> None:
 
 
 async def test_ticket_leaves_with_the_response_of_an_immediate_request() -> None:
-    """One write of the socket for both."""
+    """The socket is written once for both."""
     stage = Stage()
     stage.shake_hands()
     stage.client.write(REQUEST)
@@ -111,7 +111,7 @@ async def test_close_notify_of_the_client_ends_the_input_and_closes() -> None:
     assert stage.protocol.events == ["made", "eof"]
     assert stage.socket.closed
     stage.receive()
-    stage.client.unwrap()  # it has that of the server
+    stage.client.unwrap()  # the client has received the alert of the server
 
 
 async def test_cut_below_tls_is_no_end_of_input() -> None:
@@ -149,7 +149,7 @@ async def test_failed_handshake_gets_an_alert_and_makes_no_connection() -> None:
 
 async def test_flow_control_is_that_of_the_socket() -> None:
     stage = Stage()
-    stage.connection.pause_writing()  # before anyone could write
+    stage.connection.pause_writing()  # before any write
     stage.connection.resume_writing()
     stage.shake_hands()
     stage.send()
@@ -165,7 +165,7 @@ async def test_flow_control_is_that_of_the_socket() -> None:
 
 
 async def test_protocol_can_be_replaced_while_it_receives() -> None:
-    """As at a hand-over: the first request is served by the one, the next by the other."""
+    """As at a hand-over: one protocol serves the first request, the other one the next."""
     other = Recorder()
 
     class First(Recorder):
@@ -214,7 +214,7 @@ async def test_only_unfinished_handshakes_are_listed() -> None:
 
 
 async def test_handshakes_end_after_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also one that failed, and whose client does not read; a connection that is open stays."""
+    """Also a failed one whose client does not read; an established connection stays open."""
     monkeypatch.setattr(tls_listener, "HANDSHAKE_TIMEOUT_S", 0.05)
     listener = TlsListener()
     listener.serve(context())

@@ -13,8 +13,8 @@ from tests.unit.process.tls_in_memory import Stage
 
 
 class Records:
-    """Records that a client of `Stage` sends by itself, after its handshake (RFC 8446): Python has
-    no call for a KeyUpdate. Each changes the key of those after it."""
+    """Records that the test encrypts for a client of `Stage` after its handshake (RFC 8446), since
+    Python has no call for a KeyUpdate. Each KeyUpdate changes the key of later records."""
 
     def __init__(self, key_log: Path, cipher: tuple[str, str, int] | None) -> None:
         assert cipher is not None
@@ -32,15 +32,15 @@ class Records:
         return HKDFExpand(self._hash, length, info).derive(self._secret)
 
     def _record(self, content: bytes, *, number: int) -> bytes:
-        """Section 5.2."""
+        """A record by section 5.2."""
         head = b"\x17\x03\x03" + (len(content) + 16).to_bytes(2, "big")
         nonce = int.from_bytes(self._expand(b"iv", 12), "big") ^ number
         key = AESGCM(self._expand(b"key", self._key_bytes))
         return head + key.encrypt(nonce.to_bytes(12, "big"), content, head)
 
     def key_update(self, *, after: bytes = b"") -> bytes:
-        """A KeyUpdate that asks for that of the server (section 4.6.3); `after` data in a record of
-        its own."""
+        """A KeyUpdate that requests one of the server (section 4.6.3). `after`: data in a record
+        before it."""
         records = self._record(after + b"\x17", number=0) if after else b""
         records += self._record(b"\x18\0\0\x01\x01\x16", number=1 if after else 0)
         self._secret = self._expand(b"traffic upd", self._hash.digest_size)
@@ -75,7 +75,7 @@ async def test_key_updates_in_one_read_end_the_connection(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("is_read", ["at once", "late"])
 async def test_key_updates_of_a_client_that_reads_pass(tmp_path: Path, is_read: str) -> None:
-    """Any number of them, also while it is behind with a long response."""
+    """Any number of key updates, also while the client still reads a long response."""
     stage, records = updating(tmp_path)
     if is_read == "at once":
         stage.socket.unsent = 0

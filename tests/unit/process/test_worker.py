@@ -12,7 +12,7 @@ from gatekeeper.process.commands import WorkerPlan
 
 
 async def test_worker_that_hangs_at_its_end_exits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The supervisor that would end it has exited."""
+    """The supervisor has exited, so it cannot end the worker."""
     exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     @dataclass

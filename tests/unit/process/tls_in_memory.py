@@ -1,4 +1,4 @@
-"""A TLS connection and its client, in memory: the socket's side in, the protocol's side out."""
+"""A TLS connection and its client, in memory, between a socket and a protocol."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REQUEST = b"GET / HTTP/1.1\r\n\r\n"
 
 
 class Socket(asyncio.Transport):
-    """The socket of the connection; `sent` is for the client."""
+    """The socket of the connection; `sent` has the data for the client."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class Stage:
     def open(
         cls, *, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3, key_log: Path | None = None
     ) -> Stage:
-        """After the handshake; the client has sent all of it, and read what came back."""
+        """Complete the handshake; both sides have read everything."""
         stage = cls(version=version, key_log=key_log)
         stage.shake_hands()
         stage.send()
@@ -123,7 +123,8 @@ class Stage:
         return stage
 
     def shake_hands(self) -> None:
-        """Until the client is done; its last message is still in `outgoing`."""
+        """Run the handshake until the client has completed it; its last message is still in
+        `outgoing`."""
         for _ in range(3):
             with suppress(ssl.SSLWantReadError):
                 self.client.do_handshake()
@@ -137,7 +138,7 @@ class Stage:
             self.connection.data_received(data)
 
     def receive(self) -> int:
-        """Pass on what was sent to the client; how many writes of the socket it took."""
+        """Deliver the sent data to the client. Returns the number of writes of the socket."""
         sent, self.socket.sent = self.socket.sent, []
         for data in sent:
             self._incoming.write(data)

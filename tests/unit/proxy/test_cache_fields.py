@@ -1,4 +1,4 @@
-"""Which responses a shared cache would store, and what is left of a response that none may."""
+"""Which responses a shared cache would store, and how a response is changed so that none may."""
 
 import pytest
 
@@ -11,7 +11,7 @@ DATE = "Date: Fri, 28 Nov 2025 12:00:00 GMT"
 SET_COOKIE = "Set-Cookie: basket=1"
 MODIFIED = "Last-Modified: Fri, 28 Nov 2025 11:00:00 GMT"
 
-# What caches in front obey, in the spelling of their documentation.
+# Fields that caches in front follow, spelled as in their documentation.
 CACHE_FIELDS = [
     "Cache-Control: public, max-age=600",
     "CACHE-CONTROL:s-maxage=600",
@@ -76,7 +76,7 @@ def test_untouched_response_is_the_same_byte_for_byte() -> None:
 
 
 def test_response_that_only_ends_a_session_is_private_too() -> None:
-    """An app with a header holds no cookie that could be taken back."""
+    """An app that uses a header has no cookie that could be deleted."""
     written = response_head(
         head("Cache-Control: public"), LengthBody(0), http11_client=True, keep_alive=True, added=()
     )

@@ -30,7 +30,7 @@ def asked_from(
 
 
 def asked_on_the_edge(forwarded: str, *fields: tuple[str, str]) -> BaseRequest:
-    """A request on the edge's socket: `forwarded` is what the edge wrote in X-Forwarded-For."""
+    """A request on the edge's socket: `forwarded` is the X-Forwarded-For of the edge."""
     request = asked_from("", ("X-Forwarded-For", forwarded), *fields)
     handler = Mock(spec=ConnectionHandler)
     handler.is_from_edge = True
@@ -71,7 +71,7 @@ def test_trusted_proxy_at_the_edge_is_believed() -> None:
 
 
 def test_connection_without_an_address_is_not_the_edge() -> None:
-    """A client that has reset its connection has no address any more."""
+    """A client that has reset its connection has no address."""
     client = client_of(asked_from("", ("X-Forwarded-For", "10.0.0.1")), trusted=TRUSTED, tls=False)
     assert client == Client("unknown", "http", "shop.example")
 

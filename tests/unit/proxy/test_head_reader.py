@@ -1,4 +1,4 @@
-"""Heads are found, counted and shown to the parser the same, wherever the stream is cut."""
+"""Heads are found, counted and given to the parser in the same way, wherever the stream is cut."""
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,8 @@ TARGET = "/schön?größe=~"
 
 
 def read(data: bytes, cuts: list[int]) -> tuple[bytes, bytes, str | None]:
-    """What the parser sees of a head, what follows the head, and the target if it was hidden."""
+    """What the parser receives of a head, the bytes after the head, and the target if it was
+    hidden."""
     reader, shown, done = HeadReader(), b"", 0
     for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
         part = data[start:end]
@@ -131,4 +132,4 @@ def test_limit_counts_every_byte_and_no_other_head() -> None:
     assert not too_long(reader)
     reader.take(b"a" * 1_000_000)
     assert too_long(reader)
-    assert len(reader.head) <= 2 * MAX_HEAD_BYTES + 1  # however much one read brings
+    assert len(reader.head) <= 2 * MAX_HEAD_BYTES + 1  # for any size of a read

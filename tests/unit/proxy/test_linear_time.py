@@ -20,7 +20,7 @@ _STATUS_LINE = b"HTTP/1.1 200 OK"
 _REQUEST_LINE = b"GET / HTTP/1.1\r\n"
 _REFUSED = b"\r\n\0\r\n\r\n"
 
-# Each makes an input of about `size` bytes.
+# Each returns an input of about `size` bytes.
 Input = Callable[[int], bytes]
 
 RESPONSE_HEADS: dict[str, Input] = {
@@ -102,6 +102,6 @@ def test_host_is_checked_in_linear_time(name: str) -> None:
 
 
 def test_backtracking_is_detected() -> None:
-    """Cubic work grows 64 times, far above the bound, also where a small input costs a constant."""
+    """Cubic work grows 64 times, far above the bound, also if a small input has constant costs."""
     backtracking = re.compile(rb"a*[ab]*[abc]*d")
     assert growth(backtracking.match, lambda size: b"a" * size, largest=240) > MAX_RATIO

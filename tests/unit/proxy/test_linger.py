@@ -11,7 +11,7 @@ from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 
 
 class ResetTransport(asyncio.Transport):
-    """A transport whose client has reset the connection, of which the loop does not know yet."""
+    """A transport whose client has reset the connection; the loop has not noticed it yet."""
 
     def can_write_eof(self) -> bool:
         return True

@@ -54,8 +54,8 @@ OWN = frozenset({"gatekeeper", "gatekeeper-vip"})
 )
 @pytest.mark.parametrize("status", ["200 OK", "103 Early Hints", "101 Switching Protocols"])
 def test_origin_sets_no_field_of_the_gate(field: str, status: str) -> None:
-    """It would replace or delete the token that the visitor keeps, or call its response the
-    gate's."""
+    """Such a field would replace or delete the visitor's token, or mark the response as one of the
+    gate."""
     for fields in ([field], [field, "A: 1", field], ["Set-Cookie: a=gatekeeper=x", field]):
         response = parse_response_head(head(*fields, status=status), OWN)
         assert response is not None

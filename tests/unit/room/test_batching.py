@@ -1,4 +1,4 @@
-"""Batching: every caller of a batch gets one result, also when another fails."""
+"""Batching: every caller of a batch receives one result, also if another caller fails."""
 
 import asyncio
 from collections.abc import Sequence
@@ -73,7 +73,7 @@ async def test_cancelled_caller_leaves_the_others_their_reply() -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 async def test_stepped_callers_go_on_in_the_callback_of_the_reply(fails: bool) -> None:
-    """One after the other, in their order, before the loop calls anything else."""
+    """One after the other, in their order, before the loop runs other callbacks."""
     loop = asyncio.get_running_loop()
     ends: list[object] = []
 

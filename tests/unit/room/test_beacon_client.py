@@ -1,6 +1,6 @@
-"""A draw's round from a beacon that is honest, late, unreachable or wrong.
+"""The round for a draw from a beacon that is correct, late, unreachable or wrong.
 
-The gate's clock and the beacon's are the same counter, and a sleep moves it.
+The clocks of gate and beacon are the same counter, and a sleep advances it.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ ROUND = 102
 
 
 class Clock:
-    """Stands still except for sleeps."""
+    """Advances only by sleeps."""
 
     def __init__(self) -> None:
         self.now_us = START_US
@@ -139,7 +139,7 @@ async def test_unreachable_beacon_is_asked_until_the_longest_wait(
 async def test_gate_that_was_down_at_the_start_asks_all_the_same(
     beacon: FakeBeacon, clock: Clock
 ) -> None:
-    """The round was published long ago, and no longer depends on when the gate asks."""
+    """The round was published long ago, so it does not depend on the time of the request."""
     clock.now_us += 3600_000_000
     assert await fetch(beacon.url, clock) == BeaconRound(ROUND, randomness_of(ROUND))
     await beacon.close()
@@ -184,7 +184,7 @@ async def test_beacon_that_recovers_in_time_is_used(beacon: FakeBeacon, clock: C
         ("info", replacing(body=b"[]"), "not a JSON object"),
         ("info", replacing(status=301, headers={"Location": "http://127.0.0.1:1/"}), "redirects"),
         ("info", replacing(status=307, headers={"Location": "/public/1"}), "redirects"),
-        # Sent compressed although asked not to: a bomb is never unpacked.
+        # Compressed although not accepted: a decompression bomb is never unpacked.
         ("info", replacing(body=b"\x1f\x8b", headers={"Content-Encoding": "gzip"}), "not JSON"),
     ],
 )
@@ -229,7 +229,7 @@ async def test_endless_response_ends_at_its_bound(clock: Clock) -> None:
 
 
 async def test_server_that_never_responds_ends_with_the_loops_clock() -> None:
-    """Also while the store's clock stands still."""
+    """Also while the store's clock does not advance."""
 
     async def hold(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
         await asyncio.sleep(60)

@@ -1,4 +1,4 @@
-"""Visitors leave while a replica knows as many revocations as it remembers."""
+"""Visitors leave while a replica keeps as many revocations as it can."""
 
 import pytest
 
@@ -21,7 +21,7 @@ ANN = VisitorId("A" * 22)
 
 @pytest.fixture(autouse=True)
 def few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two, and one more that an origin ends."""
+    """The replica keeps two, and one more for a session ended by the origin."""
     monkeypatch.setattr(leaving, "MAX_LEFT", 2)
     monkeypatch.setattr(leaving, "MAX_LEFT_WITHOUT_STORE", 1)
     monkeypatch.setattr(room_view, "MAX_REVOKED", 3)
@@ -46,7 +46,7 @@ async def test_revocation_by_an_origin_is_always_obeyed(*, store_up: bool) -> No
     await room.close()
     assert [*room.view.revoked()] == [*KNOWN, ANN]
     assert await room.leave([VisitorId("c" * 22)])
-    assert [*room.view.revoked()] == [KNOWN[1], ANN, "c" * 22]  # bounded: the oldest is forgotten
+    assert [*room.view.revoked()] == [KNOWN[1], ANN, "c" * 22]  # bounded: the oldest is removed
 
 
 async def test_forgotten_revocation_is_refused_at_the_next_renewal() -> None:
@@ -68,7 +68,7 @@ async def test_visitor_learns_that_leaving_was_not_possible(*, store_up: bool) -
     assert not await admission.leave(pass_)
     assert pass_.visitor not in room.view.revoked()
     ticket = make_ticket(CONFIG.name, now_s=room.view.now_s(), ago_s=1)._replace(visitor=ANN)
-    assert await admission.leave(ticket) is store_up  # the store remembers any number of them
+    assert await admission.leave(ticket) is store_up  # the store keeps any number of them
     assert left == [ANN] * store_up
 
 

@@ -1,4 +1,5 @@
-"""What a replica keeps of its waiting visitors, and what it does not take for a place."""
+"""What a replica keeps about its waiting visitors, and which replies it does not count as a
+place."""
 
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ POSITION = QueuePosition(TURN_US, ahead=40)
 
 
 class Replica:
-    """The memory of one replica, by a clock that the test sets."""
+    """The memory of one replica, with a clock that the test sets."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
@@ -32,7 +33,7 @@ class Replica:
         return self.memory.ahead_of(TICKET, position, state=state, ordering=ARRIVAL_ORDER)
 
     def through_us(self) -> int:
-        """The turn up to which, after a loss, no visitor is due to poll any more."""
+        """After a loss, the turn up to which no visitor has an outstanding poll."""
         polls = self.memory.outstanding_polls
         polls.note_epoch(1)
         polls.note_epoch(2)
@@ -60,7 +61,7 @@ def test_visitor_without_a_place_in_the_store_notes_none(position: QueuePosition
 
 
 def test_place_in_a_line_that_recovers_is_not_kept() -> None:
-    """Visitors ahead of it have yet to return."""
+    """Visitors ahead of it have not returned yet."""
     replica = Replica()
     replica.note(POSITION, state=replace(STATE, recovering_until_us=STATE.now_us + 1))
     assert replica.ahead() is None

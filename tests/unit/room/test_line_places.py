@@ -1,4 +1,4 @@
-"""Where visitors stood in line, when the store cannot say."""
+"""The places of visitors in line while the store is unreachable."""
 
 import pytest
 
@@ -9,7 +9,7 @@ START_US = 1_800_000_000_000_000
 
 
 def turn_of(place: int) -> int:
-    """Arrivals come faster and faster, then slower."""
+    """Arrivals become more frequent, then less frequent."""
     return START_US + place * 1000 + place * place // 100
 
 
@@ -38,7 +38,7 @@ def test_releases_since_are_subtracted() -> None:
 
 def test_newest_place_of_a_step_counts() -> None:
     places = line()
-    for place in range(0, LENGTH - 10_000, 7):  # 10,000 were released, and as many are left
+    for place in range(0, LENGTH - 10_000, 7):  # 10,000 were released
         places.note(turn_of(place + 10_000), place, released_total=10_000, now_us=1)
     estimate = places.ahead_of(turn_of(15_000), released_total=10_000)
     assert estimate is not None
@@ -46,7 +46,7 @@ def test_newest_place_of_a_step_counts() -> None:
 
 
 def test_place_of_long_ago_is_forgotten() -> None:
-    """Most of a line left: a place that nobody has had since says nothing."""
+    """Most of a line left: a place that no visitor has had since gives no information."""
     places = line()
     for place in range(0, 100, 7):
         places.note(turn_of(place * 300), place, released_total=0, now_us=120_000_000)

@@ -1,4 +1,4 @@
-"""A reply that no script gives is an error of the store, whatever its shape."""
+"""A reply that no script can give is an error of the store, in any format."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What a replica measured of the origin."""
+"""A replica's measurements of the origin."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def tally_of(target_s: float = 0.5) -> OriginTally:
 
 
 def taken(tally: OriginTally, visitor: str = VISITOR) -> list[int]:
-    """The numbers of this visitor's group; all others are 0."""
+    """The counts of this visitor's group; all others are 0."""
     late, *numbers = (int(number) for number in tally.take().split())
     assert late == 0
     assert len(numbers) == GROUPS * WIDTH
@@ -37,7 +37,7 @@ def test_tally_is_taken_once() -> None:
 def test_counts_are_without_response_failed_and_buckets() -> None:
     tally = tally_of()
     group = tally.of(VISITOR)
-    group.count(200, seconds=0.5)  # the target itself: within it
+    group.count(200, seconds=0.5)  # exactly the target counts as within it
     group.count(502, seconds=1e9)
     group.count_failure()
     group.count_failure()
@@ -59,7 +59,7 @@ def test_client_that_disconnects_counts_above_the_target() -> None:
 
 @pytest.mark.parametrize(("status", "failed"), [(101, 0), (200, 0), (404, 0), (499, 0), (500, 1)])
 def test_server_errors_alone_are_failures(status: int, failed: int) -> None:
-    """What the origin refuses to one visitor (404, 429) says nothing of its load."""
+    """A refusal for one visitor (404, 429) does not show that the origin is overloaded."""
     tally = tally_of()
     tally.of(VISITOR).count(status, seconds=0.1)
     assert taken(tally)[1] == failed
@@ -77,7 +77,7 @@ def test_visitors_are_in_all_groups() -> None:
 
 
 def test_nothing_is_counted_while_autotune_is_off() -> None:
-    """Not even by what a kept request holds from before."""
+    """Not even by a cached request from before."""
     tally = tally_of()
     group = tally.of(VISITOR)
     for target_s in (None, 0.5):

@@ -1,4 +1,4 @@
-"""Which visitors may still be about to poll, by what a replica sent."""
+"""Which visitors may still have to poll, by the intervals that a replica sent."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +16,8 @@ from gatekeeper.room.outstanding_polls import (
 
 
 class Replica:
-    """What one replica sends, by a clock that the test sets. It reports four times a second."""
+    """The intervals that one replica sends, with a clock that the test sets. It reports four times
+    a second."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
@@ -67,7 +68,7 @@ def test_visitor_of_a_recovery_is_waited_for_after_the_next_loss() -> None:
 def test_interval_of_an_earlier_turn_covers_the_later_ones() -> None:
     replica = Replica()
     replica.outstanding_polls.note(70, 1, in_store=True)
-    replica.outstanding_polls.note(50, 36, in_store=True)  # was far back, and the line moved fast
+    replica.outstanding_polls.note(50, 36, in_store=True)  # was far back in a fast line
     replica.lose_store()
     assert replica.through_after(20) == 49
 
@@ -80,7 +81,7 @@ def test_turn_that_is_not_known_holds_up_all() -> None:
 
 
 def test_replica_that_was_paused_reports_no_return() -> None:
-    """Its visitors may have polled meanwhile: it has not read their requests yet."""
+    """Its visitors may have polled meanwhile, but it has not read their requests yet."""
     replica = Replica()
     replica.outstanding_polls.note(50, 1, in_store=True)
     replica.lose_store()
@@ -91,7 +92,7 @@ def test_replica_that_was_paused_reports_no_return() -> None:
 
 
 def test_replica_unknown_to_the_lost_store_reports_no_lost_epoch() -> None:
-    """Its own visitors are waited for; it stands for no other replica."""
+    """Its own visitors are waited for, but it does not replace another replica."""
     replica = Replica()
     started = OutstandingPolls(monotonic_s=lambda: replica.now_s)
     started.note_epoch(2)
@@ -128,7 +129,7 @@ NOTES = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 40), st.floats(0, 
 
 @given(notes=NOTES, after_s=st.floats(0, 60))
 def test_report_covers_every_visitor(notes: list[tuple[int, int, float]], after_s: float) -> None:
-    """Never a turn of which a visitor is due, and every turn when none is."""
+    """Never a turn whose visitor has to poll, and every turn if no visitor has to."""
     replica, due = Replica(), []
     for turn_us, interval_s, passing_s in notes:
         replica.outstanding_polls.note(turn_us, interval_s, in_store=True)

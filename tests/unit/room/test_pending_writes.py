@@ -1,4 +1,4 @@
-"""What the store missed: kept until it is written, once for each visitor."""
+"""Writes that the store missed are kept until they are written, once for each visitor."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_used_passes_are_written_with_last_use_and_first_end() -> None:
 
 
 async def test_guess_becomes_a_session_by_the_first_use() -> None:
-    """In whichever order the replica receives the two."""
+    """In either order of the two."""
     queue = RecordingQueue()
     writes = pending(queue, [])
     writes.add_touched(ANN, until_us=50, ends_us=UNCONFIRMED)
@@ -65,8 +65,8 @@ async def test_guess_becomes_a_session_by_the_first_use() -> None:
 
 
 async def test_revocations_are_written_in_portions() -> None:
-    """After a loss of the store, in which replicas have to call each second, there may be a million
-    of them."""
+    """After a loss of the store, when replicas have to call each second, there may be a million of
+    them."""
     queue = RecordingQueue()
     writes = pending(queue, [])
     revoked = [VisitorId(str(number)) for number in range(10_000)]

@@ -1,4 +1,4 @@
-"""The end of a period as the store replies it."""
+"""The end of a period in the reply of the store."""
 
 import pytest
 

@@ -17,7 +17,7 @@ def replica_on(ground: EmulatedGround, name: str) -> RoomReplica:
 
 
 async def test_replica_without_a_state_moves_no_place() -> None:
-    """It knows no draw, and would put the visitor back at the turn of the arrival."""
+    """It does not know the draw, and would place the visitor at the turn of the arrival."""
     ground = EmulatedGround(CONFIG.name)
     first, late = replica_on(ground, "1"), replica_on(ground, "2")
     await first._tick()

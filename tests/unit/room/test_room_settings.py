@@ -1,4 +1,4 @@
-"""The settings in force: those of the file with the overrides of the room's state."""
+"""The settings in force: those of the file, with the overrides of the room's state."""
 
 from dataclasses import replace
 

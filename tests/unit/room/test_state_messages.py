@@ -1,4 +1,4 @@
-"""The state of a room as replicas publish it: its settings, and what another release sends."""
+"""The published state of a room: its settings, and messages of another release."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The record of the steering: bounded, and read whatever another release wrote."""
+"""The record of the steering: bounded, and readable for any text of another release."""
 
 import json
 

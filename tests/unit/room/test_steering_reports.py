@@ -1,4 +1,4 @@
-"""What one replica does at the end of a period: hands the rate in, and reports a change once."""
+"""One replica at the end of a period: it sets the rate, and reports a change once."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -90,7 +90,7 @@ async def test_rate_that_came_too_late_is_no_change() -> None:
 
 @pytest.mark.parametrize(("pause_s", "is_draining"), [(0, True), (10, True), (60, False)])
 async def test_pause_of_the_room_is_known_to_the_law(pause_s: int, is_draining: bool) -> None:
-    """The room was held: the overload of before is over."""
+    """The room was held, so the earlier overload has ended."""
     queue = FakeQueue()
     await one_period(queue)
     before = queue.requests[-1]
@@ -111,7 +111,7 @@ async def test_pause_of_the_room_is_known_to_the_law(pause_s: int, is_draining: 
 
 
 async def test_replica_that_was_paused_reports_it_twice() -> None:
-    """Requests that were under way in the pause are counted after it."""
+    """Requests that were in progress during the pause are counted after it."""
     queue, instants_s = FakeQueue(), iter([10.0, 11.0, 15.0, 16.0, 17.0])
     autotune = Autotune(cast(Queue, queue), monotonic_s=lambda: next(instants_s))
     for _ in range(5):
@@ -128,7 +128,7 @@ async def test_without_autotune_nothing_is_handed_in() -> None:
 
 @pytest.mark.parametrize("is_full", [True, False])
 async def test_events_that_are_as_long_as_they_may_be_keep_their_rate(is_full: bool) -> None:
-    """Their new rate would not fit; the period passes without a change."""
+    """Their new rate would not fit, so the period has no effect."""
     message = "x" * (70_000 if is_full else 10)
     now_us = 1_900_000_000_000_000
     event = Event(
@@ -157,7 +157,7 @@ async def test_events_that_are_as_long_as_they_may_be_keep_their_rate(is_full: b
     ],
 )
 async def test_rate_that_stays_keeps_every_digit(bounds: dict[str, str], rate: float) -> None:
-    """As the store returns it: with twelve digits, which may be on either side of a bound."""
+    """A rate from the store has twelve digits, and may be slightly outside of a bound."""
     config = RoomConfig.model_validate({"name": "steered", "autotune": True, **bounds})
     state = room_state(rate=float(rate_text(rate)))
     quiet = period_of({SLOW: 2}, waiting=False)

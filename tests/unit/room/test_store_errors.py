@@ -22,7 +22,7 @@ IN_SCRIPT = "ERR Error running script (call to f_94a5): @user_script:412: {}"
     ],
 )
 def test_store_at_maxmemory_is_full(text: str) -> None:
-    """As Redis, Valkey and DragonflyDB say it, directly and from inside of a script."""
+    """The error texts of Redis, Valkey and DragonflyDB, directly and from a script."""
     assert type(_translated(hiredis.ReplyError(text), "poll")) is StoreFull
 
 

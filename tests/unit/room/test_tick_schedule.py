@@ -22,7 +22,7 @@ IDLE = replace(room_state(), queue_length=0, events=Schedule.of([EVENT]).text)
 
 
 async def _pause_s(state: RoomState) -> float:
-    """How long the pacer pauses after the store returned this state."""
+    """The pause of the pacer after the store returned this state."""
     loop = asyncio.get_running_loop()
     view = ReplicaView(monotonic_s=loop.time)
     view.note_store_up()
@@ -37,7 +37,7 @@ async def test_idle_room_is_asked_once_a_second() -> None:
 
 
 async def test_call_just_before_an_event_is_repeated_just_after_it() -> None:
-    """The shortest pause leads past the start, and the state is still that of before."""
+    """The shortest pause ends after the start, while the state is still that of before."""
     for early_us in (1_000, 10_000, 19_000, 21_000):
         pause_s = await _pause_s(replace(IDLE, now_us=START_US - early_us))
         assert pause_s < 0.05

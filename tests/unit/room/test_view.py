@@ -1,4 +1,5 @@
-"""What one replica knows: the store's clock by the reply with the least delay, states of others."""
+"""The view of one replica: the store's clock by the reply with the least delay, and states of
+others."""
 
 from dataclasses import replace
 
@@ -23,7 +24,7 @@ STATE = replace(
 
 @pytest.fixture
 def view(clock: Clock) -> ReplicaView:
-    """One whose own clock is an hour off."""
+    """A view whose own clock is an hour off."""
     return ReplicaView(monotonic_s=clock, wall_s=lambda: START_S + 3600)
 
 
@@ -143,7 +144,7 @@ def test_store_s_clock_is_known_by_the_store_or_by_a_replica(view: ReplicaView) 
 
 
 def test_revocations_of_one_moment_are_forgotten_in_linear_time() -> None:
-    """As all are that were written again after a loss of the store."""
+    """After a loss of the store, all rewritten revocations expire at the same time."""
 
     def forget(visitors: bytes) -> None:
         view = ReplicaView(monotonic_s=lambda: STARTED_S)

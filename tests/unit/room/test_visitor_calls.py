@@ -1,4 +1,4 @@
-"""What a replica asks the store about one visitor."""
+"""The calls of a replica about one visitor."""
 
 from __future__ import annotations
 

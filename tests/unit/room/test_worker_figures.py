@@ -1,4 +1,4 @@
-"""Published figures: they are read as they were, or refused."""
+"""Published figures are read unchanged, or refused."""
 
 import json
 from dataclasses import replace
@@ -13,7 +13,7 @@ COUNTS = st.integers(0, 2**53 - 1)
 BUCKETS = st.lists(COUNTS, max_size=30).map(tuple)
 SERVED = st.builds(
     RequestCounts,
-    forwarded=st.integers(1, 2**53 - 1),  # a room of which there is nothing is not sent
+    forwarded=st.integers(1, 2**53 - 1),  # a room without figures is not sent
     waiting=COUNTS,
     failures=st.dictionaries(st.sampled_from(["500", "timeout", "other"]), COUNTS),
     origin=BUCKETS,

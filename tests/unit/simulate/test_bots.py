@@ -1,4 +1,4 @@
-"""What bots do beside a crowd, what counts as theirs, and the verdict on them."""
+"""The actions of bots next to a crowd, what is attributed to them, and the verdict on them."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def test_evaded_challenge_breaks_the_promise() -> None:
     assert (figures["challenge_evaded"], figures["by_kind"]["evader"]) == (1, 2)
 
 
-# The work.
+# Proof of work.
 
 
 def challenge(number: int, *, most: int = 1000) -> dict[str, object]:

@@ -63,7 +63,7 @@ def test_lane_option_invalid_is_usage_error(options: list[str], problem: str) ->
 
 
 def test_crowd_visits_the_paths_of_its_room() -> None:
-    """A room of a part of the site is not at "/"."""
+    """A room may cover a part of the site without "/"."""
     plans: list[CrowdPlan] = []
 
     async def run(plan: CrowdPlan, **_output: object) -> int:

@@ -1,4 +1,4 @@
-"""`gatekeeper verify-draw` on files and addresses, honest and not."""
+"""`gatekeeper verify-draw` on files and addresses, with correct and manipulated records."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ def run(*arguments: str) -> Result:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    """A drawn record in a file, with its participants beside."""
+    """A drawn record in a file, with the file of its participants."""
     (tmp_path / "sale.json").write_text(json.dumps(DRAWN))
     (tmp_path / "sale.participants").write_text(LIST)
     return tmp_path / "sale.json"
@@ -231,7 +231,8 @@ GENESIS_S = START_US // 1_000_000 - 10 * 30  # round 11 at the start, 12 is the 
 
 
 def run_with_beacon(saved: Path, *, number: int, randomness: str) -> Result:
-    """Verifies a record that names a round of a beacon, which publishes its own."""
+    """Verify a record with this round of a beacon, against a beacon that publishes the true
+    round."""
 
     async def verify() -> Result:
         sold_out = START_US / 1e6 + 3600

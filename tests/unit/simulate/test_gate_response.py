@@ -1,4 +1,4 @@
-"""What a response says of the visitor that it is about."""
+"""What a response shows about its visitor."""
 
 import json
 from dataclasses import replace
@@ -57,7 +57,8 @@ def ticket_for(visitor: VisitorId) -> Claims:
 def test_forged_ticket_is_accepted_unless_another_visitor_waits(
     response: ObservedResponse, is_accepted: bool
 ) -> None:
-    """A replica without a state lets any request without a valid token wait and sets no token."""
+    """A replica without a state makes every request without a valid token wait, and sets no
+    token."""
     assert response.accepts_ticket(FORGED) is is_accepted
 
 

@@ -1,4 +1,4 @@
-"""The judge finds every broken promise that the evidence proves, and no others."""
+"""The judge finds every broken promise that the records prove, and no others."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -31,7 +31,7 @@ class Line:
     _turns: Iterator[int] = field(default_factory=lambda: count(1000))
 
     def arrives(self, name: str, *, at_s: float, confirms_at_s: float | None = None) -> None:
-        """A newcomer, who polls at once unless the test says otherwise."""
+        """A newcomer, who polls at once by default."""
         self.places[name] = place = Place()
         self.order.request_began(place, now_s=at_s)
         place.turn_us = next(self._turns)
@@ -161,7 +161,7 @@ def test_order_unknown_positions_are_excused(line: Line) -> None:
 
 
 def test_order_newcomer_may_be_passed_until_first_poll(line: Line) -> None:
-    """A visitor that has not returned the ticket is not in line yet."""
+    """A visitor who has not returned the ticket is not in line yet."""
     line.arrives("cat", at_s=2, confirms_at_s=8)
     line.arrives("dan", at_s=3)
     line.enters("dan", at_s=6)
@@ -183,8 +183,8 @@ def test_order_confirmed_newcomer_keeps_turn_of_arrival(line: Line) -> None:
 def test_order_admission_on_first_poll_counts_from_the_arrival(
     line: Line, arrived_s: float, inversions: int
 ) -> None:
-    """The store may have given Eve a slot when she arrived, in a reply that the gate lost. That is
-    an inversion if bob was in line before."""
+    """The store may have given Eve a slot at her arrival, in a reply that the gate lost. That is an
+    inversion if bob was in line before."""
     line.received_waiting("bob", at_s=2)
     line.places["eve"] = eve = Place()
     line.order.request_began(eve, now_s=arrived_s)
@@ -227,7 +227,7 @@ def test_latest_admitted_equals_brute_force(admissions: list[tuple[int, int]], s
 def test_window_exact_instants_counts_fullest_span() -> None:
     instants = [0.0, 1.0, 2.0, 59.0, 60.0, 61.0, 200.0]
 
-    # The span from 1 to 61, both ends included.
+    # The time from 1 to 61, both ends included.
     assert max_certain_in_window(60, began_s=instants, ended_s=instants) == 5
 
 

@@ -1,4 +1,4 @@
-"""What the observer counts as an arrival."""
+"""Which responses the observer counts as an arrival."""
 
 from gatekeeper.simulate.gate_response import ObservedResponse, Outcome, Token
 from gatekeeper.simulate.observer import Observer

@@ -1,4 +1,4 @@
-"""The judge of an opening finds what the evidence proves, and nothing else."""
+"""The judge of an opening finds every violation that the records prove, and no others."""
 
 import hashlib
 from dataclasses import replace
@@ -40,7 +40,7 @@ def claims(visitor: str, *, at_s: float, turn_us: int | None = None) -> Claims:
 def arrives(
     record: OpeningRecord, visitor: str, *, at_s: float, trip_s: float = 0.2, confirms: bool = True
 ) -> Place:
-    """A ticket of the instant `at_s`, in the middle of a round trip."""
+    """A visitor arrives at `at_s`, in the middle of a round trip, and receives a ticket."""
     place, ticket = Place(), claims(visitor, at_s=at_s)
     place.turn_us = record.turns.of(ticket)
     record.arrived(place, ticket, began_s=at_s - trip_s / 2, now_s=at_s + trip_s / 2)
@@ -50,7 +50,7 @@ def arrives(
 
 
 def provisional(ticket: Claims) -> Claims:
-    """The ticket of a visitor that returned it before the opening."""
+    """The ticket after its return before the opening."""
     return replace(ticket, turn_us=PROVISIONAL_US + ticket.arrival_us)
 
 
@@ -107,7 +107,8 @@ def test_other_tickets_keep_their_turn(
 def test_early_admission_counts_only_beyond_doubt(
     record: OpeningRecord, ann: Place, at_s: float, early: int
 ) -> None:
-    """The round trip of the arrival leaves a tenth of a second of doubt on each side."""
+    """Because of the round trip, the arrival is uncertain by a tenth of a second in both
+    directions."""
     enters(record, ann, at_s=at_s)
 
     assert early_admissions(record) == early
@@ -130,7 +131,7 @@ def test_admission_of_earlier_line_in_prequeue_is_not_early(record: OpeningRecor
 
 
 def test_local_stamps_do_not_make_other_visitors_early(record: OpeningRecord, ann: Place) -> None:
-    """Its estimate is late, so that the store's clock seems to be behind."""
+    """A local stamp is late, so that the store's clock seems to be behind."""
     for number in range(20):
         arrives(record, f"v{number}", at_s=701)
     late = claims("late", at_s=701)

@@ -19,7 +19,7 @@ from gatekeeper.simulate.pressure import (
 
 @dataclass
 class Ann:
-    """A visitor at 60/min that arrived at 0 and is in line since 1; each step is one poll."""
+    """A visitor at 60/min who arrived at 0 s and is in line since 1 s; each step is one poll."""
 
     waits: PromisedWaits = field(default_factory=PromisedWaits)
     promised: PromisedWait | None = None
@@ -58,7 +58,7 @@ def test_waits_longer_than_promised_is_counted_once() -> None:
 
 
 def test_waits_first_positions_promise_nothing() -> None:
-    """Earlier arrivals that confirm a moment later still come ahead."""
+    """Earlier arrivals who confirm a moment later are still placed ahead."""
     ann = Ann()
     ann.polls(at_s=1, position=1)
     ann.polls(at_s=2.9, position=30)
@@ -99,7 +99,7 @@ def test_waits_change_of_the_line_ends_promise(change: str) -> None:
 
 @given(st.lists(st.floats(0.1, 3), min_size=5, max_size=40), st.integers(1, 30))
 def test_waits_exact_release_never_breaks_promise(pauses_s: list[float], position: int) -> None:
-    """A line that moves one place per second, whatever the polls."""
+    """A line that moves one place per second, for all times of polls."""
     ann, at_s, end_s = Ann(), 0.0, float(position)
     for pause_s in pauses_s:
         at_s += pause_s
@@ -150,7 +150,7 @@ def test_throughput_grants_may_come_on_top() -> None:
 
 @pytest.mark.parametrize(("crowd_late_s", "held"), [(0, False), (1, False), (2.5, True)])
 def test_throughput_of_late_crowd_has_wider_edges(crowd_late_s: float, held: bool) -> None:
-    """8 % of 390 admissions are missing, which is 20 with a crowd that sends 2 s late."""
+    """8 % of 390 admissions are missing: 20 of them, if the crowd sends 2 s late."""
     span = throughput_of([10, 10, 10, *[9.2] * 40]).longest
 
     assert span is not None

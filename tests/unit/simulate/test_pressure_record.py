@@ -71,7 +71,7 @@ class Run:
         self.observer.stage_changed(visitor, before, now_s=at_s + 0.1)
 
     def arrives(self, visitor: Visitor, *, turn_us: int, at_s: float, position: int) -> None:
-        """A newcomer that confirms a second later."""
+        """A newcomer who confirms a second later."""
         self.sends(visitor, waiting(position, turn_us=turn_us), at_s=at_s)
         self.sends(visitor, waiting(position, turn_us=turn_us), at_s=at_s + 1)
 
@@ -115,7 +115,7 @@ def test_visitor_that_waits_longer_than_promised_breaks_waits(
 
 @pytest.mark.parametrize("figures", [{"max_active": 1}, {"rate_per_minute": 0}], ids=str)
 def test_waits_are_not_promised_while_the_line_stands(run: Run, figures: dict[str, int]) -> None:
-    """Slots that visitors of the crowd fill, or a rate of zero."""
+    """The crowd occupies all slots, or the rate is zero."""
     inside, ann = visitor(2), visitor()
     run.sends(
         inside,
@@ -148,7 +148,7 @@ def test_waits_slots_that_a_flood_fills_are_no_excuse(run: Run) -> None:
 def test_origin_below_the_rate_breaks_throughput(
     run: Run, per_s: float, late_s: float, held: bool
 ) -> None:
-    """A third of the admissions went to no-shows. A crowd that is very late shows nothing."""
+    """A third of the admissions went to no-shows. A very late crowd proves nothing."""
     run.late_s = late_s
     run.reports(at_s=0)
     for number in range(10):
@@ -207,7 +207,7 @@ def test_forwarded_flood_counts_against_rate_and_order(run: Run) -> None:
 
 
 def missed_twice(run: Run, *, position: int, queue_length: int) -> Visitor:
-    """A lurker falls silent at 1 s and at 11 s; later turns are released after both."""
+    """A lurker stops polling at 1 s and at 11 s; later turns are released after both times."""
     lurker, turn_us = new_lurker(9), 2000
     run.arrives(lurker, turn_us=turn_us, at_s=0, position=1)
     assert lurker.lurk is not None
@@ -232,7 +232,7 @@ def missed_twice(run: Run, *, position: int, queue_length: int) -> Visitor:
 
 @pytest.mark.parametrize(("position", "held"), [(100, True), (94, True), (93, False), (1, False)])
 def test_lurker_ahead_after_second_miss_breaks_lurkers(run: Run, position: int, held: bool) -> None:
-    """Behind it may be the other lurkers and a margin of five; all others came before."""
+    """Only the other lurkers and a margin of five may be behind it."""
     missed_twice(run, position=position, queue_length=100)
 
     assert run.held(LURKERS) is held
@@ -242,7 +242,7 @@ def test_lurker_ahead_after_second_miss_breaks_lurkers(run: Run, position: int, 
 def test_lurker_admitted_after_second_miss_breaks_lurkers(
     run: Run, waiting_visitors: int, held: bool
 ) -> None:
-    """More visitors wait than the rate releases in 3 s, arrived later, or are lurkers."""
+    """A violation if more visitors wait than the rate releases in 3 s."""
     for number in range(100, 100 + waiting_visitors):
         run.arrives(visitor(number), turn_us=2500 + number, at_s=0, position=9)
     lurker = missed_twice(run, position=1, queue_length=1)
@@ -256,7 +256,7 @@ def test_lurker_admitted_after_second_miss_breaks_lurkers(
 
 
 def test_lurker_whose_release_is_not_certain_is_not_judged(run: Run) -> None:
-    """No later turn was released while it was silent, or only long after."""
+    """No later turn was released while it did not poll, or only long after."""
     lurker = new_lurker(9)
     run.arrives(lurker, turn_us=2000, at_s=0, position=1)
     run.sends(lurker, waiting(1, turn_us=2000), at_s=10)

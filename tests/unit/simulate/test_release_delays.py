@@ -28,7 +28,7 @@ class WaitingVisitor:
         self.order.received_waiting(self.ann, now_s=received_s, poll_interval_s=1, known=known)
 
     def enters(self, *, sent_s: float, received_s: float) -> tuple[float, ...]:
-        """The part of the delays that is certainly the gate's."""
+        """The visitor enters. Returns the part of the delays that the gate certainly caused."""
         self.order.request_began(self.ann, now_s=sent_s)
         self.is_released(self.ann.turn_us, at_s=received_s, began_s=self.ann.last_waiting_began_s)
         self.delays.record_admission(self.ann, now_s=received_s)
@@ -67,7 +67,7 @@ def test_delay_excludes_late_poll_of_client(visitor: WaitingVisitor) -> None:
     visitor.is_released(2000, at_s=10.25)
 
     [certain_s] = visitor.enters(sent_s=12.2, received_s=12.2)
-    assert certain_s == pytest.approx(0.9)  # as if sent at 11.15, the latest time of a page
+    assert certain_s == pytest.approx(0.9)  # as if sent at 11.15, the latest poll of a page
 
 
 def test_delay_round_trips_are_observed_but_uncertain() -> None:
@@ -99,7 +99,8 @@ def test_delay_unknown_position_is_not_judged(visitor: WaitingVisitor) -> None:
 def test_delay_of_a_turn_passed_before_confirming_is_not_judged(
     visitor: WaitingVisitor,
 ) -> None:
-    """The watermark passed the turn before the ticket came back: the release is a later one."""
+    """The watermark passed the turn before the ticket was returned, so the visitor was released
+    later."""
     visitor.is_released(2000, began_s=9.5, at_s=10.25)
 
     assert visitor.enters(sent_s=14, received_s=14) == ()
@@ -113,7 +114,7 @@ def test_turn_is_passed_by_later_release_within_the_span() -> None:
     assert delays.was_passed(700, from_s=2, until_s=5)
     assert delays.was_passed(700, from_s=4, until_s=7)
     assert not delays.was_passed(700, from_s=2.5, until_s=6)  # began before, or ended after
-    assert not delays.was_passed(1500, from_s=0, until_s=9)  # that is its own release
+    assert not delays.was_passed(1500, from_s=0, until_s=9)  # the visitor's own release
 
 
 @given(st.lists(st.integers(1, 40), max_size=30), st.integers(1, 41))

@@ -1,4 +1,4 @@
-"""Lanes of a crowd: invitations, and the judge of head starts, with what it must find."""
+"""Lanes of a crowd: invitations, and the violations that the judge of head starts must find."""
 
 from collections.abc import Sequence
 from random import Random
@@ -198,14 +198,14 @@ def test_shorter_head_start_without_a_release_is_found() -> None:
     ("turns_us", "is_held"),
     [
         ((ARRIVAL_US - 5, ARRIVAL_US - 5), True),
-        ((ARRIVAL_US - 5, ARRIVAL_US - 4), True),  # one above the other
+        ((ARRIVAL_US - 5, ARRIVAL_US - 4), True),  # in consecutive turns
         ((ARRIVAL_US - 5, ARRIVAL_US - 3), False),
     ],
 )
 def test_turn_of_a_member_that_entered_at_once_is_unknown(
     turns_us: Sequence[int], is_held: bool
 ) -> None:
-    """It may have been moved behind what was released, and its pass does not say where to."""
+    """It may have been moved after the released turns, and its pass does not contain the turn."""
     record = LaneRecord()
     first = member()
     first.next_action, first.place.confirm_began_s, first.place.sent_s = Action.POLL, 1.0, 1.0

@@ -63,7 +63,7 @@ def test_verdict_one_broken_promise_is_not_ok(empty: Verdict) -> None:
 
 @pytest.mark.parametrize(("reported", "held"), [(None, None), (0.0, False), (600.0, True)])
 def test_rate_is_judged_only_where_it_is_known(reported: float | None, held: bool | None) -> None:
-    """A crowd that went straight through has read no rate."""
+    """A crowd that was admitted at once has not received a rate."""
     observer = Observer()
     observer.admitted_began_s.extend(range(15))
     observer.admitted_ended_s.extend(range(15))
@@ -96,7 +96,7 @@ def test_verdict_late_admission_near_front_breaks_promise(certain_s: float, held
 def test_admitted_visitor_sent_back_after_recent_request_counts(
     second: Outcome, is_broken: bool
 ) -> None:
-    """A newcomer that sends no request for long may lose the slot; that is no violation."""
+    """A newcomer who sends no request for long may lose the slot without a violation."""
     observer = Observer()
     visitor = Visitor(1, VisitorKind.PATIENT, browser=False, act_after=1, next_action=Action.VISIT)
     for at_s, outcome in ((0, Outcome.FORWARDED), (5, second), (6, Outcome.WAITING)):

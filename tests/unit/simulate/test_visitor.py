@@ -32,7 +32,7 @@ def visitor(kind: VisitorKind = VisitorKind.PATIENT, *, browser: bool = False) -
 
 
 def receive(subject: Visitor, *responses: ObservedResponse, plan: CrowdPlan = PLAN) -> float | None:
-    """Apply several responses; returns the pause after the last one."""
+    """Apply several responses. Returns the pause after the last one."""
     pause_s: float | None = 0.0
     for response in responses:
         assert pause_s is not None, "the visitor is already done"
@@ -194,7 +194,7 @@ def test_leaving_is_repeated_from_inside(admitted: bool) -> None:
 
 
 def test_arrival_without_a_ticket_is_repeated_and_bounded() -> None:
-    """A replica that has no state yet lets newcomers wait without a place."""
+    """A replica without a state makes newcomers wait without a place."""
     unknown = ObservedResponse(Outcome.WAITING, reason="reconnecting")
     subject = visitor()
     pauses = 0
@@ -233,5 +233,5 @@ def test_visitor_kinds_follow_shares() -> None:
         (VisitorKind.PATIENT, 0.2),
     ):
         assert kinds.count(kind) / 5000 == pytest.approx(share, abs=0.03)
-        for first in range(0, 5000, 100):  # and in every stretch
+        for first in range(0, 5000, 100):  # and in every part
             assert kinds[first : first + 100].count(kind) == pytest.approx(100 * share, abs=3)

@@ -1,4 +1,4 @@
-"""A room whose store replies as configured, and the requests that its admission is asked about."""
+"""A room whose store replies as configured, and requests for its admission."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ RESPONSES = Responses(Pages())
 
 @dataclass
 class FakeRoom:
-    """A room whose store replies as configured, and that records what it was asked."""
+    """A room whose store replies as configured. Records the calls."""
 
     rules: Rules = field(default_factory=lambda: Rules.of(CONFIG))
     view: ReplicaView = field(default_factory=ReplicaView)
@@ -49,7 +49,7 @@ class FakeRoom:
     standings: dict[VisitorId, Standing | None] = field(default_factory=dict)
     has_room: bool | None = False
     share: bool = True  # this replica's own admission, without the store
-    replies: bool = True  # the store, to polls
+    replies: bool = True  # whether the store replies to polls
     loses_reply_to: VisitorId | None = None
     asked: list[str] = field(default_factory=list)
 
@@ -121,7 +121,7 @@ def ticket(room: FakeRoom, letter: str, *, ago_s: float) -> Ticket:
 def visit(
     room: FakeRoom, tickets: Sequence[Ticket], *, passes: Sequence[Pass] = (), path: str = "/"
 ) -> Visit:
-    """A request whose tickets are in the order of their arrivals, and whose passes have expired."""
+    """A request with tickets in the order of their arrivals, and expired passes."""
     gate = RoomGate(
         admission(room), Credentials(Tokens(Keyring([SECRET]), ROOM), cookie="g", room=ROOM)
     )
@@ -136,7 +136,7 @@ def visit(
 
 
 def crowd_of_tickets(room: FakeRoom, count: int) -> list[Ticket]:
-    """The first one arrived first."""
+    """Tickets in the order of arrival."""
     made = make_ticket(ROOM, now_s=room.view.now_s(), ago_s=1000)
     return [
         made._replace(visitor=VisitorId(f"{at:022}"), arrival_us=made.arrival_us + at)

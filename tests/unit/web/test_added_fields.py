@@ -1,4 +1,4 @@
-"""What the gate adds to a response of the origin for a request that carried no token."""
+"""The fields that the gate adds to a response of the origin for a request without a token."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def added(route: Route, field: str, *cookies: str) -> list[tuple[str, str]] | No
 def test_no_response_clears_a_pass_that_the_request_kept_back(
     route: Route, field: str, left: str
 ) -> None:
-    """A browser keeps a Lax cookie back from another site's form, and would clear it here."""
+    """A browser does not send a Lax cookie with another site's form, and would clear it here."""
     assert added(route, field) == [("Clear-Site-Data", left)]
     assert added(route, field, "sid=1; gatekeeper=x") == [
         ("Clear-Site-Data", left),

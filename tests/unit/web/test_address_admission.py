@@ -1,4 +1,4 @@
-"""Which requests `newcomers_per_address` counts and turns away, and which it never concerns."""
+"""Which requests `newcomers_per_address` counts and refuses, and which it ignores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TURNED_AWAY = WaitWithoutPlace("address_limit", 7.0)
 
 @dataclass
 class FullBucket:
-    """A limit whose bucket is empty for seven more seconds."""
+    """A limit with a bucket that is empty for seven more seconds."""
 
     asked: int = 0
 
@@ -59,7 +59,7 @@ async def test_void_ticket_makes_a_newcomer_that_counts() -> None:
 @pytest.mark.parametrize("phase", [Phase.OPEN, Phase.BEFORE])
 @pytest.mark.parametrize("store_up", [True, False])
 async def test_room_that_gives_no_turns_counts_no_address(phase: Phase, store_up: bool) -> None:
-    """Open, no limit applies; closed before an event, there is no place to count."""
+    """In an open room no limit applies; before an event there is no place to count."""
     room = FakeRoom(place=SlotGrant(1, confirmed=False))
     set_view(room, store_up=store_up, phase=phase)
     gate, limit = limited(room)
@@ -68,7 +68,7 @@ async def test_room_that_gives_no_turns_counts_no_address(phase: Phase, store_up
 
 
 async def test_request_that_takes_one_admission_counts() -> None:
-    """Else a POST or an image would be a way around the limit. Where it waits, it takes none."""
+    """Otherwise a POST or an image would avoid the limit. A waiting request takes no admission."""
     room = FakeRoom(has_room=True)
     set_view(room)
     gate, limit = limited(room)

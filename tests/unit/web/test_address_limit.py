@@ -1,4 +1,4 @@
-"""The buckets of `newcomers_per_address`: whom they turn away, and what they keep."""
+"""The buckets of `newcomers_per_address`: which newcomers they refuse, and what they store."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def taken(buckets: AddressBuckets, source: Source, *, per_minute: float, asks: i
         ("192.0.2.1", "::ffff:192.0.2.1"),
         ("192.0.2.1", "::FFFF:C000:201"),
         ("192.0.2.1", "64:ff9b::192.0.2.1"),
-        ("192.0.2.1", "2002:c000:201::1"),  # 6to4, which has 65,536 networks for one address
+        ("192.0.2.1", "2002:c000:201::1"),  # 6to4, with 65,536 networks for one address
         ("192.0.2.1", "2002:c000:201:ffff::9"),
         ("192.0.2.1", "2001:0:4136:e378:8000:63bf:3fff:fdfe"),  # Teredo
         ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff"),
@@ -82,7 +82,7 @@ def test_bucket_has_a_minute_and_says_when_the_next_is_free(
 
 
 def test_address_never_gets_more_than_rate_and_one_bucket() -> None:
-    """Whatever the times between its requests, also when full buckets were forgotten."""
+    """For all times between its requests, also after full buckets were removed."""
     clock, chance = Clock(), random.Random(7)
     buckets = AddressBuckets(monotonic_s=clock)
     began_s, got = clock.now_s, 0
@@ -99,7 +99,7 @@ def test_higher_limit_holds_at_once() -> None:
 
 
 def test_bucket_in_use_is_never_forgotten_for_others() -> None:
-    """Neither by a flood of addresses at its first use, nor by a later one."""
+    """Neither during a flood of addresses at its first use, nor during a later one."""
     clock = Clock()
     buckets = AddressBuckets(limit=100, monotonic_s=clock)
     assert taken(buckets, IPV4, per_minute=10, asks=20) == 10
@@ -110,7 +110,7 @@ def test_bucket_in_use_is_never_forgotten_for_others() -> None:
 
     clock.now_s += 59.0
     assert taken(buckets, IPV4, per_minute=10, asks=20) == 9
-    clock.now_s += 2.0  # the buckets of the flood are full again, and are forgotten for others
+    clock.now_s += 2.0  # the buckets of the flood are full again, and are removed for others
     for number in range(10_000, 11_000):
         buckets.take(Source(number), per_minute=10)
     assert taken(buckets, IPV4, per_minute=10, asks=20) == 1, "of the 61 s, and no full bucket"
@@ -127,7 +127,8 @@ def test_table_stays_bounded_under_a_flood_of_addresses() -> None:
 
 
 def test_ipv6_network_of_a_provider_fills_only_its_share() -> None:
-    """The others of its provider, and of all others, are counted or let through, never refused."""
+    """Other networks, of the same and of other providers, are counted or admitted, never
+    refused."""
     buckets = AddressBuckets(limit=1000, limit_per_block=50, monotonic_s=Clock())
     for number in range(0, 100_000, 7):
         buckets.take(source_of(f"2001:db8:{number >> 16:x}:{number & 0xFFFF:x}::1"), per_minute=5)
@@ -156,7 +157,8 @@ def test_idle_addresses_are_forgotten() -> None:
 
 
 def test_full_buckets_make_space_for_others_and_only_they() -> None:
-    """A table full of buckets that are full again counts the next address at once."""
+    """If the table contains only buckets that are full again, the next address is counted at
+    once."""
     for source in (Source, lambda number: of_network(7, number)):
         clock = Clock()
         buckets = AddressBuckets(limit=100, limit_per_block=50, monotonic_s=clock)
@@ -168,7 +170,7 @@ def test_full_buckets_make_space_for_others_and_only_they() -> None:
             assert buckets.take(source(number), per_minute=10) == 0.0
         assert taken(buckets, source(500), per_minute=10, asks=20) == 20, "all are in use"
         assert buckets.not_kept == 20
-        clock.now_s += 7.0  # those that were used once are full again
+        clock.now_s += 7.0  # buckets that were used once are full again
         for number in range(500, 500 + limit - 10):
             assert taken(buckets, source(number), per_minute=10, asks=20) == 10
         assert len(buckets) == limit
@@ -176,7 +178,7 @@ def test_full_buckets_make_space_for_others_and_only_they() -> None:
 
 
 def test_full_table_is_looked_through_once_a_second() -> None:
-    """Not for each newcomer of a flood."""
+    """Not searched for each newcomer of a flood."""
     clock = Clock()
     buckets = AddressBuckets(limit=100, monotonic_s=clock)
     for number in range(100):

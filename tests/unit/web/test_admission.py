@@ -53,7 +53,7 @@ from tests.unit.web.fake_room import (
 async def test_request_without_place_takes_one_admission_or_none(
     view_has_room: bool, reply: bool | None, store_up: bool, phase: Phase, is_admitted: bool
 ) -> None:
-    """No pass, no place and no stamp, and a store trip only where there may be room."""
+    """No pass, no place and no stamp, and a call of the store only if there may be room."""
     room = FakeRoom(has_room=reply)
     set_view(room, store_up=store_up, phase=phase, has_room=view_has_room)
     outcome = await admission(room).admit(None, newcomers="once")
@@ -66,7 +66,7 @@ LIMITED = replace(Rules.of(CONFIG), queue_limit=100)
 
 
 async def test_newcomer_whom_the_store_turns_away_gets_no_place() -> None:
-    """The line became full since this replica received its state."""
+    """The line became full after this replica received its state."""
     room = FakeRoom(rules=LIMITED, place=LineFull())
     set_view(room, queue_length=99)
     assert await admission(room).admit(None) == TURNED_AWAY
@@ -146,7 +146,7 @@ UNKNOWN = WaitWithoutPlace("reconnecting")
 @pytest.mark.parametrize("newcomers", get_args(Newcomers))
 @pytest.mark.parametrize("store_up", [True, False])
 async def test_expired_pass_waits_for_the_store(newcomers: Newcomers, store_up: bool) -> None:
-    """Unreachable before the request, or by its own call: no stamp, no place, no other token."""
+    """Unreachable before the request, or at its own call: no stamp, no place, no other token."""
     room = FakeRoom(replies=False)
     set_view(room, store_up=store_up)
     assert await admission(room).admit(expired_pass(room), newcomers=newcomers) == UNKNOWN
@@ -159,7 +159,7 @@ async def test_expired_pass_waits_for_the_store(newcomers: Newcomers, store_up: 
 async def test_room_that_fails_open_goes_on_with_the_expired_pass(
     newcomers: Newcomers, phase: Phase, has_share: bool
 ) -> None:
-    """The same visitor in the same session: a slot that is held stays theirs."""
+    """The same visitor continues the same session, and keeps a held slot."""
     room = FakeRoom(rules=replace(Rules.of(CONFIG), store_failure_mode="open"), share=has_share)
     set_view(room, store_up=False, phase=phase)
     held = expired_pass(room)
@@ -219,7 +219,7 @@ async def test_page_of_an_expired_pass_renews_itself_and_sets_nothing(
 
 @pytest.mark.parametrize("fails", ["before", "at the pass", "at the pass alone"])
 async def test_ticket_and_expired_pass_are_kept_without_the_store(fails: str) -> None:
-    """Of the pass the store says nothing, whatever it says of the ticket."""
+    """The store does not reply about the pass, with any reply about the ticket."""
     room = FakeRoom()
     set_view(room, store_up=fails != "before")
     [held], ended = crowd_of_tickets(room, 1), expired_pass(room)
@@ -244,7 +244,8 @@ async def test_void_ticket_hides_no_pass_with_an_unknown_slot() -> None:
 
 @pytest.mark.parametrize("phase", [Phase.OPEN, Phase.RUNNING])
 async def test_newcomer_admitted_without_the_store_is_a_guess(phase: Phase) -> None:
-    """By the local share, or into an open room: unconfirmed until the pass is used again."""
+    """Admitted by the local share, or into an open room: unconfirmed until the pass is used
+    again."""
     room = FakeRoom(rules=replace(Rules.of(CONFIG), store_failure_mode="open"))
     set_view(room, store_up=False, phase=phase)
     gate = admission(room)

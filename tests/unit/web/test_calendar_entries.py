@@ -1,4 +1,4 @@
-"""The calendar file of an event: which event it names, and how."""
+"""The calendar file of an event: the event that it names, and its title."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ def file_of(event: Event, room: RoomConfig) -> str | None:
 def test_entry_has_the_title_that_the_event_will_have(
     own: dict[str, str], of_room: str | None, summary: str
 ) -> None:
-    """The title of an event holds from its first moment on; the file is taken before."""
+    """The title of an event applies from its begin on, but visitors download the file earlier."""
     room = RoomConfig(title=of_room) if of_room else RoomConfig()
     file = file_of(replace(SALE, settings=own), room)
     assert file is not None

@@ -1,4 +1,4 @@
-"""The field by which the page of a visitor who walked straight in confirms itself."""
+"""The field by which the page of a visitor who was admitted at once confirms itself."""
 
 import pytest
 
@@ -17,7 +17,7 @@ RULES = '"/.gatekeeper/confirm?room=sale"'
 def fields_for(
     *fields: str, status: int = 200, method: str = "GET", mode: str | None = "navigate"
 ) -> dict[str, str]:
-    """What is added to a response with these fields."""
+    """The fields that are added to a response with these fields."""
     lines = "".join(f"{field}\r\n" for field in fields)
     response = parse_response_head(f"HTTP/1.1 {status} X\r\n{lines}\r\n".encode())
     assert response is not None
@@ -96,7 +96,7 @@ def test_page_preloads_as_what_its_policy_allows(policy: str, kind: str) -> None
     ],
 )
 def test_page_that_may_load_nothing_names_speculation_rules(policies: tuple[str, ...]) -> None:
-    """No directive is about them."""
+    """No directive applies to them."""
     assert link(HTML, *[f"Content-Security-Policy: {policy}" for policy in policies]) == RULES
 
 
@@ -127,7 +127,7 @@ def test_only_navigations_get_a_link() -> None:
 
 
 def test_kept_page_without_a_policy_gets_both_fields() -> None:
-    """Its own policy is not known: the 304 need not repeat it."""
+    """Its policy is unknown, since a 304 need not repeat it."""
     for mode in ("navigate", None):
         assert fields_for(status=304, mode=mode) == {"Link": FETCH, "Speculation-Rules": RULES}
 

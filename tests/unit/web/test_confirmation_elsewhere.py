@@ -1,4 +1,4 @@
-"""A pass that walked straight in is confirmed by any later request that carries it."""
+"""The pass of a visitor who was admitted at once is confirmed by any later request with it."""
 
 from dataclasses import dataclass, field
 from typing import cast
@@ -111,7 +111,7 @@ def test_pass_is_confirmed_once_for_many_requests(site: Site) -> None:
 
 
 def test_request_in_the_room_takes_its_usual_way(site: Site) -> None:
-    """There the pass is renewed, and the renewal confirms."""
+    """In the room the pass is renewed, and the renewal confirms it."""
     site.request("/checkout/", cookie(site.pass_()))
     assert not site.touched
 
@@ -131,7 +131,7 @@ def test_nothing_else_confirms(path: str, site: Site) -> None:
         ticket,
         other_room,
         f"x{cookie(held)}",
-        cookie(held, prefix="__Host-"),  # over http
+        cookie(held, prefix="__Host-"),  # but over http
         f"gatekeeper-unknown={sign_token(held)}",
         "gatekeeper-checkout=",
     ):

@@ -1,4 +1,4 @@
-"""Which scripts of other origins may read the gate's own responses."""
+"""Which scripts from other origins may read the gate's own responses."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Cookies of the gate: names, attributes, and which of several counts."""
+"""Cookies of the gate: names, attributes, and which one of several counts."""
 
 import re
 import time
@@ -85,7 +85,7 @@ def test_attributes_follow_policy_and_scheme(
         ("example.com", True),
         ("www.example.com:8443", True),
         ("WWW.example.com", True),
-        ("www.example.com.", False),  # to a browser another host than without the dot
+        ("www.example.com.", False),  # for a browser not the host without the dot
         ("example.org", False),
         ("badexample.com", False),
         ("127.0.0.1", False),
@@ -169,7 +169,7 @@ EXPIRED = make_pass(ROOM, now_s=NOW_S, ago_s=2000, expires_in_s=-1)
 def test_session_that_ended_over_tls_hides_no_later_one(
     other: Token, prefix: str, is_revoked: bool
 ) -> None:
-    """A visitor whose session ended, and who came by http again, goes on over TLS."""
+    """A visitor whose session ended, and who arrived again by http, continues over TLS."""
     ended = make_pass(ROOM, now_s=NOW_S) if is_revoked else EXPIRED
     revoked = frozenset({ended.visitor} if is_revoked else ())
     pairs = [
@@ -196,7 +196,7 @@ def read(
     page: Sent = None,
     revoked: frozenset[VisitorId] = frozenset(),
 ) -> PresentedToken:
-    """What counts of the tokens in cookies, in `X-Queue-Token` and in `X-Queue-Ticket`."""
+    """Which tokens count of those in cookies, in `X-Queue-Token` and in `X-Queue-Ticket`."""
     request = replace(
         facts(cookies_of(*stored), scheme="http"),
         queue_tokens=texts_of(sent),
@@ -206,7 +206,7 @@ def read(
 
 
 def texts_of(sent: Sent) -> tuple[str, ...]:
-    """One token, several, or none, as a field carries them."""
+    """The values of a field with one token, several or none."""
     match sent:
         case None:
             return ()
@@ -254,7 +254,7 @@ SHORT = PASS._replace(visitor=VisitorId("S" * 22), ends_at_s=PASS.ends_at_s - 1)
     "stored", list(permutations((SHORT, PASS, SHORT._replace(ends_at_s=NOW_S + 1))))
 )
 def test_pass_of_the_longest_session_counts(stored: tuple[Token, ...]) -> None:
-    """A planted one that is about to end would replace the visitor's own."""
+    """Otherwise a planted pass that ends soon would replace the visitor's own."""
     assert read(*stored) == PresentedToken(PASS)
 
 
@@ -274,12 +274,12 @@ def test_revoked_pass_counts_last() -> None:
     revoked = frozenset({LEFT.visitor})
     assert read(PASS, sent=LEFT, revoked=revoked).token == PASS
     assert read(EARLY, sent=LEFT, revoked=revoked).token == EARLY
-    assert read(LEFT, revoked=revoked).token == LEFT  # to be refused, not taken for a newcomer's
+    assert read(LEFT, revoked=revoked).token == LEFT  # so that it is refused, not a newcomer
 
 
 @pytest.mark.parametrize("count", [1, 9, 40])
 def test_no_number_of_dead_tokens_hides_another(count: int) -> None:
-    """Which of them are void only the store knows."""
+    """Only the store knows which of them are void."""
     tickets = [EARLY._replace(visitor=VisitorId(f"{at:022}")) for at in range(count)]
     passes = [
         PASS._replace(visitor=VisitorId(f"{at:021}p"), expires_at_s=NOW_S) for at in range(count)
@@ -310,7 +310,7 @@ def test_earliest_of_page_and_cookie_counts() -> None:
 
 @pytest.mark.parametrize("page", [EARLY, PASS, "", "junk"])
 def test_ticket_of_a_page_counts_only_beside_a_cookie(page: Token | str) -> None:
-    """A browser that keeps no cookies has no place: its page has to say so."""
+    """A browser that stores no cookies has no place, and its page has to show that."""
     assert read(page=page) == PresentedToken(None)
 
 
@@ -335,7 +335,7 @@ def test_invalid_header_never_outranks_a_cookie(sent: str) -> None:
 
 @pytest.mark.parametrize("own_turn_us", [1, 2**53 - 1])
 def test_arrival_chooses_among_tickets_not_the_turn(own_turn_us: int) -> None:
-    """Else several tabs of one browser would be several chances in a draw."""
+    """Otherwise several tabs of one browser would have several chances in a draw."""
     drawn = LAST._replace(own_turn_us=own_turn_us)
     assert read(drawn, EARLY) == PresentedToken(EARLY, others=(drawn,))
     drawn = EARLY._replace(own_turn_us=own_turn_us)
@@ -348,7 +348,8 @@ def headers_of(token: Token | None, held: PresentedToken) -> dict[str, str]:
 
 
 def test_merged_tickets_set_the_cookie_and_return_to_the_sender() -> None:
-    """By header alone a page could not set its cookie, by cookie alone it would not notice."""
+    """With only a header a page could not set its cookie; with only a cookie it would not
+    notice."""
     for held, name in (
         (read(LATE, page=EARLY), "X-Queue-Ticket"),
         (read(EARLY, page=LATE), "X-Queue-Ticket"),
@@ -366,7 +367,7 @@ def test_merged_tickets_set_the_cookie_and_return_to_the_sender() -> None:
 
 
 def test_no_page_receives_a_pass() -> None:
-    """A script of the same origin could read it there, and in no cookie of the gate's."""
+    """A script of the same origin could read it in a header, but not in the gate's cookie."""
     for held in (read(LATE, page=EARLY), read(EARLY, page=LATE)):
         fields = headers_of(PASS, held)
         assert fields["Set-Cookie"].startswith(f"gatekeeper-sale={TOKENS.mint(PASS)};")
@@ -375,7 +376,7 @@ def test_no_page_receives_a_pass() -> None:
 
 
 def test_cookie_of_a_pass_lasts_to_the_end_of_its_session() -> None:
-    """An expired pass asks the store whether a stream kept its slot."""
+    """With an expired pass, the store is asked whether a stream kept its slot."""
     life = re.compile(r"Max-Age=(\d+);")
 
     def max_age(token: Token | None) -> int:

@@ -1,4 +1,4 @@
-"""What the public record of a draw says beside its numbers."""
+"""The note in the public record of a draw."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ LATE = "the beacon was late"
     [
         (Drawn("ab"), 99, False),
         (Drawn("ab"), 101, True),
-        (Drawn("ab", made_us=105), 101, False),  # lost across the opening, and drawn with all
+        (Drawn("ab", made_us=105), 101, False),  # lost during the opening; drawn with all
         (Drawn("ab", made_us=105), 106, True),
     ],
 )

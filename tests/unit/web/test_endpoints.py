@@ -1,4 +1,4 @@
-"""Which endpoints there are, as other parts of the program know them."""
+"""The list of endpoints that other parts of the program use."""
 
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.policy.explain import OF_ROOMS

@@ -1,4 +1,4 @@
-"""The event that a visitor sees: which one, the time that is left, the part in its draw."""
+"""The event that a visitor sees: which one, the time left, and the participation in its draw."""
 
 import json
 from dataclasses import replace
@@ -75,7 +75,7 @@ def test_prequeue_has_begun_and_the_start_is_ahead() -> None:
 def test_open_page_returns_in_time_for_the_draw(
     seconds: float, spread_s: float, share: float
 ) -> None:
-    """Also in the first moments of the prequeue, of which its replica may not have learned yet."""
+    """Also right after the begin of the prequeue, which its replica may not know yet."""
     for prequeue_s in (1800, 90, 20, 4):
         prequeue_us = SALE.start_us - prequeue_s * 1_000_000
         view = seen(state_with(replace(SALE, prequeue_us=prequeue_us)), seconds)
@@ -136,7 +136,7 @@ def test_ticket_returned_after_the_opening_has_no_number() -> None:
 
 
 def test_nobody_sees_a_turn_before_the_draw() -> None:
-    """Neither the number, nor anything from which a turn follows."""
+    """Neither the turn nor any value that reveals it."""
     view = seen(state_with(SALE), 1, COVERED)
     assert view.draw is None
     assert "draw" not in event_json(view)
@@ -183,7 +183,7 @@ def status_at(
     ("seconds", "name", "starts_at"),
     [
         (-60, "sale", "2026-12-01T12:00:00Z"),
-        (60, "sale", None),  # not that of the event after it
+        (60, "sale", None),  # not that of the next event
         (3600, "next", rfc3339(NEXT.start_us / 1_000_000)),
     ],
 )

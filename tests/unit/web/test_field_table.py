@@ -1,4 +1,4 @@
-"""The fields of a plain head as a table: the same values as by looking through the head."""
+"""The fields of a plain head as a table: the same values as by a search of the head."""
 
 import pytest
 

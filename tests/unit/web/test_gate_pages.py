@@ -1,4 +1,4 @@
-"""The gate's own responses as values: pages, JSON, the script, and what every one carries."""
+"""The gate's own responses as values: pages, JSON, the script, and the common fields."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -157,7 +157,7 @@ def test_cloudflare_json_says_that_the_line_is_full() -> None:
     ],
 )
 def test_link_of_a_refused_address_has_no_invitation(target: str, policy: str) -> None:
-    """A request that is blocked or malformed keeps its address, and its page leads to the site."""
+    """A blocked or malformed request keeps its address, and its page links to the site."""
     for status in (400, 403, 421):
         response = RESPONSES.problem(facts(target=target), "No.", status=status)
         found = [value for name, value in response.headers if name == "Referrer-Policy"]
@@ -196,7 +196,7 @@ def test_not_sent_page_never_reloads_itself() -> None:
 
 
 def test_form_of_a_waiting_visitor_is_not_sent_either() -> None:
-    """The waiting page loads its address again, and so would send the form."""
+    """The waiting page reloads its address, and would send the form again."""
     cookie = ("Set-Cookie", "gatekeeper=ticket")
     response = RESPONSES.waiting(
         facts(method="POST"), PLACE, room=ROOM, now_s=0.0, headers=[cookie]
@@ -257,7 +257,7 @@ def test_htmx_loads_the_whole_page_again() -> None:
 
 
 def test_no_other_response_makes_htmx_reload() -> None:
-    """A part of a page that is refused each time would load its page without end."""
+    """A part of a page that is always refused would reload its page endlessly."""
     for response in (
         waiting(facts()),
         turned_away(facts(method="POST")),
@@ -363,7 +363,7 @@ def test_script_speaks_the_language_of_the_visitor() -> None:
 
 @pytest.mark.parametrize("reason", DENIED)
 def test_denied_visitor_reads_why(reason: DeniedReason) -> None:
-    """By page or JSON, and in nothing that a page loads or a cache keeps."""
+    """As page or JSON, and never in a subresource of a page or in a cache."""
     row = DENIED[reason]
     page = RESPONSES.denied(facts(), reason, room=ROOM)
     app = RESPONSES.denied(facts(JSON), reason, room=ROOM)

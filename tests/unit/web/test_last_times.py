@@ -1,4 +1,4 @@
-"""What was done for a visitor a moment ago is remembered within a bound."""
+"""The memory of recent actions for visitors is bounded."""
 
 from gatekeeper.web.last_times import LastTimes
 

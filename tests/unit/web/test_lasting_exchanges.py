@@ -1,4 +1,4 @@
-"""Which exchanges keep a session: those that a sweep sees twice, and only while they last."""
+"""Which exchanges keep a session: those that two sweeps find, and only while they last."""
 
 import asyncio
 from types import SimpleNamespace
@@ -8,7 +8,7 @@ from gatekeeper.web.lasting_exchanges import LastingExchanges
 
 
 class Sessions:
-    """Instead of `Admission`: every session that was kept."""
+    """Replaces `Admission`: records every session that was kept."""
 
     def __init__(self) -> None:
         self.ends: list[asyncio.Future[None]] = []
@@ -82,7 +82,7 @@ async def test_session_that_ends_cuts_its_exchange() -> None:
     sessions.ends[0].set_result(None)
     await asyncio.sleep(0)
     assert exchange.cuts == [1.0]
-    exchanges.sweep()  # if it only waited then
+    exchanges.sweep()  # in case the exchange only waited then
     assert exchange.cuts == [1.0, 1.0]
     assert len(sessions.ends) == 1
 

@@ -1,4 +1,4 @@
-"""What a long field costs: a list is read up to a bound, and a member by its length at most."""
+"""The cost of a long field: a list is read up to a bound, and a member at most by its length."""
 
 from collections.abc import Callable
 

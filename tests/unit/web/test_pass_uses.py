@@ -1,4 +1,4 @@
-"""The requests of passes under way, and the passes that made the most."""
+"""The requests of passes in progress, and the passes with the most requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def visitor(number: int) -> VisitorId:
 
 
 def use(uses: PassUses, who: VisitorId, *, requests: int = 1, address: str = "192.0.2.1") -> None:
-    """Requests one after the other."""
+    """Requests in succession."""
     counted = uses.counted(who, address)
     for _ in range(requests):
         counted.begin().end()
@@ -55,7 +55,7 @@ def test_limit_that_changes_counts_what_is_under_way() -> None:
 
 
 def test_client_that_closed_its_half_makes_room() -> None:
-    """It has perhaps disconnected. Closing the half is no way around the limit: it doubles it."""
+    """The client may have disconnected. A half-close does not avoid the limit, but doubles it."""
     uses = PassUses(ROOM, limit=2)
     counted = uses.counted(ANN, "192.0.2.1")
     gone = []

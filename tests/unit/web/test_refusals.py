@@ -1,4 +1,4 @@
-"""Refusals of requests that no parser accepts: their format, and which scripts may read them."""
+"""Refusals of malformed requests: their format, and which scripts may read them."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The short bodies of requests for the gate's own endpoints: what is read, and what is not."""
+"""The short bodies of requests for the gate's own endpoints: which are read, and which are not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gatekeeper.web.request_body import MAX_BODY_BYTES, fields_of, read_body
 
 
 def request_of(parts: Sequence[bytes], *, ends: bool = True) -> BaseRequest:
-    """A request whose body comes in these parts, or never ends."""
+    """A request whose body arrives in these parts, or never ends."""
 
     async def iter_any() -> AsyncIterator[bytes]:
         for part in parts:

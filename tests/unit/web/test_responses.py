@@ -1,4 +1,4 @@
-"""The status that pages and apps receive: reason, estimate and the operator's message."""
+"""The status for pages and apps: reason, estimate and the operator's message."""
 
 import pytest
 
@@ -72,7 +72,7 @@ def test_operator_message_is_in_every_status() -> None:
 
 
 def test_head_has_the_fields_in_order_and_keeps_no_token() -> None:
-    """What responses have in common is made once; a token is never a part of that."""
+    """The common part of responses is created once, and never contains a token."""
     common = (("Cache-Control", "no-store"), ("X-Gatekeeper-State", "waiting"))
     before = _common_lines.cache_info().currsize
     for number in range(3):
@@ -97,7 +97,8 @@ def test_head_has_the_fields_in_order_and_keeps_no_token() -> None:
 def test_waiting_response_ends_with_the_visitors_fields(
     accept: str, updates: str, json_format: str
 ) -> None:
-    """`GateResponse.head` keeps the lines before them: a token among those would fill its cache."""
+    """`GateResponse.head` keeps the lines before them: a token in those lines would fill its
+    cache."""
     room = RoomConfig.model_validate({"updates": updates, "json_format": json_format})
     facts = RequestFacts(
         Client("192.0.2.1", "https", "shop.example"),

@@ -32,7 +32,7 @@ async def test_earliest_ticket_is_kept_and_the_others_leave() -> None:
     outcome = await visit(room, (first, second, third)).admit()
     assert isinstance(outcome, Wait)
     assert outcome.ticket.visitor == first.visitor
-    assert outcome.changed  # the cookie is set, whichever the browser holds
+    assert outcome.changed  # the cookie is set in any case
     assert room.asked == ["poll", f"leave {second.visitor}", f"leave {third.visitor}"]
 
 
@@ -66,7 +66,7 @@ async def test_void_tickets_never_hide_a_valid_one(valid_at: int, is_released: b
     else:
         assert isinstance(outcome, Wait)
         assert outcome.ticket.visitor == mine.visitor
-    # Two calls of the store, beside the one that a single ticket costs and the batch of one turn.
+    # Two calls of the store, in addition to that of a single ticket and the batch of one turn.
     leaving = [f"leave {each.visitor}" for each in tickets if each is not mine]
     assert room.asked == ["poll", *["attend"] * 199, "poll", *leaving]
 
@@ -79,7 +79,7 @@ async def test_void_tickets_alone_make_one_newcomer() -> None:
 
 
 async def test_ticket_of_an_ended_session_yields_to_the_next_one() -> None:
-    """The slot is not swept yet, so that it does not look void before it is claimed."""
+    """The slot has not been removed yet, so the ticket does not look void before it is claimed."""
     room = FakeRoom()
     set_view(room)
     tickets = crowd_of_tickets(room, 4)
@@ -116,7 +116,7 @@ async def test_void_passes_never_hide_the_one_of_a_held_slot(tickets: int, valid
 async def test_expired_pass_with_a_slot_takes_precedence_over_tickets(
     is_held: bool, is_released: bool
 ) -> None:
-    """A visitor who watches a stream is inside, whatever ticket a tab that was frozen sends."""
+    """A visitor with a stream is admitted, no matter which ticket a frozen tab sends."""
     room = FakeRoom()
     set_view(room)
     passes, tickets = [expired_pass(room)], crowd_of_tickets(room, 2)
@@ -144,19 +144,19 @@ async def test_expired_pass_with_a_slot_takes_precedence_over_tickets(
 
 @pytest.mark.parametrize("fails", ["before", "at the first", "at the others", "full"])
 async def test_several_tickets_are_kept_without_the_store(fails: str) -> None:
-    """Nothing shows which of them are void, so that none is overwritten and none given up."""
+    """It is unknown which of them are void, so none is overwritten or given up."""
     room = FakeRoom(replies=fails in {"at the others", "full"})
     set_view(room, store_up=fails != "before")
     tickets = crowd_of_tickets(room, 9)
     if fails == "at the others":  # the first one is void
         room.loses_reply_to = tickets[5].visitor
-    if fails == "full":  # a full store replies to what it need not write
+    if fails == "full":  # a full store replies to calls without a write
         room.standings = dict.fromkeys([each.visitor for each in tickets[3:]], None)
     outcome = await visit(room, tickets).admit()
     assert isinstance(outcome, Wait)
     assert not outcome.changed
     assert set(room.asked) <= {"poll", "attend", "place"}
-    assert room.asked.count("place") >= 6  # each is queued later, unless the store knows it as void
+    assert room.asked.count("place") >= 6  # each is placed later, unless the store knows it as void
 
 
 @pytest.mark.parametrize("released_at", [0, 1, 9])
@@ -193,7 +193,7 @@ async def test_ticket_sent_again_without_the_store_gives_one_end() -> None:
 
 
 async def test_unsolved_ticket_is_given_back_without_the_store() -> None:
-    """There is nothing to give back. What is solved, or not challenged, is given back."""
+    """It has no place to give back. A solved ticket, or one without a challenge, is given back."""
     room = FakeRoom()
     set_view(room)
     made = admission(room)

@@ -79,7 +79,7 @@ def test_name_with_a_control_character_is_left_out(name: str) -> None:
 
 
 def test_more_cookies_than_fit_are_deleted_as_far_as_they_fit() -> None:
-    """Those of the host come before those of the domains above it."""
+    """Cookies of the host are deleted before those of its parent domains."""
     sent = "; ".join(f"a{number}=1" for number in range(200))
     fields = deletions([sent], SECURE, own=OWN)
     values = [value for _, value in fields]

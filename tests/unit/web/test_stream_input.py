@@ -1,4 +1,5 @@
-"""What a client sends on its event stream is dropped, and so is a client that sends much."""
+"""Data that a client sends on its event stream is dropped; a client that sends much is
+disconnected."""
 
 import socket
 from typing import Any, cast
@@ -11,7 +12,7 @@ from tests.conformance.fast_path_scene import Transport
 
 
 class SendingTransport(Transport):
-    family = socket.AF_INET  # it is its own socket
+    family = socket.AF_INET  # this object is its own socket
 
     def set_write_buffer_limits(self, *, high: int) -> None:
         """Not needed."""

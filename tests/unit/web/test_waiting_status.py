@@ -66,7 +66,7 @@ def test_time_is_in_utc_to_the_second(at_s: float) -> None:
     [
         (Mode.AUTO, 500, 3),
         (Mode.OPEN, 500, 3),
-        (Mode.HOLD, 500, 3),  # in time when the line moves again
+        (Mode.HOLD, 500, 3),  # so that it is in time when the line moves again
         (Mode.HOLD, 0, 25),  # the rate is unknown
         (Mode.ENDED, 500, 25),  # the line does not move again
     ],

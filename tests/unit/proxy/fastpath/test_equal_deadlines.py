@@ -1,4 +1,4 @@
-"""Many deadlines of one length, by one timer."""
+"""Many deadlines of equal length, with one timer."""
 
 import asyncio
 
@@ -40,7 +40,7 @@ async def test_removed_items_do_not_expire() -> None:
 
 
 async def test_no_item_expires_before_its_time() -> None:
-    """The look for an earlier one leaves it; a look for one that was removed finds it later."""
+    """A check for an earlier deadline leaves it; the check for a removed item finds it later."""
     timers = Timers()
     timers.add(1, ago_s=_AFTER_S)
     timers.add(2, ago_s=-60.0)
@@ -67,7 +67,7 @@ async def test_expiry_may_remove_and_add_items() -> None:
 
 
 async def test_looks_are_few_however_the_items_arrive() -> None:
-    """A deadline for each of a thousand moments costs no thousand looks."""
+    """A thousand deadlines at different times need far fewer checks."""
     looks = 0
 
     class LookCounter(EqualDeadlines[int]):
@@ -83,4 +83,4 @@ async def test_looks_are_few_however_the_items_arrive() -> None:
         deadlines.add(item, now_s=now_s + item * _AFTER_S / 1000)
     await eventually(lambda: not deadlines)
     assert expired == list(range(1000))
-    assert looks <= 40  # 18, were the timers of the loop exact
+    assert looks <= 40  # 18 with exact timers

@@ -1,4 +1,4 @@
-"""Near the limit of open files the connections close that are idle the longest."""
+"""Near the limit of open files, the connections that are idle the longest are closed."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_an_eighth_of_the_files_is_kept(files: int, *, closes: bool) -> No
 
 
 async def test_burst_beyond_the_limit_leaves_the_newest_served() -> None:
-    """Even if it takes the last file, and the event loop accepts nothing more."""
+    """Even if it uses the last file, so that the event loop cannot accept more."""
     busy = [Connection(None) for _ in range(20)]
     process = Process(list(busy), other_files=20)
     idle = process.idle(300)

@@ -1,4 +1,5 @@
-"""A connection that sends requests without end: what is kept of them, and when one is served."""
+"""A connection that sends requests without end: how much of them is kept, and when one is
+served."""
 
 from functools import partial
 from typing import Any, cast
@@ -34,7 +35,7 @@ async def own() -> FastPathReply:
 
 
 class Policy(AdmitAll):
-    """The gate itself responds to `OWN`."""
+    """A policy by which the gate itself responds to `OWN`."""
 
     def resolve(self, head: bytes, peer: str) -> Any:  # noqa: ARG002
         if head.startswith(b"PUT"):
@@ -70,7 +71,8 @@ async def test_own_responses_are_given_one_in_a_turn_and_in_order(scene: FastPat
 async def test_endless_requests_keep_at_most_a_head_and_a_read(
     size: int, scene: FastPathScene
 ) -> None:
-    """The client sends whenever the gate reads. Reads of every size, at every place of a head."""
+    """The client sends whenever the gate reads, with reads of every size, cut at every position of
+    a head."""
     at = sent = 0
     stream = OWN * (size // len(OWN) + 2)
     for _ in range(400):
@@ -139,7 +141,7 @@ async def test_client_that_reads_nothing_gets_no_further_response(scene: FastPat
 
 
 async def test_pause_after_the_last_response_stops_the_next_request(scene: FastPathScene) -> None:
-    """Also when that request goes to the origin, whose response would find no pause."""
+    """Also if that request is for the origin, whose response would not be paused."""
     scene.connection.data_received(OWN)
     scene.client.unread = 100_000
     scene.connection.pause_writing()
@@ -172,7 +174,7 @@ async def test_idle_client_that_read_nothing_is_reset_once(scene: FastPathScene)
     scene.client.unread = 100_000
     scene.connection.pause_writing()
     scene.clock.advance(WRITE_TIMEOUT_S)
-    assert scene.end() == "aborted"  # and not closed, for as long again
+    assert scene.end() == "aborted"  # and not closed after the same time again
     assert WRITE_TIMEOUT_S < CLIENT_S
 
 
@@ -207,7 +209,7 @@ async def test_rest_that_is_not_plain_is_handed_over_once_and_whole(scene: FastP
     assert scene.client_may_send()
 
 
-# aiohttp's path
+# The path with aiohttp
 
 
 @given(st.binary(max_size=20), st.sampled_from([b"", b"\r\n\r\n", b"GET"]), st.booleans())
@@ -228,7 +230,7 @@ def test_head_at_an_offset_is_read_as_if_it_were_first(
 async def test_aiohttp_yields_before_a_request_that_others_follow(
     waiting: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From Python 3.12 on, aiohttp itself runs a request up to its first wait, at once."""
+    """From Python 3.12 on, aiohttp runs a request at once up to its first wait."""
     began: list[object] = []
 
     async def handle(_: RequestHandler, request: object) -> None:

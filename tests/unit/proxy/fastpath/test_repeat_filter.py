@@ -1,4 +1,4 @@
-"""A byte string that comes again is distinguished from one that comes once."""
+"""The filter distinguishes byte strings that occur again from those that occur once."""
 
 from gatekeeper.proxy.fastpath.repeat_filter import RepeatFilter
 

@@ -1,7 +1,7 @@
-"""A response head of a known shape is forwarded as one that is parsed.
+"""A response head with a known shape is forwarded like a parsed one.
 
-Rules: every response goes through a server that has seen others, and through a fresh one. The
-client receives the same bytes from both, and both connections end alike.
+Rules: every response goes through a server that has seen others, and through a new one. The client
+receives the same bytes from both, and both connections end in the same way.
 """
 
 import re
@@ -57,7 +57,7 @@ BODIES = (b"", b"abc", b"abcd", b"3\r\nabc\r\n0\r\n\r\n", b"nonsense\r\n")
 
 
 class AddedFields(Plan):
-    """A plan whose visitor sends a command's response on, with a cookie."""
+    """A plan that adds fields with a cookie to the response."""
 
     def added(self, _: object) -> tuple[tuple[bytes, bytes], ...]:
         return ((b"Set-Cookie", b"gatekeeper="),)
@@ -69,7 +69,7 @@ class AdmitAll:
 
 
 class Pool:
-    """Gives the connection of this test."""
+    """Returns the connection of this test."""
 
     origin: OriginConnection
 
@@ -155,7 +155,7 @@ async def test_known_head_of_closing_client_says_so() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        ("X-Id: 1",),  # until close
+        ("X-Id: 1",),  # the body ends with the connection
         ("Gatekeeper-Command: revoke", "Content-Length: 3"),
         ('Clear-Site-Data: "cache"', "Content-Length: 3"),
         (f"X-Long: {'x' * 2048}", "Content-Length: 3"),
@@ -253,7 +253,7 @@ async def test_known_and_fresh_heads_are_alike(
 
 
 def take(shapes: ResponseShapes, *names: object) -> int:
-    """How many heads with these fields have a known shape; the others are learned."""
+    """The number of heads with these fields that have a known shape; the others are learned."""
     known = 0
     for name in names:
         data = response("HTTP/1.1 200 OK", f"X-{name}: 1", "Content-Length: 0")
@@ -292,7 +292,7 @@ def test_origin_with_new_kinds_is_learned_again() -> None:
 
 
 def test_many_kinds_cost_a_bounded_number_of_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A shape takes a hundred times as long as it saves."""
+    """Learning a shape costs a hundred times what one use of it saves."""
     made = 0
 
     def count(source: bytes) -> re.Pattern[bytes]:

@@ -1,4 +1,4 @@
-"""A lookup of the fast path with rooms and rules of a test, and what it decides."""
+"""A lookup of the fast path with the test's rooms and rules, and its results."""
 
 import time
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ NAMED_ROOM = (RoomConfig(name=RoomName("checkout"), path=("/secret",)),)
 def cookie(
     room: str, *, visitor: str = "A" * 22, life_s: float = DAY_S, issued_ago_s: float = -DAY_S
 ) -> str:
-    """A cookie with a pass of `visitor`, which is not due for renewal as a rule."""
+    """A cookie with a pass of `visitor`, by default not due for renewal."""
     now_s = time.time()
     pass_ = Pass(
         room=RoomName(room),

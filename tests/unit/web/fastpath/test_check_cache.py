@@ -1,4 +1,4 @@
-"""A check of forward auth that is known gets what it would get when it is read again."""
+"""A known check of forward auth gets the same response as when it is parsed again."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -58,7 +58,7 @@ def check(
 
 
 def verdict(looked: FastPathLookup, data: bytes, peer: str = PEER) -> bytes | None:
-    """The head of the response that is known on sight; None: the whole way."""
+    """The head of a cached response; None: the check takes the full path."""
     found = looked.resolve(data, peer)
     if not isinstance(found, partial) or found.func is not respond_ready:
         return None
@@ -80,7 +80,8 @@ def scenes() -> Iterator[tuple[Sequence[RoomConfig], tuple[AccessRule, ...], boo
 def test_known_check_is_the_fresh_check(
     rooms: Sequence[RoomConfig], rules: tuple[AccessRule, ...], in_path: bool, method: str
 ) -> None:
-    """For each pair of addresses: the second after the first, and alone."""
+    """For each pair of addresses: the response for the second is the same after the first and
+    alone."""
     fresh = {
         target: verdict(lookup(rooms, rules), check(target, method=method, in_path=in_path))
         for target in TARGETS

@@ -1,4 +1,4 @@
-"""A head is kept if its route depended on nothing that the key leaves out, and known by its key."""
+"""A head is stored if its route depends only on facts in the key, and found by its key."""
 
 import pytest
 
@@ -78,7 +78,7 @@ def test_poll_is_recalled_if_its_head_is_known(field: str) -> None:
     first = head(status, f"{spelled}: 192.0.2.1", "Cookie: a=1")
     assert looked.recall(first, PEER) is None
     assert exit_of(looked, first, PEER).way == "respond_status"
-    known = spelled != "Accept"  # its value is a part of what is known
+    known = spelled != "Accept"  # its value is a part of the key
     again = head(status, field, "Cookie: a=2; b=3")
     assert (looked.recall(again, PEER) is not None) is known
     assert looked.recall(again + b"x", PEER) is None

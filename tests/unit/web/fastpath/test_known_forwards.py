@@ -1,6 +1,6 @@
-"""A request that differs from a known one only in values is forwarded as by a fresh lookup.
+"""A request that differs from a known one only in values is forwarded like by a new lookup.
 
-Rules: what a lookup that has seen others makes of a head is what a fresh one makes of it.
+Rules: a lookup that has seen other heads gives the same result as a new one.
 """
 
 from functools import partial
@@ -48,7 +48,7 @@ WHOLE = f"{REFERER}1"
 
 
 def visit(number: object, *, pass_: str = PASS, target: str = "/") -> bytes:
-    """A request whose page before it and one of whose cookies have this number."""
+    """A request with this number in its referrer and in one of its cookies."""
     return head(target, f"{REFERER}{number}", f"Cookie: a=b; n={number}; {pass_}; c=%d")
 
 
@@ -157,7 +157,7 @@ def test_other_pass_is_read_and_names_its_visitor() -> None:
 
 @pytest.mark.parametrize("times", [0, 1, 2])
 def test_revoked_pass_is_not_recalled(times: int) -> None:
-    """Known without its values, after another visitor of this peer, and as a whole."""
+    """Known without its values, after another visitor of this peer, and completely."""
     visitor = VisitorId(f"revoked-{times}".ljust(22, "_"))
     pass_ = cookie("default", visitor=visitor)
     looked = experienced(visit(1, pass_=pass_), visit(2))
@@ -196,7 +196,8 @@ def test_passes_of_several_rooms_are_all_part_of_what_is_known() -> None:
 def test_rule_on_a_value_is_applied_to_each_value(
     condition: FieldCondition | CookieCondition, path: str
 ) -> None:
-    """Also where only some addresses have such a rule, and to a block that came several times."""
+    """Also if only some addresses have such a rule, and for a field block that occurred several
+    times."""
     rules = [AccessRule("closed", "block", (PathCondition((path,)), condition))]
     looked = lookup(ONE_ROOM, rules)
     for number in (1, 2, 2, 2, 2, 3, 2):
@@ -273,7 +274,7 @@ def test_large_blocks_are_forwarded_and_not_kept() -> None:
 def test_values_are_cut_out_in_linear_time() -> None:
     known = experienced(visit(1))._known
 
-    def cut(data: bytes) -> None:  # a block that came before would not be cut
+    def cut(data: bytes) -> None:  # a known block would not be parsed
         known._cut(data, PEER)
 
     for text in (b"; gatekeepe=", b";\t ", b"; ", b"gatekeeper=a;", b"\r\nReferer: a", b"\r\n"):

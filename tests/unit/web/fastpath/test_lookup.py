@@ -1,7 +1,7 @@
-"""The fast path decides as the pipeline does, whatever its caches have seen before.
+"""The fast path decides like the pipeline, for any contents of its caches.
 
-Rules: every request goes through one lookup that has seen others, and through a fresh one. What a
-cache returns has to be what a first look at the same bytes from the same peer returns.
+Rules: every request goes through a lookup that has seen others, and through a new one. The result
+from a cache must be the result of the first lookup of the same bytes from the same peer.
 """
 
 from typing import NamedTuple
@@ -55,7 +55,7 @@ def test_known_fields_keep_a_bypass_to_its_path() -> None:
 
 
 def test_known_head_does_not_keep_an_exempt_address_waiting() -> None:
-    """The cut head of a waiting visitor behind a proxy is that of the exempt one."""
+    """A waiting visitor and an exempt one behind a proxy have the same head without the address."""
     looked = lookup(ONE_ROOM, [bypass(client("203.0.113.9"))])
     waiting = head("/b", "X-Forwarded-For: 203.0.113.1")
     exempt = head("/b", "X-Forwarded-For: 203.0.113.9")
@@ -108,7 +108,7 @@ def test_recall_finds_known_fields_with_another_request_line() -> None:
 
 
 def test_known_fields_need_no_route_at_ordinary_targets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the default rules, only targets that begin as theirs do are looked at."""
+    """With the default rules, only targets with the same beginnings are examined."""
     looked = lookup(ONE_ROOM, DEFAULT_RULES)
     assert exit_of(looked, head("/", PASS_FIELD), PEER).way == "forward"
     routed: list[str | None] = []
@@ -214,7 +214,7 @@ def test_head_with_another_value_is_known_if_it_is_plain(
 
 
 def test_ticket_of_a_page_is_no_part_of_a_known_head() -> None:
-    """It differs by visitor: kept, it would push out heads that many visitors share."""
+    """It differs by visitor: in the cache it would displace heads that many visitors share."""
     looked = lookup(ONE_ROOM)
     for number in range(3):
         data = head("/.gatekeeper/status", f"X-Queue-Ticket: {number}")
@@ -244,7 +244,7 @@ TICKETS_SECRET = RoomConfig(name=RoomName("tickets"), host=("tickets.example",),
 def test_cached_route_is_separate_for_every_other_fact(
     rooms: tuple[RoomConfig, ...], rules: list[AccessRule], host: str, fields: list[str], peer: str
 ) -> None:
-    """One visitor's `/secret` is forwarded; that of another, known by other fields, is not."""
+    """One visitor's `/secret` is forwarded; that of another visitor with other fields is not."""
     looked = lookup(rooms, rules)
     for path in ("/", "/secret"):
         assert exit_of(looked, head(path, PASS_FIELD), PEER).way == "forward"
@@ -254,7 +254,7 @@ def test_cached_route_is_separate_for_every_other_fact(
 
 
 addresses: list[Condition] = [client(each) for each in ("192.0.2.7", "203.0.113.0/24", "127.0.0.1")]
-# By the fact of a request on which they depend.
+# By the fact that they depend on.
 CONDITIONS: dict[str, list[Condition]] = {
     "host": [HostCondition(("tickets.example",))],
     "method": [MethodCondition(frozenset({"HEAD"})), MethodCondition(frozenset({"GET"}))],
@@ -370,8 +370,9 @@ sent = st.builds(SentRequest, targets, others, cookies, forwarded, methods, peer
 
 @st.composite
 def courses(draw: st.DrawFn) -> tuple[list[AccessRule], list[tuple[bytes, str]]]:
-    """Rules, and requests that are alike in all facts but one or two, as those of browsers are. The
-    first rule depends on one of these: a cache without this fact in its key confuses requests."""
+    """Rules, and requests that are equal in all facts except one or two, like those of browsers.
+    The first rule depends on one of these facts: a cache without it in its key would confuse
+    requests."""
     varied = draw(st.lists(often_varied, min_size=1, max_size=2))
     condition = draw(st.sampled_from(CONDITIONS[varied[0]]))
     first = AccessRule("one", draw(actions), (condition,))
