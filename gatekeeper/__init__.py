@@ -15,6 +15,7 @@
 - `config`: the configuration file and its checks
 - `logs`: structured log lines
 - `stepper`: runs a coroutine without a task
+- `record`: values that requests create or read all the time
 - `printable`: escapes control characters of untrusted texts
 - `errors`: the errors of the whole program
 """

@@ -40,7 +40,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, assert_never
+from typing import Literal, assert_never
 
 from gatekeeper.errors import N_
 from gatekeeper.policy.challenge import WaitForChallenge, is_unsolved
@@ -53,6 +53,7 @@ from gatekeeper.policy.ordering import (
 from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
+from gatekeeper.record import record
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,8 @@ class Arrive:
     """A newcomer: ask the store for a slot or a place."""
 
 
-class Poll(NamedTuple):
+@record
+class Poll:
     """Poll the store for this visitor: confirmation, heartbeat, return, or claim."""
 
     visitor: VisitorId
@@ -328,7 +330,8 @@ def _decide_newcomer(view: RoomView, *, rules: Rules) -> Decision:
 # The store's reply about one visitor. A newcomer's turn is their arrival.
 
 
-class QueuePosition(NamedTuple):
+@record
+class QueuePosition:
     """In the queue at `turn_us` with `ahead` visitors before them. `confirmed` is false for a
     newcomer: the store queues them when they return the ticket. `is_moved`: the store has moved
     them from the token's turn to this one. `arrival_us`: of a newcomer whose turn differs from it.

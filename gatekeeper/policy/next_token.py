@@ -7,6 +7,7 @@ its expiry moves.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import assert_never
 
 from gatekeeper.policy.decision import Elsewhere, QueuePosition, SlotGrant, Standing, VoidToken
@@ -37,7 +38,7 @@ def ticket_of(
 
 def in_lane(ticket: Ticket, lane: str) -> Ticket:
     """The first ticket of a lane's visitor, who has not returned it yet."""
-    return ticket._replace(lane=lane, confirmed=False) if lane else ticket
+    return replace(ticket, lane=lane, confirmed=False) if lane else ticket
 
 
 def on_device(
@@ -45,7 +46,7 @@ def on_device(
 ) -> Ticket:
     """The ticket bound to one device; `invited_until_s`: of an invited visitor; `moved_us`: when
     the place was moved to the device."""
-    return ticket._replace(device=device, invited_until_s=invited_until_s, moved_us=moved_us)
+    return replace(ticket, device=device, invited_until_s=invited_until_s, moved_us=moved_us)
 
 
 def kept_without_store(
@@ -55,10 +56,10 @@ def kept_without_store(
     with a later expiry but not a later issue, since the store has not seen the visitor. In the
     prequeue of a draw it now records that it was returned in time."""
     if turn_us is not None and turn_us >= PROVISIONAL_US and ticket.own_turn_us is None:
-        return ticket._replace(own_turn_us=turn_us)
+        return replace(ticket, own_turn_us=turn_us)
     if ticket.expires_at_s - now_s > rules.ticket_life_s - rules.ticket_renewal_s:
         return ticket
-    return ticket._replace(expires_at_s=now_s + rules.ticket_life_s)
+    return replace(ticket, expires_at_s=now_s + rules.ticket_life_s)
 
 
 def pass_of(
@@ -95,10 +96,14 @@ def _own_turn_us(turn_us: int | None, *, arrival_us: int) -> int | None:
 
 def renewed(pass_: Pass, *, rules: Rules, now_s: float) -> Pass:
     """The pass after one more use: its expiry slides, its absolute end does not."""
-    return pass_._replace(
+    return Pass(
+        room=pass_.room,
+        visitor=pass_.visitor,
+        arrival_us=pass_.arrival_us,
         issued_at_s=now_s,
         expires_at_s=min(now_s + rules.pass_life_s, pass_.ends_at_s),
-        confirmed=True,
+        ends_at_s=pass_.ends_at_s,
+        own_turn_us=pass_.own_turn_us,
     )
 
 
@@ -142,7 +147,8 @@ def conclude(
             returned_at = standing.returned_at
             if returned_at is None and isinstance(held, Ticket) and not is_moved:
                 returned_at = held.returned_at
-            ticket = ticket._replace(returned_at=returned_at)
+            if returned_at is not None:
+                ticket = replace(ticket, returned_at=returned_at)
             if isinstance(held, Ticket) and held.device is not None:
                 return on_device(
                     ticket,

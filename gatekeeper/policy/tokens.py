@@ -31,13 +31,14 @@ import hmac
 import re
 import secrets
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple, NewType, TypeGuard
+from typing import Any, Final, NewType, TypeGuard
 
 import orjson
 from jwt.algorithms import HMACAlgorithm
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.numbers import is_exact_int, is_exact_number
+from gatekeeper.record import record
 
 VisitorId = NewType("VisitorId", str)
 
@@ -55,7 +56,8 @@ _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
 _FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
 
 
-class Ticket(NamedTuple):
+@record
+class Ticket:
     """This visitor arrived at that microsecond and waits at that turn; renewed by polling.
 
     `confirmed` is false until the visitor has solved the room's challenge. Such a ticket is
@@ -89,7 +91,8 @@ class Ticket(NamedTuple):
         return self.expires_at_s
 
 
-class Pass(NamedTuple):
+@record
+class Pass:
     """This visitor is admitted until `expires_at_s`, which slides, and never past `ends_at_s`.
 
     Between the two the pass has expired and only the store knows whether the slot is still held, by

@@ -9,7 +9,7 @@ are shared by successive sites.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
 from gatekeeper import metrics
@@ -169,7 +169,7 @@ class Site:
         if config.concurrent:
             uses = uses or PassUses(config.name)
             uses.limit = config.concurrent
-            gate = gate._replace(uses=uses)
+            gate = replace(gate, uses=uses)
         if config.challenge != "off":
             challenges = Challenges(
                 config,
@@ -177,12 +177,12 @@ class Site:
                 verifier=self._verifier,
                 secret=self.parts.challenge_secrets.get(config.name, ""),
             )
-            gate = gate._replace(challenges=challenges)
+            gate = replace(gate, challenges=challenges)
         keys = self.parts.invitation_keys.get(config.name)
         if keys:
             visitors = visitor_key(self.parts.secrets[-1])
             audience = Audience.of_hosts((*config.host, *self.parts.config.edge.domains))
-            gate = gate._replace(invitations=Invitations(config.name, keys, visitors, audience))
+            gate = replace(gate, invitations=Invitations(config.name, keys, visitors, audience))
         return gate
 
     def _credentials(self, room: RoomName) -> Credentials:

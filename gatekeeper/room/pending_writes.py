@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 
 from gatekeeper.policy.tokens import VisitorId
@@ -50,7 +51,7 @@ class PendingWrites:
         """Add a returned ticket; whether its visitor is new here."""
         is_new = request.visitor not in self._returned and len(self._returned) < _MAX_PENDING
         if len(self._returned) < _MAX_PENDING:
-            self._returned[request.visitor] = request._replace(by_proxy=True)
+            self._returned[request.visitor] = replace(request, by_proxy=True)
         return is_new
 
     def add_touched(self, visitor: VisitorId, *, until_us: int, ends_us: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from gatekeeper.errors import StoreError
@@ -89,7 +89,7 @@ def _standing_at_passed_turn(
         has_returned = not state.is_recovering
     else:
         has_returned = request.returned_at is None
-    return standing._replace(returned_at=state.released_total) if has_returned else standing
+    return replace(standing, returned_at=state.released_total) if has_returned else standing
 
 
 # What a leaving visitor gave back.

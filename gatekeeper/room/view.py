@@ -127,7 +127,7 @@ class ReplicaView:
         state, ordering = self.state, self.decisive.ordering
         ahead = self.line.ahead_of(ticket, position, state=state, ordering=ordering)
         if position is not None and ahead is not None:
-            position = position._replace(ahead=max(position.ahead, ahead))
+            position = replace(position, ahead=max(position.ahead, ahead))
         return position, ahead
 
     def update_from_replica(self, state: RoomState, *, sent_at_s: float) -> bool:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from gatekeeper.policy.lanes import Lane
 from gatekeeper.policy.tokens import Ticket, Token, VisitorId
+from gatekeeper.record import record
 
 
 class ArrivalRequest(NamedTuple):
@@ -34,7 +35,8 @@ def head_start_digits(batch: Sequence[ArrivalRequest | None]) -> str:
     return "".join([f"{us:016d}" for us in head_starts_us]) if any(head_starts_us) else ""
 
 
-class PollRequest(NamedTuple):
+@record
+class PollRequest:
     """One visitor's poll: the turn of their token, and whether that token is a pass. A pass is
     polled if it expired before the end of its session, to ask whether its slot is still held.
 

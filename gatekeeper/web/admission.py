@@ -141,14 +141,13 @@ class Admission:
         )
         if isinstance(decision, Poll):
             assert held is not None
-            visitor, turn_us = decision
-            standing = await self.room.poll(poll_of(held, turn_us))
+            standing = await self.room.poll(poll_of(held, decision.turn_us))
             if isinstance(standing, Elsewhere):
                 return WaitWithoutPlace("other_device")
             if standing is None:
                 decision = self._decide(held, newcomers, has_no_reply=True)
             else:
-                outcome = self._apply(visitor, standing, held)
+                outcome = self._apply(decision.visitor, standing, held)
                 if outcome is not None:
                     return outcome
                 decision = self._decide(None, newcomers)

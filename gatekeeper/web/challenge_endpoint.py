@@ -8,6 +8,7 @@ A visitor with a confirmed ticket or a pass gets the status. A refused proof cha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import assert_never
 
 from gatekeeper import metrics
@@ -70,17 +71,17 @@ class ChallengeEndpoint:
                 visit.facts, _NO_CHALLENGE, status=404, close=close, room=visit.config
             )
         outcome = await visit.admit_as("denied")
-        return self._status(visit, outcome)._replace(close=close)
+        return replace(self._status(visit, outcome), close=close)
 
     async def _confirm(self, visit: Visit, ticket: Ticket) -> GateResponse:
-        held = visit.held._replace(token=ticket._replace(confirmed=True))
-        confirmed = visit._replace(held=held)
+        held = replace(visit.held, token=replace(ticket, confirmed=True))
+        confirmed = replace(visit, held=held)
         outcome = await confirmed.admit_as("denied")
         if isinstance(outcome, Admit | Wait):
-            outcome = outcome._replace(changed=True)  # the client holds the unconfirmed one
+            outcome = replace(outcome, changed=True)  # the client holds the unconfirmed one
         # Closes, so that the following polls, and a stream, come on another connection: this one is
         # served by aiohttp from now on, which costs several times as much.
-        return self._status(confirmed, outcome)._replace(close=True)
+        return replace(self._status(confirmed, outcome), close=True)
 
 
 def _proof_in(fields: Mapping[str, str]) -> str:

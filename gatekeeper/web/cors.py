@@ -10,6 +10,7 @@ and the place is in a cookie.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
@@ -51,7 +52,7 @@ class Cors:
         headers = self.headers(facts, room)
         if not headers:
             return response
-        return response._replace(headers=(*headers, *response.headers))
+        return replace(response, headers=(*headers, *response.headers))
 
     def preflight(
         self, facts: RequestFacts, room: RoomName | None, *, methods: Iterable[str]

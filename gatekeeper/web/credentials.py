@@ -17,19 +17,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from gatekeeper.config.schema import TokensConfig
 from gatekeeper.config.types import DEFAULT_ROOM, RoomName
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.tokens import Pass, Ticket, Token, Tokens, VisitorId
+from gatekeeper.record import record
 from gatekeeper.web.message import PAGE_TICKET, QUEUE_TOKEN, Headers
 
 _HOST, _SECURE = _PREFIXES = ("__Host-", "__Secure-")
 
 
-class PresentedToken(NamedTuple):
+@record
+class PresentedToken:
     """The effective token of a request, whether only a header carried it, and the tickets of other
     visitors in the request, the earliest arrival first. `ended`: passes other than `token` that
     expired or were revoked, if no pass is certainly valid."""
@@ -139,7 +141,7 @@ class Credentials:
             holder = found.token.visitor
             by_header = all(each.visitor != holder for each in stored)
         senders = tuple(name for name, tokens in sent if tokens)
-        return found._replace(by_header=by_header, senders=senders, is_app=is_app)
+        return replace(found, by_header=by_header, senders=senders, is_app=is_app)
 
     def read_cookie(
         self,

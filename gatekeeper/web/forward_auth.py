@@ -11,6 +11,7 @@ gate's own prefix is refused here: the proxy has to route it to the gate.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final, assert_never
 
 import structlog
@@ -75,12 +76,12 @@ class ForwardAuth:
         outcome = _admitted_on_sight(visit)
         if outcome is None or outcome.changed or invitation_in(visit) is not None:
             return None
-        return visit, self._allow(visit, outcome)._replace(close=check.has_body)
+        return visit, replace(self._allow(visit, outcome), close=check.has_body)
 
     async def respond(self, check: RequestFacts) -> GateResponse:
         """The response to a request whose path `is_check`."""
         response = await self._respond(check)
-        return response._replace(close=check.has_body)  # the body stays unread
+        return replace(response, close=check.has_body)  # the body stays unread
 
     async def _respond(self, check: RequestFacts) -> GateResponse:
         if not check.client.is_proxied:
@@ -100,7 +101,7 @@ class ForwardAuth:
             return self._responses.not_allowed(page=_PAGE_LOCATION)
         if found is not None:
             response = await redirected(self._responses, visit, found)
-            return response._replace(status=_refusal(response.status, check))
+            return replace(response, status=_refusal(response.status, check))
         outcome: Outcome | None = _admitted_on_sight(visit)
         if outcome is None:
             outcome = await (_outcome_for_page(visit) if mode == _PAGE else admit(visit))
@@ -113,7 +114,7 @@ class ForwardAuth:
         if mode != _PAGE:
             # For a query that may be the visitor's own: nginx uses the 401, others relay the body.
             status = _NOT_ALLOWED if check.target == _NGINX_CHECK else response.status
-            response = response._replace(status=_refusal(status, check))
+            response = replace(response, status=_refusal(status, check))
         return self._responses.cors.shared(response, original, visit.room)
 
     def _allow(self, visit: Visit, admit: Admit) -> GateResponse:

@@ -8,6 +8,7 @@ a request that is not admitted stays unread. An internal error refuses the reque
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import assert_never
 
@@ -152,7 +153,7 @@ class GateHandler:
             return self._without_origin(facts)
         known_outcome = None
         if isinstance(known, KnownOutcome):  # the configuration may have been replaced since
-            visit, known_outcome = known.visit._replace(facts=facts), known.outcome
+            visit, known_outcome = replace(known.visit, facts=facts), known.outcome
         else:
             visit = self._pipeline.visit(facts)
         found = invitation_in(visit)

@@ -11,6 +11,7 @@ the address itself, so that its page can retry; resources of the page do not rec
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final, assert_never, get_args
 from urllib.parse import urlencode
 
@@ -55,7 +56,7 @@ async def redirected(responses: Responses, visit: Visit, found: FoundInvitation)
                 return response_without_place(responses, visit, outcome).without_referrer()
             case Deny(reason=reason, status=status):
                 response = responses.problem(visit.facts, reason, status=status, room=visit.config)
-                return response.without_referrer()._replace(close=visit.facts.has_body)
+                return replace(response.without_referrer(), close=visit.facts.has_body)
             case Wait(ticket=ticket, changed=changed):
                 headers, state = visit.headers(ticket) if changed else (), "waiting"
             case Admit(pass_=pass_, changed=changed):
@@ -71,7 +72,7 @@ async def redirected(responses: Responses, visit: Visit, found: FoundInvitation)
         status=_SEE_OTHER if facts.method in _SAFE else _KEEP_METHOD,
         state=state,
     )
-    return response._replace(close=facts.has_body)  # the body stays unread
+    return replace(response, close=facts.has_body)  # the body stays unread
 
 
 def _to_reason(responses: Responses, visit: Visit, reason: DeniedReason) -> GateResponse:
@@ -80,7 +81,7 @@ def _to_reason(responses: Responses, visit: Visit, reason: DeniedReason) -> Gate
     response = responses.redirect(
         f"/.gatekeeper/{REFUSED}?{query}", headers=denied_headers(visit, reason), state="none"
     )
-    return response._replace(close=visit.facts.has_body)  # the body stays unread
+    return replace(response, close=visit.facts.has_body)  # the body stays unread
 
 
 async def refused(responses: Responses, visit: Visit) -> GateResponse | None:

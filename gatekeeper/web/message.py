@@ -6,14 +6,16 @@ of `GateResponse.head`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from time import time
-from typing import NamedTuple
 
 from aiohttp.web import Response
 from multidict import CIMultiDict
+
+from gatekeeper.record import record
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -27,7 +29,8 @@ VISITOR = "X-Gatekeeper-Visitor"
 _OF_ONE_VISITOR = frozenset({"Set-Cookie", QUEUE_TOKEN, PAGE_TICKET, VISITOR})
 
 
-class GateResponse(NamedTuple):
+@record
+class GateResponse:
     """A response of the gate. `close`: the connection closes after it."""
 
     status: int
@@ -38,20 +41,20 @@ class GateResponse(NamedTuple):
     def without_referrer(self) -> GateResponse:
         """The response for an address that must not leak by a referrer."""
         kept = [each for each in self.headers if each[0] != REFERRER_POLICY]
-        return self._replace(headers=((REFERRER_POLICY, "no-referrer"), *kept))
+        return replace(self, headers=((REFERRER_POLICY, "no-referrer"), *kept))
 
     def closing(self, *, keep_alive: bool) -> GateResponse:
         """The response to a request whose client may not keep the connection."""
-        return self if keep_alive else self._replace(close=True)
+        return self if keep_alive else replace(self, close=True)
 
     def head(self, *, has_length: bool = True) -> bytes:
         """The status line and all fields but Connection, each with its CRLF, without the empty
         line."""
-        status, headers, body, _ = self
+        status, headers = self.status, self.headers
         own_at = len(headers)
         while own_at and headers[own_at - 1][0] in _OF_ONE_VISITOR:
             own_at -= 1
-        length = len(body) if has_length and status not in _WITHOUT_LENGTH else None
+        length = len(self.body) if has_length and status not in _WITHOUT_LENGTH else None
         first, last = _common_lines(status, headers[:own_at], length, int(time()))
         if own_at == len(headers):
             return first + last

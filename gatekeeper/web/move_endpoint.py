@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from dataclasses import replace
 from typing import Final, assert_never
 from urllib.parse import quote, urlencode
 
@@ -165,7 +166,7 @@ class MoveEndpoint:
         else:
             body = {"state": "waiting", "room": visit.admission.config.name}
             response = self._responses.json(body, state="waiting", headers=headers)
-        return response.without_referrer()._replace(close=visit.facts.has_body)
+        return replace(response.without_referrer(), close=visit.facts.has_body)
 
     def _asked(self, visit: Visit, nonce: str, *, is_unreachable: bool = False) -> GateResponse:
         """The page with the button. With `nonce` the browser gets a cookie that identifies it when
@@ -176,7 +177,7 @@ class MoveEndpoint:
         if nonce:
             headers = (*headers, ("Set-Cookie", cookie))
         response = self._responses.move_question(visit.facts, error=error, headers=headers)
-        return response.without_referrer()._replace(close=visit.facts.has_body)
+        return replace(response.without_referrer(), close=visit.facts.has_body)
 
     def _refused(self, visit: Visit, reason: MoveRefusal) -> GateResponse:
         return self._responses.denied(visit.facts, reason, room=visit.admission.config)

@@ -6,13 +6,15 @@ Rules: plain values. An exit matches all of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from gatekeeper.policy.decision import QueuePosition, WaitWithoutPlace
 from gatekeeper.policy.tokens import Pass, Ticket
+from gatekeeper.record import record
 
 
-class Admit(NamedTuple):
+@record
+class Admit:
     """Forward the request. `pass_` is None outside of rooms, and for a request that creates no
     place and takes one admission; `changed`: the visitor does not hold this pass yet; `may_wait`:
     it can be sent with a later response."""
@@ -22,7 +24,8 @@ class Admit(NamedTuple):
     may_wait: bool = False
 
 
-class Wait(NamedTuple):
+@record
+class Wait:
     """In line. `position` is None while it is unknown; `is_new`: the visitor has not returned the
     ticket yet. An unconfirmed ticket is not in line yet: the challenge has to be solved."""
 

@@ -43,6 +43,7 @@ from gatekeeper.policy.routing import (
     rule_of,
 )
 from gatekeeper.policy.tokens import Ticket, Token, new_visitor_id
+from gatekeeper.record import record
 from gatekeeper.room.origin_tally import GroupTally
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.web.admission import Admission
@@ -64,7 +65,8 @@ _TOO_MANY = N_(
 _NO_TOKEN = PresentedToken(None)
 
 
-class Visit(NamedTuple):
+@record
+class Visit:
     """One request in the pipeline: its facts, its route, and in a room its token."""
 
     facts: RequestFacts
@@ -248,7 +250,8 @@ class Pipeline:
         gate = visit.gate
         if gate is None or len(self._gates) > 1:
             return self.visit(replace(visit.facts, cookies=(cookie,)))
-        return visit._replace(held=gate.read_cookie(cookie, secure=visit.facts.is_secure))
+        held = gate.read_cookie(cookie, secure=visit.facts.is_secure)
+        return Visit(visit.facts, visit.route, gate, held, visit.kept_creates_place)
 
     def visit_room(self, facts: RequestFacts, name: str | None, *, path: str = "/") -> Visit | None:
         """A visit of the room `name` at an endpoint, or without a name, of the room of `path` on
@@ -286,7 +289,7 @@ def waiting_response(responses: Responses, visit: Visit, wait: Wait) -> GateResp
         is_new=wait.is_new,
         ticket=minted,
     )
-    return response._replace(close=visit.facts.has_body)  # the body stays unread
+    return response.closing(keep_alive=not visit.facts.has_body)  # the body stays unread
 
 
 def _unknown_response(responses: Responses, visit: Visit) -> GateResponse:
@@ -302,7 +305,7 @@ def _unknown_response(responses: Responses, visit: Visit) -> GateResponse:
         now_s=visit.admission.now_s(),
         headers=(),
     )
-    return response._replace(close=visit.facts.has_body)  # the body stays unread
+    return response.closing(keep_alive=not visit.facts.has_body)  # the body stays unread
 
 
 def response_beyond_concurrent(

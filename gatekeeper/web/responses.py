@@ -161,7 +161,7 @@ class Responses:
         else:
             body = without_place_json(view, room)
             response = self.json(body, state="waiting", status=room.status, headers=more)
-        return response._replace(close=facts.has_body)  # the body stays unread
+        return response.closing(keep_alive=not facts.has_body)  # the body stays unread
 
     def denied(
         self,
@@ -182,7 +182,7 @@ class Responses:
             text = DENIED[reason].lead
             body = {"state": "none", "room": room.name, "reason": reason, "error": text}
             response = self.json(body, state="none", status=403, headers=headers)
-        return response.without_referrer()._replace(close=facts.has_body)  # the body stays unread
+        return response.without_referrer().closing(keep_alive=not facts.has_body)
 
     def _not_sent(self, facts: RequestFacts, *, room: RoomConfig, headers: Headers) -> GateResponse:
         """The page for a form that was not sent: it links to its address by GET."""
@@ -225,7 +225,7 @@ class Responses:
             response = self.page(facts, page, state="error", status=status, headers=more)
         else:
             response = self.json({"error": message}, state="error", status=status, headers=more)
-        return response._replace(close=close)
+        return response.closing(keep_alive=not close)
 
     def json(
         self, body: Mapping[str, object], *, state: str, status: int = 200, headers: Headers = ()
@@ -243,7 +243,7 @@ class Responses:
     def as_type(self, status: GateResponse, media_type: str) -> GateResponse:
         """The token and the state of a status, with an empty object of another type."""
         headers = [each for each in status.headers if each[0] != "Content-Type"]
-        return status._replace(headers=(("Content-Type", media_type), *headers), body=b"{}")
+        return GateResponse(status.status, (("Content-Type", media_type), *headers), b"{}")
 
     def stream(self, *, headers: Headers) -> GateResponse:
         """The head of an event stream. No proxy may buffer it; the connection closes after it."""

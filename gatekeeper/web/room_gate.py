@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from gatekeeper.policy.invitations import Invitations
 from gatekeeper.policy.move_code import MoveCodes
+from gatekeeper.record import record
 from gatekeeper.web.admission import Admission
 from gatekeeper.web.challenges import Challenges
 from gatekeeper.web.credentials import Credentials, PresentedToken
 from gatekeeper.web.pass_uses import PassUses
 
 
-class RoomGate(NamedTuple):
+@record
+class RoomGate:
     """One room on this replica: its admission, its tokens, and with `concurrent`, the requests in
     flight of each pass."""
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gatekeeper.policy.decision import Elsewhere, VoidToken, WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
@@ -40,11 +41,11 @@ async def admit_one_of(
         return entered
     outcome: Outcome | None = await _admit_ticket(known, admission)
     if entered is not None:  # a pass may be valid, but the store did not reply
-        outcome = outcome._replace(changed=False) if isinstance(outcome, Wait) else outcome
+        outcome = replace(outcome, changed=False) if isinstance(outcome, Wait) else outcome
         outcome = outcome or entered
     if outcome is None and unsolved:  # no slot is held
         first = await admission.admit(unsolved[0], newcomers="denied")
-        outcome = first._replace(changed=True) if isinstance(first, Wait) else None
+        outcome = replace(first, changed=True) if isinstance(first, Wait) else None
     return outcome or await admission.admit(None, newcomers=newcomers, facts=facts)
 
 
@@ -60,7 +61,7 @@ async def _admit_ticket(tickets: Sequence[Ticket], admission: Admission) -> Admi
                 return await _admit_without_store(tickets, admission)
             if isinstance(outcome, Admit | Wait):
                 admission.give_up([each for each in tickets if each is not ticket])
-                return outcome._replace(changed=True)  # the visitor also holds other tokens
+                return replace(outcome, changed=True)  # the visitor also holds other tokens
     return None
 
 
@@ -88,7 +89,7 @@ async def _admit_without_store(
     for kind in (Admit, Wait):
         for outcome in outcomes:
             if isinstance(outcome, kind):
-                return outcome._replace(changed=False)
+                return replace(outcome, changed=False)
     return None
 
 

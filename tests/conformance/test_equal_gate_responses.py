@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 
 import pytest
 
@@ -42,16 +43,16 @@ def get(line: bytes, *fields: bytes) -> bytes:
 
 WAITS = holding(TICKET)
 TOKEN = WAITS.rpartition(b"=")[2]
-LATER = TICKET._replace(visitor=VisitorId("E" * 22), arrival_us=TICKET.arrival_us + 5)
+LATER = replace(TICKET, visitor=VisitorId("E" * 22), arrival_us=TICKET.arrival_us + 5)
 CASES = {
     "the status of a waiting visitor": get(STATUS, WAITS),
     "the status, asked by a browser": get(STATUS, b"Accept: application/json", GZIP, WAITS),
     "the status of the room on this host": get(b"GET /.gatekeeper/status", WAITS),
     "the status of a ticket that is due": get(
-        STATUS, holding(TICKET._replace(issued_at_s=NOW_S - 100))
+        STATUS, holding(replace(TICKET, issued_at_s=NOW_S - 100))
     ),
     "the status of an expired ticket": get(
-        STATUS, holding(TICKET._replace(expires_at_s=NOW_S - 1))
+        STATUS, holding(replace(TICKET, expires_at_s=NOW_S - 1))
     ),
     "the status of an admitted visitor": get(STATUS, holding(PASS)),
     "the status without a token": get(STATUS),
@@ -131,7 +132,7 @@ async def test_cached_head_serves_every_visitor_correctly(
     """After the first request the fast path knows the head, except for the cookie."""
     speakers = [
         WAITS,
-        holding(TICKET._replace(visitor=VisitorId("D" * 22), arrival_us=TICKET.arrival_us + 1)),
+        holding(replace(TICKET, visitor=VisitorId("D" * 22), arrival_us=TICKET.arrival_us + 1)),
         holding(PASS),
         WAITS + b"abc",
         b"Cookie: a=b\tc; =; \xff",

@@ -8,6 +8,7 @@ into the past, which has the same effect for the scripts.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any, Protocol, TypeAlias
 
@@ -291,8 +292,9 @@ async def poll(
 ) -> dict[str, Standing]:
     """Each visitor polls with the ticket of this reply."""
     requests = [
-        poll_request(name, each.turn_us)._replace(
-            returned_at=each.returned_at if isinstance(each, QueuePosition) else None
+        replace(
+            poll_request(name, each.turn_us),
+            returned_at=each.returned_at if isinstance(each, QueuePosition) else None,
         )
         for name, each in replies.items()
     ]
@@ -303,7 +305,7 @@ async def poll(
 async def stay(replica: Replica, replies: Mapping[str, SlotGrant | QueuePosition]) -> None:
     """The visitors are connected: their heartbeats keep the places and claim nothing."""
     for name, each in replies.items():
-        await replica.queue.poll(poll_request(name, each.turn_us)._replace(connected=True))
+        await replica.queue.poll(replace(poll_request(name, each.turn_us), connected=True))
 
 
 async def confirm(replica: Replica, names: Sequence[str]) -> None:

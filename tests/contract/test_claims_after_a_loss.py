@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from gatekeeper.policy.decision import QueuePosition, SlotGrant
@@ -55,7 +56,7 @@ async def test_claim_after_a_loss_beside_connected_polls_counts_once(
     await lose_everything(ground)
     for_others = poll_request("v0001", replies["v0001"].turn_us)
     itself = poll_request("v0000", replies["v0000"].turn_us)
-    for_it = itself._replace(connected=True)
+    for_it = replace(itself, connected=True)
     await asyncio.gather(*map(replica.queue.poll, (for_it, for_others, for_it, itself, itself)))
     assert (await ground.read()).get("deadlines", {}) == {}
     assert (await replica.read_state()).admitted_total == 2
@@ -142,7 +143,7 @@ async def test_visitor_released_again_enters_after_a_loss(ground: Ground, open_r
     assert admitted_names(standings) == ["v0003", "v0001"]
     later = line["v0002"]
     assert isinstance(later, QueuePosition)
-    returned = {"later": later._replace(returned_at=2)}  # after all second releases
+    returned = {"later": replace(later, returned_at=2)}  # after all second releases
     assert admitted_names(await poll(replica, returned)) == []
     # Returned later than `later`, to an earlier turn.
     earlier = {"early": QueuePosition(line["v0001"].turn_us - 1, 0, returned_at=3)}

@@ -1,6 +1,7 @@
 """Places that belong to one device: invited visitors with several devices, on every store."""
 
 import asyncio
+from dataclasses import replace
 
 from gatekeeper.policy.decision import (
     Elsewhere,
@@ -90,7 +91,7 @@ async def test_second_device_finds_the_same_place(open_room: Open) -> None:
 
 def replace_moved(place: QueuePosition) -> QueuePosition:
     """The same place, by a ticket that names another turn."""
-    return place._replace(is_moved=True)
+    return replace(place, is_moved=True)
 
 
 async def test_device_that_claims_second_is_elsewhere(open_room: Open) -> None:
@@ -365,7 +366,7 @@ async def test_moved_place_keeps_its_turn_after_a_loss(ground: Ground, open_room
     """The invitation is opened elsewhere before the phone polls: its later turn is not taken."""
     ann = await devices_of(open_room)
     await moved_to_phone(ann)
-    phone = ann.request(PHONE)._replace(moved_us=(await ann.replica.read_state()).now_us)
+    phone = replace(ann.request(PHONE), moved_us=(await ann.replica.read_state()).now_us)
     await ground.write({})
     await ground.pass_time(1)
     await line_up(ann.replica, ["bob"])

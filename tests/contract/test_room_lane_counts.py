@@ -82,9 +82,9 @@ async def test_another_device_changes_no_count(open_room: Open) -> None:
     """Neither by the ticket of a device that does not hold the place, nor for that place."""
     replica, [members] = await lanes_of(open_room, MEMBERS)
     await members.join("m1")
-    request = members.request("m1")._replace(device="phone-01", moved_us=1)
+    request = replace(members.request("m1"), device="phone-01", moved_us=1)
     await replica.queue.poll(request)
-    other = request._replace(device="laptop01", moved_us=0)
+    other = replace(request, device="laptop01", moved_us=0)
     assert await replica.queue.poll(other) == Elsewhere()
     assert await replica.queue.count_lanes() == {"members": 1}
 

@@ -54,7 +54,7 @@ class Members:
         self.returned.add(name)
         if isinstance(standing, QueuePosition) and standing.is_moved:
             arrived_us = self.arrival_us(name)
-            self.places[name] = standing._replace(arrival_us=arrived_us)
+            self.places[name] = replace(standing, arrival_us=arrived_us)
         return standing
 
     async def join(self, *names: str) -> None:

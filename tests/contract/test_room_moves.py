@@ -1,6 +1,7 @@
 """A place moves from device to device, once for each code, on every store."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ class Mover:
     def request(self, device: str | None, **fields: Any) -> PollRequest:
         moved_us = self.moves_us.get(device, 0)
         request = PollRequest(ANN, self.turn_us, False, device=device, moved_us=moved_us)
-        return request._replace(**fields)
+        return replace(request, **fields)
 
     async def poll(self, device: str | None, **fields: Any) -> object:
         return await self.replica.queue.poll(self.request(device, **fields))

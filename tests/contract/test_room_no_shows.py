@@ -1,5 +1,7 @@
 """No-shows: the admission returns to the bucket, and the visitor to the line; on every store."""
 
+from dataclasses import replace
+
 from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.tokens import VisitorId
@@ -143,7 +145,7 @@ async def test_second_missed_release_goes_to_the_end(ground: Ground, open_room: 
     # The reply is lost: the old ticket gives the new place too.
     at_end = QueuePosition(turn_us, 2, returned_at=2)  # a lost turn admits no visitor
     assert await poll(replica, {"ann": waiting["ann"]}) == {"ann": at_end}
-    assert await poll(replica, {"ann": moved}) == {"ann": moved._replace(is_moved=False)}
+    assert await poll(replica, {"ann": moved}) == {"ann": replace(moved, is_moved=False)}
 
 
 async def test_every_further_missed_release_moves_the_turn_again(

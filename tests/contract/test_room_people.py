@@ -1,5 +1,7 @@
 """Newcomers and unconfirmed visitors: only confirmed visitors count, on every store."""
 
+from dataclasses import replace
+
 import pytest
 
 from gatekeeper.policy.decision import QueuePosition
@@ -205,7 +207,7 @@ async def test_first_in_the_queue_waits_for_a_slot(ground: Ground, open_room: Op
 async def test_connected_or_stamped_first_in_the_queue_claims_nothing(open_room: Open) -> None:
     replica = await open_room(burst=10)
     ann = poll_request("ann", 5)
-    for request in (ann._replace(connected=True), ann._replace(by_proxy=True)):
+    for request in (replace(ann, connected=True), replace(ann, by_proxy=True)):
         assert await replica.queue.poll(request) == QueuePosition(5, 0)
     assert (await replica.read_state()).admitted_total == 0
 

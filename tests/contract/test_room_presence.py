@@ -1,5 +1,7 @@
 """Present, absent and returning visitors: held on every store."""
 
+from dataclasses import replace
+
 import pytest
 
 from gatekeeper.policy.decision import QueuePosition, SlotGrant
@@ -228,7 +230,7 @@ async def test_stamped_visitor_has_only_the_place_of_the_ticket(
     replica = await open_room(rate=0)
     replies = await line_up(replica, ["ann", "bob"])  # the reply to ann is lost
     stamp_us = replies["ann"].turn_us + by_ms * 1000
-    for_ann = poll_request("ann", stamp_us)._replace(by_proxy=True)
+    for_ann = replace(poll_request("ann", stamp_us), by_proxy=True)
     for _ in range(2):
         assert await replica.queue.poll(for_ann) == QueuePosition(stamp_us, ahead=int(by_ms > 0))
         assert await replica.queue.poll(poll_request("ann", stamp_us)) == QueuePosition(
@@ -289,7 +291,7 @@ async def test_connected_poll_keeps_the_place_and_claims_nothing(
         rate=0, confirm_timeout="20s", heartbeat_timeout="90s", claim_timeout="2m"
     )
     ann = (await line_up(replica, ["ann"]))["ann"]
-    for_ann = poll_request("ann", ann.turn_us)._replace(connected=True)
+    for_ann = replace(poll_request("ann", ann.turn_us), connected=True)
     assert await replica.queue.poll(for_ann) == QueuePosition(ann.turn_us, ahead=0)
     await ground.pass_time(80)
     await replica.released()

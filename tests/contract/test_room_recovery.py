@@ -372,8 +372,11 @@ async def test_stamp_of_a_fast_clock_lifts_no_arrival(
     await line_up(replica, ["first"])
     now_us = (await replica.read_state()).now_us
     ahead_us = now_us + round(ahead_s * 1_000_000)
-    stamped = poll_request("ann", ahead_us)._replace(
-        lane=lane, arrival_us=ahead_us if lane else 0, by_proxy=by_proxy
+    stamped = replace(
+        poll_request("ann", ahead_us),
+        lane=lane,
+        arrival_us=ahead_us if lane else 0,
+        by_proxy=by_proxy,
     )
     standing = await replica.queue.poll(stamped)
     assert isinstance(standing, QueuePosition)
@@ -382,5 +385,5 @@ async def test_stamp_of_a_fast_clock_lifts_no_arrival(
     assert standing.turn_us < now_us + 2_000_000
     late = await line_up(replica, ["late"])
     assert standing.turn_us < late["late"].turn_us < now_us + 4_000_000
-    again = await replica.queue.poll(stamped._replace(turn_us=standing.turn_us, by_proxy=False))
+    again = await replica.queue.poll(replace(stamped, turn_us=standing.turn_us, by_proxy=False))
     assert again == QueuePosition(standing.turn_us, 1)

@@ -100,7 +100,7 @@ async def test_poll_by_a_replica_begins_no_session(
     await replica.allow(1)
     assert await replica.released() == 1
     request = poll_request("ann", ann.turn_us)
-    request = request._replace(by_proxy=by_proxy, connected=not by_proxy)
+    request = replace(request, by_proxy=by_proxy, connected=not by_proxy)
     assert await replica.queue.poll(request) == SlotGrant(ann.turn_us, confirmed=True)
     assert "sessions" not in await ground.read()
     await ground.pass_time(60)

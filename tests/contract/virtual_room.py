@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from itertools import count
 
 from gatekeeper.config.schema import RoomConfig
@@ -94,7 +95,7 @@ class VirtualRoom:
         async def arrive() -> None:
             standing = await self.replica.queue.arrive(ArrivalRequest(request.visitor))
             assert not isinstance(standing, LineFull)
-            held = request._replace(turn_us=standing.turn_us)
+            held = replace(request, turn_us=standing.turn_us)
             self.at(self.now_s + every_s, lambda: poll(held))
 
         async def poll(held: PollRequest) -> None:

@@ -3,6 +3,8 @@
 Rules: those of `room_model.py`.
 """
 
+from dataclasses import replace
+
 from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing, VoidToken
 from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Mode
@@ -35,7 +37,7 @@ class PollModel(RoomLedger):
         is_unclear = is_owed and self.now_us < self.recovering_until_us
         if request.turn_us > self.watermark_us or is_known or is_unclear:
             return standing
-        return standing._replace(returned_at=self.totals.released)
+        return replace(standing, returned_at=self.totals.released)
 
     def _is_owed(self, request: PollRequest) -> bool:
         """Whether a claim of this visitor may be open."""

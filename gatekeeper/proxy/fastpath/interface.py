@@ -120,8 +120,7 @@ FastPathReply = CompleteResponse | HandOver | SwitchProtocol
 
 
 # A plain request that the gate itself responds to. The coroutine that it returns runs under
-# `gatekeeper.stepper`, and continues when the client disconnects. A `partial`, since it costs a
-# third of an object of a class, on every poll.
+# `gatekeeper.stepper`, and continues when the client disconnects.
 GateExchange = partial[Coroutine[Any, Any, FastPathReply]]
 
 

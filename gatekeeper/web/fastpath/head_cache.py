@@ -11,7 +11,7 @@ outside of the key.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gatekeeper.policy.facts import Fact, RequestFacts
@@ -61,7 +61,7 @@ class HeadEntry:
         """The response with what follows from the head: the CORS fields, and the end of the
         connection."""
         if self.cors:
-            response = response._replace(headers=(*self.cors, *response.headers))
+            response = replace(response, headers=(*self.cors, *response.headers))
         return response.closing(keep_alive=self.keep_alive)
 
 

@@ -118,7 +118,7 @@ class VariedForward:
             cookies=(cookie.decode("utf-8", "surrogateescape"),) if cookie else visit.facts.cookies,
             fields=partial(field_values, b"\r\n" + block),
         )
-        visit = visit._replace(facts=facts)
+        visit = replace(visit, facts=facts)
         return replace(self.known, visit=visit, rest=self.rest, block=block)
 
 
@@ -204,7 +204,7 @@ class KnownForwards:
             del self._forms[next(iter(self._forms))]
         parts = [part.replace(b"%", b"%%") for part in parts]
         parts[2::3] = [b"%b"] * len(values)
-        visit = known.visit._replace(facts=replace(known.visit.facts, fields=no_fields))
+        visit = replace(known.visit, facts=replace(known.visit.facts, fields=no_fields))
         known = replace(known, visit=visit, block=b"", rest=b"")
         self._forms[key] = _Form(known, own, b"".join(parts))
 

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import time
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -54,7 +55,7 @@ async def test_outage_keeps_passes_and_places(
     assert before["position"] == 1
     # A stream kept the slot of a pass that expired meanwhile.
     expired = gate.issue_pass(ago_s=60, expires_in_s=-1)
-    gate.room(room_name).touch_soon(expired._replace(expires_at_s=gate.now_s() + 600))
+    gate.room(room_name).touch_soon(replace(expired, expires_at_s=gate.now_s() + 600))
     streaming = {"Cookie": f"{gate.cookie_name}={sign_token(expired)}"}
 
     async def is_touched() -> bool:

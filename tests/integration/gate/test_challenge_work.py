@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -76,7 +77,7 @@ async def test_solution_confirms_the_place_of_the_arrival(working: Gate) -> None
     assert solved.json["position"] == 1, "who confirms later stands where they came"
     assert "challenge" not in solved.json
     assert solved.headers["X-Gatekeeper-State"] == "waiting"
-    assert ticket_of(working, first) == before._replace(confirmed=True)
+    assert ticket_of(working, first) == replace(before, confirmed=True)
     assert (await second.status())["position"] == 2
     assert await in_line(working) == 2
 
@@ -208,7 +209,7 @@ async def test_without_script_the_place_counts_after_the_fixed_time(
     refuses = await start_gate(rate="0", challenge="work", challenge_noscript="refuse")
     late = make_ticket(room_name, now_s=waits.now_s(), ago_s=NOSCRIPT_WAIT_S + 1)
     visitor = waits.visitor(refuses)
-    visitor.set_cookie(waits.cookie_name, sign_token(late._replace(confirmed=False)))
+    visitor.set_cookie(waits.cookie_name, sign_token(replace(late, confirmed=False)))
     page = (await visitor.get(at=1))[1]
     assert "The check needs JavaScript." in page
     assert (await visitor.status(at=1))["reason"] == "challenge"
@@ -223,7 +224,7 @@ async def test_without_script_the_place_counts_after_the_fixed_time(
 async def test_tabs_that_were_restored_together_solve_one_challenge(working: Gate) -> None:
     """Each tab received a ticket, and the last one set the cookie: the earliest arrival counts."""
     tickets = [
-        make_ticket(working.room_name, now_s=working.now_s(), ago_s=ago_s)._replace(confirmed=False)
+        replace(make_ticket(working.room_name, now_s=working.now_s(), ago_s=ago_s), confirmed=False)
         for ago_s in (9, 6, 3)
     ]
     first, second, third = map(sign_token, tickets)

@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -97,7 +98,7 @@ async def test_several_connections_and_tokens_of_one_visitor_are_one(gate: Gate)
     ann, copy = gate.visitor(), gate.visitor()
     ann.set_cookie(gate.cookie_name, sign_token(pass_))
     copy.set_cookie(
-        gate.cookie_name, sign_token(pass_._replace(expires_at_s=pass_.expires_at_s - 1))
+        gate.cookie_name, sign_token(replace(pass_, expires_at_s=pass_.expires_at_s - 1))
     )
     async with waiting_requests(gate, ann, FAST, SLOW):
         assert (await copy.request("GET", "/")).status == 429

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -77,8 +78,8 @@ async def test_place_moves_and_the_old_browser_shows_it(gate: Gate) -> None:
     assert (moved.status, moved.headers["Location"]) == (303, "/checkout?item=7&a=b")
     new = ticket_of(gate, phone)
     assert new.moved_us > old.arrival_us
-    assert new._replace(device=None, moved_us=0, issued_at_s=0, expires_at_s=0) == old._replace(
-        issued_at_s=0, expires_at_s=0
+    assert replace(new, device=None, moved_us=0, issued_at_s=0, expires_at_s=0) == replace(
+        old, issued_at_s=0, expires_at_s=0
     )
     assert (await phone.status())["position"] == 2
     assert ticket_of(gate, phone).moved_us == new.moved_us

@@ -17,7 +17,7 @@ VISITOR = VisitorId("A" * 22)
 NOW_S = 1_700_000_000.0
 ARRIVAL_US = 1_699_999_990_000_000
 TICKET = ticket_of(VISITOR, arrival_us=ARRIVAL_US, rules=RULES, now_s=NOW_S)
-LONG_KEPT = TICKET._replace(issued_at_s=NOW_S - RULES.session_absolute_timeout_s)
+LONG_KEPT = replace(TICKET, issued_at_s=NOW_S - RULES.session_absolute_timeout_s)
 FRESH = pass_of(VISITOR, arrival_us=ARRIVAL_US, confirmed=True, rules=RULES, now_s=NOW_S)
 USED = pass_of(VISITOR, arrival_us=ARRIVAL_US, confirmed=True, rules=RULES, now_s=NOW_S - 60)
 LATE = pass_of(VISITOR, arrival_us=ARRIVAL_US, confirmed=True, rules=RULES, now_s=NOW_S - 900)

@@ -48,7 +48,7 @@ WORK = replace(RULES, challenge="work")
 REFUSE = replace(WORK, challenge_noscript="refuse")
 FAILS_OPEN = replace(WORK, store_failure_mode="open")
 UNSOLVED = ticket_of(VISITOR, arrival_us=ARRIVAL_US, rules=WORK, now_s=NOW_S, is_new=True)
-SOLVED = UNSOLVED._replace(confirmed=True)
+SOLVED = replace(UNSOLVED, confirmed=True)
 LATER_S = NOW_S + NOSCRIPT_WAIT_S
 
 

@@ -57,7 +57,7 @@ from tests.unit.policy.decision_scene import (
 )
 
 UNKNOWN = WaitWithoutPlace("reconnecting")
-OVER = EXPIRED._replace(ends_at_s=NOW_S)
+OVER = replace(EXPIRED, ends_at_s=NOW_S)
 
 
 def closed_until(at_us: int) -> RoomView:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gatekeeper.config.schema import RoomConfig
@@ -17,8 +19,12 @@ VISITOR = VisitorId("AAAAAAAAAAAAAAAAAAAAAA")
 KEYRING = Keyring([SECRET])
 CODES = MoveCodes(KEYRING, ROOM)
 TICKET = Ticket(ROOM, VISITOR, 1_799_999_000_000_000, NOW_S - 50, NOW_S + 7200)
-INVITED = TICKET._replace(
-    own_turn_us=1_799_998_000_000_000, lane="members", device="phone-01", invited_until_s=NOW_S + 60
+INVITED = replace(
+    TICKET,
+    own_turn_us=1_799_998_000_000_000,
+    lane="members",
+    device="phone-01",
+    invited_until_s=NOW_S + 60,
 )
 
 
@@ -33,8 +39,12 @@ def test_code_brings_the_whole_place_to_the_new_device(ticket: Ticket) -> None:
     assert code.issued_at_s == NOW_S
     moved = code.ticket("laptop01", moved_us=9, rules=rules, now_s=NOW_S + 200)
     life_s = rules.ticket_life_s
-    assert moved == ticket._replace(
-        device="laptop01", moved_us=9, issued_at_s=NOW_S + 200, expires_at_s=NOW_S + 200 + life_s
+    assert moved == replace(
+        ticket,
+        device="laptop01",
+        moved_us=9,
+        issued_at_s=NOW_S + 200,
+        expires_at_s=NOW_S + 200 + life_s,
     )
 
 
@@ -43,7 +53,7 @@ def test_code_ends_after_five_minutes_or_with_its_ticket() -> None:
     assert CODES.read(raw, now_s=NOW_S + 299) is not None
     for later_s in (300, 301, 86_400):
         assert CODES.read(raw, now_s=NOW_S + later_s) is None
-    short = CODES.mint(MoveCode.of(TICKET._replace(expires_at_s=NOW_S + 60.5), now_s=NOW_S))
+    short = CODES.mint(MoveCode.of(replace(TICKET, expires_at_s=NOW_S + 60.5), now_s=NOW_S))
     assert CODES.read(short, now_s=NOW_S + 59) is not None
     assert CODES.read(short, now_s=NOW_S + 60.6) is None
 
@@ -120,7 +130,7 @@ def test_device_is_of_one_code_and_one_browser() -> None:
     assert device_of("a", "n" * 22) in devices
     tokens = Tokens(KEYRING, ROOM)
     for device in devices:  # in the format of a ticket
-        ticket = TICKET._replace(device=device, moved_us=1_799_999_500_000_000)
+        ticket = replace(TICKET, device=device, moved_us=1_799_999_500_000_000)
         assert tokens.read(tokens.mint(ticket), now_s=NOW_S) == ticket
 
 

@@ -67,7 +67,7 @@ def test_ticket_is_renewed_after_its_renewal_time(age_s: float, *, kept: bool) -
 def test_ticket_takes_the_stores_turn_and_keeps_its_arrival() -> None:
     moved = QueuePosition(ARRIVAL_US + 5, 7, is_moved=True)
     token = conclude(VISITOR, moved, TICKET, rules=RULES, now_s=NOW_S)
-    assert token == TICKET._replace(own_turn_us=ARRIVAL_US + 5)
+    assert token == replace(TICKET, own_turn_us=ARRIVAL_US + 5)
     again = conclude(VISITOR, QueuePosition(ARRIVAL_US + 5, 6), token, rules=RULES, now_s=NOW_S)
     assert again is token
 
@@ -75,7 +75,7 @@ def test_ticket_takes_the_stores_turn_and_keeps_its_arrival() -> None:
 def test_ticket_returned_before_a_draw_has_a_provisional_turn() -> None:
     turn_us = PROVISIONAL_US + ARRIVAL_US
     token = conclude(VISITOR, QueuePosition(turn_us, 7), TICKET, rules=RULES, now_s=NOW_S)
-    assert token == TICKET._replace(own_turn_us=turn_us)
+    assert token == replace(TICKET, own_turn_us=turn_us)
     again = conclude(VISITOR, QueuePosition(turn_us, 6), token, rules=RULES, now_s=NOW_S)
     assert again is token
     # After the draw it has another turn, and keeps the mark of a participant.
@@ -85,29 +85,29 @@ def test_ticket_returned_before_a_draw_has_a_provisional_turn() -> None:
 def test_ticket_returned_in_an_outage_before_a_draw_takes_part() -> None:
     turn_us = PROVISIONAL_US + ARRIVAL_US
     kept = kept_without_store(TICKET, rules=RULES, now_s=NOW_S, turn_us=turn_us)
-    assert kept == TICKET._replace(own_turn_us=turn_us)
+    assert kept == replace(TICKET, own_turn_us=turn_us)
     assert kept_without_store(kept, rules=RULES, now_s=NOW_S, turn_us=turn_us) is kept
     assert kept_without_store(TICKET, rules=RULES, now_s=NOW_S, turn_us=5) is TICKET
 
 
 def test_pass_of_a_turn_keeps_arrival_and_turn() -> None:
-    held = TICKET._replace(own_turn_us=5)
+    held = replace(TICKET, own_turn_us=5)
     token = conclude(VISITOR, SlotGrant(5, confirmed=True), held, rules=RULES, now_s=NOW_S)
-    assert token == FRESH._replace(own_turn_us=5)
+    assert token == replace(FRESH, own_turn_us=5)
     assert isinstance(token, Pass)
     assert renewed(token, rules=RULES, now_s=NOW_S).own_turn_us == 5
 
 
 @pytest.mark.parametrize(("turn_us", "released"), [(ARRIVAL_US - 1, True), (ARRIVAL_US, False)])
 def test_watermark_is_compared_with_the_turn(turn_us: int, *, released: bool) -> None:
-    ticket = TICKET._replace(arrival_us=ARRIVAL_US + 7, own_turn_us=turn_us)
+    ticket = replace(TICKET, arrival_us=ARRIVAL_US + 7, own_turn_us=turn_us)
     decision = decide(ticket, DOWN, rules=RULES, now_s=NOW_S)
     assert decision == (EnterWithoutStore(ticket) if released else WaitWithoutStore(ticket))
 
 
 @pytest.mark.parametrize("token", [TICKET, UNCONFIRMED_LATE])
 def test_poll_asks_for_the_turn(token: Token) -> None:
-    moved = token._replace(own_turn_us=5)
+    moved = replace(token, own_turn_us=5)
     assert decide(moved, UP, rules=RULES, now_s=NOW_S) == Poll(VISITOR, 5)
 
 
@@ -149,7 +149,7 @@ def test_ticket_claimed_again_keeps_the_end_of_the_session(left_s: float) -> Non
     assert token.expires_at_s == min(token.ends_at_s, NOW_S + RULES.pass_life_s)
 
 
-@pytest.mark.parametrize("held", [TICKET, FRESH._replace(ends_at_s=NOW_S), None])
+@pytest.mark.parametrize("held", [TICKET, replace(FRESH, ends_at_s=NOW_S), None])
 def test_session_that_ends_during_the_store_call_gives_no_pass(held: Token | None) -> None:
     granted = SlotGrant(ARRIVAL_US, confirmed=True, ends_at_us=round(NOW_S * 1_000_000))
     assert conclude(VISITOR, granted, held, rules=RULES, now_s=NOW_S) is None
@@ -190,7 +190,7 @@ def test_ticket_kept_without_the_store_lives_on_and_is_no_newer() -> None:
     soon_s = NOW_S + RULES.ticket_renewal_s
     assert kept_without_store(TICKET, rules=RULES, now_s=soon_s - 0.01) is TICKET
     kept = kept_without_store(TICKET, rules=RULES, now_s=soon_s)
-    assert kept == TICKET._replace(expires_at_s=soon_s + RULES.ticket_life_s)
+    assert kept == replace(TICKET, expires_at_s=soon_s + RULES.ticket_life_s)
 
 
 def test_pass_admitted_on_arrival_is_unconfirmed() -> None:
@@ -204,8 +204,8 @@ def test_pass_admitted_on_arrival_is_unconfirmed() -> None:
 def test_returned_pass_is_confirmed_and_keeps_its_end() -> None:
     granted = SlotGrant(ARRIVAL_US, confirmed=True)
     token = conclude(VISITOR, granted, UNCONFIRMED_LATE, rules=RULES, now_s=NOW_S)
-    assert token == UNCONFIRMED_LATE._replace(
-        confirmed=True, issued_at_s=NOW_S, expires_at_s=NOW_S + RULES.pass_life_s
+    assert token == replace(
+        UNCONFIRMED_LATE, confirmed=True, issued_at_s=NOW_S, expires_at_s=NOW_S + RULES.pass_life_s
     )
 
 

@@ -1,5 +1,7 @@
 """The turn of a token, and what a watermark has released."""
 
+from dataclasses import replace
+
 import pytest
 
 from gatekeeper.config.types import RoomName
@@ -28,13 +30,13 @@ def test_turn_in_order_of_arrival_is_the_arrival(token: Token) -> None:
 @pytest.mark.parametrize("token", [TICKET, PASS])
 @pytest.mark.parametrize("own_turn_us", [0, 7, PROVISIONAL_US - 1])
 def test_turn_of_a_token_that_names_one_is_that(token: Token, own_turn_us: int) -> None:
-    named = token._replace(own_turn_us=own_turn_us)
+    named = replace(token, own_turn_us=own_turn_us)
     assert turn_of(named, ARRIVAL_ORDER) == turn_of(named, DrawnOrder()) == own_turn_us
 
 
 @pytest.mark.parametrize("token", [TICKET, PASS])
 def test_provisional_turn_is_worth_the_drawn_one(token: Token) -> None:
-    named = token._replace(own_turn_us=PROVISIONAL_US + token.arrival_us)
+    named = replace(token, own_turn_us=PROVISIONAL_US + token.arrival_us)
     assert turn_of(named, ARRIVAL_ORDER) == 1_000
     assert turn_of(named, DrawnOrder()) == 12
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -71,10 +72,10 @@ def test_salt_with_the_longest_number_fits_one_block() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        TICKET._replace(visitor=VisitorId("w" * 22)),
-        TICKET._replace(room=RoomName("other")),
-        TICKET._replace(arrival_us=TICKET.arrival_us + 1),
-        TICKET._replace(own_turn_us=TICKET.arrival_us - 5),
+        replace(TICKET, visitor=VisitorId("w" * 22)),
+        replace(TICKET, room=RoomName("other")),
+        replace(TICKET, arrival_us=TICKET.arrival_us + 1),
+        replace(TICKET, own_turn_us=TICKET.arrival_us - 5),
     ],
     ids=["visitor", "room", "place", "turn"],
 )

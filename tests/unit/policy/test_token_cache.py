@@ -1,5 +1,7 @@
 """The cache of tokens: bounded, with valid tokens only, and none after its end."""
 
+from dataclasses import replace
+
 import pytest
 
 from gatekeeper.policy.tokens import Token
@@ -18,7 +20,7 @@ def test_cached_token_ends(token: Token, life_s: float) -> None:
 def test_cache_is_bounded() -> None:
     reader = tokens(cache_size=10)
     for number in range(50):
-        reader.read(reader.mint(PASS._replace(arrival_us=number)), now_s=NOW_S)
+        reader.read(reader.mint(replace(PASS, arrival_us=number)), now_s=NOW_S)
     assert len(reader._cache) == 10
 
 
@@ -28,7 +30,7 @@ def test_forged_tokens_do_not_enter_the_cache() -> None:
     good = reader.read(raw, now_s=NOW_S)
     forger = tokens(OTHER_SECRET)
     for number in range(20):
-        reader.read(forger.mint(PASS._replace(arrival_us=number)), now_s=NOW_S)
+        reader.read(forger.mint(replace(PASS, arrival_us=number)), now_s=NOW_S)
         reader.read(raw + "=" * number, now_s=NOW_S)
     assert list(reader._cache) == [raw]
     assert reader.read(raw, now_s=NOW_S) is good

@@ -5,6 +5,7 @@ import hmac
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import jwt
 import pytest
@@ -87,12 +88,12 @@ def test_hand_signed_token_is_read() -> None:
     [
         TICKET,
         PASS,
-        PASS._replace(confirmed=False),
-        TICKET._replace(confirmed=False),
-        TICKET._replace(arrival_us=2**53 - 1),
-        TICKET._replace(own_turn_us=0),
-        TICKET._replace(own_turn_us=2**53 - 1),
-        PASS._replace(own_turn_us=7),
+        replace(PASS, confirmed=False),
+        replace(TICKET, confirmed=False),
+        replace(TICKET, arrival_us=2**53 - 1),
+        replace(TICKET, own_turn_us=0),
+        replace(TICKET, own_turn_us=2**53 - 1),
+        replace(PASS, own_turn_us=7),
     ],
 )
 def test_minted_token_is_read_back_equal(token: Token) -> None:
@@ -153,8 +154,8 @@ FORGERIES: dict[str, Callable[[], str]] = {
     "a payload that is not UTF-8": lambda: signed(header(), b"\xff"),
     "a payload nested deeply": lambda: signed(header(), b"[" * 400 + b"]" * 400),
     "a header nested deeply": lambda: signed(b'{"a":' * 150 + b"1" + b"}" * 150, CLAIMS),
-    "the other room's ticket": lambda: tokens().mint(TICKET._replace(room=RoomName("other"))),
-    "the other room's pass": lambda: tokens().mint(PASS._replace(room=RoomName("other"))),
+    "the other room's ticket": lambda: tokens().mint(replace(TICKET, room=RoomName("other"))),
+    "the other room's pass": lambda: tokens().mint(replace(PASS, room=RoomName("other"))),
     "a list of rooms with ours among them": lambda: signed(
         header(), CLAIMS | {"aud": ["other", ROOM]}
     ),
@@ -239,9 +240,9 @@ def test_claim_of_another_type_is_none(claim: str, value: object) -> None:
 
 @pytest.mark.parametrize("token", [TICKET, PASS])
 def test_token_names_its_turn_only_where_it_is_not_the_arrival(token: Token) -> None:
-    moved = token._replace(own_turn_us=token.arrival_us - 1)
+    moved = replace(token, own_turn_us=token.arrival_us - 1)
     assert claims_of(tokens().mint(moved))["trn"] == token.arrival_us - 1
-    for same in (token, token._replace(own_turn_us=token.arrival_us)):
+    for same in (token, replace(token, own_turn_us=token.arrival_us)):
         assert "trn" not in claims_of(tokens().mint(same))
         assert read(tokens().mint(same)) == token
 
@@ -338,16 +339,16 @@ def test_token_is_read_until_its_end(token: Token, life_s: float) -> None:
 
 def test_machine_clock_is_not_used() -> None:
     long_ago_s = 1000.0
-    token = TICKET._replace(issued_at_s=long_ago_s, expires_at_s=long_ago_s + 1)
+    token = replace(TICKET, issued_at_s=long_ago_s, expires_at_s=long_ago_s + 1)
     raw = tokens().mint(token)
     assert read(raw, now_s=long_ago_s) == token
     far_ahead_s = 9_000_000_000.0
-    token = TICKET._replace(issued_at_s=far_ahead_s, expires_at_s=far_ahead_s + 1)
+    token = replace(TICKET, issued_at_s=far_ahead_s, expires_at_s=far_ahead_s + 1)
     assert read(tokens().mint(token), now_s=far_ahead_s) == token
 
 
 def test_pass_expires_at_its_end_at_the_latest() -> None:
-    token = read(tokens().mint(PASS._replace(expires_at_s=NOW_S + 9999)))
+    token = read(tokens().mint(replace(PASS, expires_at_s=NOW_S + 9999)))
     assert token is not None
     assert token.expires_at_s == PASS.ends_at_s
 

@@ -53,7 +53,7 @@ def test_place_of_a_poll_is_known_afterwards() -> None:
     assert replica.ahead(state=since) == 10
 
 
-@pytest.mark.parametrize("position", [None, POSITION._replace(confirmed=False)])
+@pytest.mark.parametrize("position", [None, replace(POSITION, confirmed=False)])
 def test_visitor_without_a_place_in_the_store_notes_none(position: QueuePosition | None) -> None:
     replica = Replica()
     replica.note(position)
@@ -70,7 +70,7 @@ def test_place_in_a_line_that_recovers_is_not_kept() -> None:
 @pytest.mark.parametrize(
     ("position", "state"),
     [
-        (POSITION._replace(turn_us=PROVISIONAL_US + TURN_US), STATE),
+        (replace(POSITION, turn_us=PROVISIONAL_US + TURN_US), STATE),
         (POSITION, replace(STATE, undrawn=1)),
         (POSITION, None),
     ],
@@ -95,5 +95,5 @@ def test_visitor_of_before_a_loss_is_waited_for_by_turn() -> None:
 def test_visitor_with_a_turn_to_be_drawn_holds_every_turn() -> None:
     """The draw may place them at the head."""
     replica = Replica()
-    replica.note(POSITION._replace(turn_us=PROVISIONAL_US + TURN_US))
+    replica.note(replace(POSITION, turn_us=PROVISIONAL_US + TURN_US))
     assert replica.through_us() == 0

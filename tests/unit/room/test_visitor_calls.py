@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.lanes import Lane
 from gatekeeper.policy.tokens import Ticket, VisitorId
@@ -31,13 +33,13 @@ def test_batch_of_plain_tickets_has_no_lanes_and_no_devices() -> None:
 def test_one_special_visitor_gives_the_whole_batch_its_words() -> None:
     plain, turns = PollRequest(ANN, 5, has_pass=False), "0000000000000005" * 2
     for special, expected in (
-        (plain._replace(has_pass=True), ["te", turns, "", ANN, ANN]),
-        (plain._replace(by_proxy=True), ["ts", turns, "", ANN, ANN]),
-        (plain._replace(connected=True), ["tc", turns, "", ANN, ANN]),
-        (plain._replace(lane="fan", arrival_us=4), ["tt", turns, "-/ fan/4/0", ANN, ANN]),
-        (plain._replace(device="d"), ["tt", turns, "", ANN, ANN, "1000000", "2", "d", "0", "0"]),
+        (replace(plain, has_pass=True), ["te", turns, "", ANN, ANN]),
+        (replace(plain, by_proxy=True), ["ts", turns, "", ANN, ANN]),
+        (replace(plain, connected=True), ["tc", turns, "", ANN, ANN]),
+        (replace(plain, lane="fan", arrival_us=4), ["tt", turns, "-/ fan/4/0", ANN, ANN]),
+        (replace(plain, device="d"), ["tt", turns, "", ANN, ANN, "1000000", "2", "d", "0", "0"]),
         (
-            plain._replace(device="d", invited_until_us=7, moved_us=8),
+            replace(plain, device="d", invited_until_us=7, moved_us=8),
             ["tt", turns, "", ANN, ANN, "1000000", "2", "d", "7", "8"],
         ),
     ):

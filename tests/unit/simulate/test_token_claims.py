@@ -1,5 +1,6 @@
 """Reading and forging tokens; the gate's own parser must reject every forgery."""
 
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -12,7 +13,7 @@ ROOM = RoomName("default")
 NOW_S = 1_000.0
 TOKENS = Tokens(Keyring([b"a secret of the tests, longer than 32 bytes"]), ROOM)
 MINE = Ticket(ROOM, VisitorId("a" * 22), 2_000_000_000, NOW_S, NOW_S + 600)
-OTHERS = MINE._replace(visitor=VisitorId("b" * 22), arrival_us=1_000_000_000)
+OTHERS = replace(MINE, visitor=VisitorId("b" * 22), arrival_us=1_000_000_000)
 FORGERIES = 7
 
 
@@ -23,7 +24,7 @@ def test_claims_of_ticket_are_read_without_key() -> None:
 
 
 def test_claims_of_moved_ticket_have_its_turn() -> None:
-    claims = claims_of(TOKENS.mint(MINE._replace(own_turn_us=MINE.arrival_us + 7)))
+    claims = claims_of(TOKENS.mint(replace(MINE, own_turn_us=MINE.arrival_us + 7)))
 
     assert claims == Claims(TICKET, MINE.visitor, MINE.arrival_us, MINE.arrival_us + 7)
 

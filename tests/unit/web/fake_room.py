@@ -115,7 +115,7 @@ def set_view(
 
 def ticket(room: FakeRoom, letter: str, *, ago_s: float) -> Ticket:
     made = make_ticket(ROOM, now_s=room.view.now_s(), ago_s=ago_s)
-    return made._replace(visitor=VisitorId(letter * 22))
+    return replace(made, visitor=VisitorId(letter * 22))
 
 
 def visit(
@@ -139,7 +139,7 @@ def crowd_of_tickets(room: FakeRoom, count: int) -> list[Ticket]:
     """Tickets in the order of arrival."""
     made = make_ticket(ROOM, now_s=room.view.now_s(), ago_s=1000)
     return [
-        made._replace(visitor=VisitorId(f"{at:022}"), arrival_us=made.arrival_us + at)
+        replace(made, visitor=VisitorId(f"{at:022}"), arrival_us=made.arrival_us + at)
         for at in range(count)
     ]
 

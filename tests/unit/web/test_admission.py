@@ -180,7 +180,7 @@ async def test_room_that_fails_open_goes_on_with_the_expired_pass(
 async def test_ended_session_is_a_newcomer_without_the_store(phase: Phase) -> None:
     room = FakeRoom()
     set_view(room, store_up=False, phase=phase)
-    held = expired_pass(room)._replace(ends_at_s=room.view.now_s() - 1)
+    held = replace(expired_pass(room), ends_at_s=room.view.now_s() - 1)
     outcome = await admission(room).admit(held)
     if phase is Phase.OPEN:
         assert admitted(outcome) != held.visitor
@@ -197,9 +197,9 @@ async def test_page_of_an_expired_pass_renews_itself_and_sets_nothing(
 ) -> None:
     room = FakeRoom()
     set_view(room, store_up=False)
-    passes = [expired_pass(room)._replace(visitor=VisitorId(each * 22)) for each in "AB"[:count]]
+    passes = [replace(expired_pass(room), visitor=VisitorId(each * 22)) for each in "AB"[:count]]
     request = visit(room, (), passes=passes)
-    request = request._replace(facts=replace(request.facts, accept=accept, method=method))
+    request = replace(request, facts=replace(request.facts, accept=accept, method=method))
     outcome = await request.admit()
     assert outcome == UNKNOWN
     response = response_without_place(RESPONSES, request, outcome)

@@ -1,6 +1,6 @@
 """The pass of a visitor who was admitted at once is confirmed by any later request with it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import pytest
@@ -147,4 +147,4 @@ def test_revoked_visitor_is_not_confirmed(site: Site) -> None:
 
 
 def replace_room(pass_: Pass) -> Pass:
-    return pass_._replace(room=TICKETS)
+    return replace(pass_, room=TICKETS)

@@ -154,7 +154,7 @@ def test_planted_cookie_without_the_prefix_hides_no_other(planted: Token) -> Non
 
 
 def ticket(*, ago_s: float, letter: str) -> Ticket:
-    return make_ticket(ROOM, now_s=NOW_S, ago_s=ago_s)._replace(visitor=VisitorId(letter * 22))
+    return replace(make_ticket(ROOM, now_s=NOW_S, ago_s=ago_s), visitor=VisitorId(letter * 22))
 
 
 EARLY, LATE, LAST = (
@@ -247,11 +247,11 @@ def test_pass_counts_before_tickets(stored: tuple[Token, ...]) -> None:
     assert read(*stored) == PresentedToken(PASS)
 
 
-SHORT = PASS._replace(visitor=VisitorId("S" * 22), ends_at_s=PASS.ends_at_s - 1)
+SHORT = replace(PASS, visitor=VisitorId("S" * 22), ends_at_s=PASS.ends_at_s - 1)
 
 
 @pytest.mark.parametrize(
-    "stored", list(permutations((SHORT, PASS, SHORT._replace(ends_at_s=NOW_S + 1))))
+    "stored", list(permutations((SHORT, PASS, replace(SHORT, ends_at_s=NOW_S + 1))))
 )
 def test_pass_of_the_longest_session_counts(stored: tuple[Token, ...]) -> None:
     """Otherwise a planted pass that ends soon would replace the visitor's own."""
@@ -262,7 +262,7 @@ def test_pass_in_the_header_counts_before_cookies() -> None:
     assert read(PASS, sent=SHORT) == PresentedToken(SHORT, True, senders=APP)
 
 
-LEFT = PASS._replace(visitor=VisitorId("R" * 22))
+LEFT = replace(PASS, visitor=VisitorId("R" * 22))
 
 
 @pytest.mark.parametrize("stored", list(permutations((LEFT, PASS, EARLY))))
@@ -280,9 +280,9 @@ def test_revoked_pass_counts_last() -> None:
 @pytest.mark.parametrize("count", [1, 9, 40])
 def test_no_number_of_dead_tokens_hides_another(count: int) -> None:
     """Only the store knows which of them are void."""
-    tickets = [EARLY._replace(visitor=VisitorId(f"{at:022}")) for at in range(count)]
+    tickets = [replace(EARLY, visitor=VisitorId(f"{at:022}")) for at in range(count)]
     passes = [
-        PASS._replace(visitor=VisitorId(f"{at:021}p"), expires_at_s=NOW_S) for at in range(count)
+        replace(PASS, visitor=VisitorId(f"{at:021}p"), expires_at_s=NOW_S) for at in range(count)
     ]
     found = read(*passes, *tickets, LATE)
     assert (found.token, *found.others) == (*tickets, LATE)
@@ -320,7 +320,7 @@ def test_page_sends_a_ticket_and_nothing_else(page: Token | str) -> None:
 
 
 def test_same_ticket_by_header_and_cookie_is_one() -> None:
-    renewed = EARLY._replace(issued_at_s=NOW_S)
+    renewed = replace(EARLY, issued_at_s=NOW_S)
     assert read(EARLY, sent=EARLY) == PresentedToken(EARLY, senders=APP)
     assert read(EARLY, page=EARLY) == PresentedToken(EARLY, senders=PAGE)
     assert read(EARLY, sent=renewed) == PresentedToken(renewed, senders=APP)
@@ -336,9 +336,9 @@ def test_invalid_header_never_outranks_a_cookie(sent: str) -> None:
 @pytest.mark.parametrize("own_turn_us", [1, 2**53 - 1])
 def test_arrival_chooses_among_tickets_not_the_turn(own_turn_us: int) -> None:
     """Otherwise several tabs of one browser would have several chances in a draw."""
-    drawn = LAST._replace(own_turn_us=own_turn_us)
+    drawn = replace(LAST, own_turn_us=own_turn_us)
     assert read(drawn, EARLY) == PresentedToken(EARLY, others=(drawn,))
-    drawn = EARLY._replace(own_turn_us=own_turn_us)
+    drawn = replace(EARLY, own_turn_us=own_turn_us)
     assert read(LAST, drawn) == PresentedToken(drawn, others=(LAST,))
 
 
@@ -385,7 +385,7 @@ def test_cookie_of_a_pass_lasts_to_the_end_of_its_session() -> None:
         return int(match[1])
 
     assert max_age(PASS) == int(SESSION_ABSOLUTE_S)
-    assert max_age(PASS._replace(confirmed=False, expires_at_s=NOW_S + 20)) == SESSION_ABSOLUTE_S
+    assert max_age(replace(PASS, confirmed=False, expires_at_s=NOW_S + 20)) == SESSION_ABSOLUTE_S
     assert max_age(TICKET) == int(PLACE_TTL_S)
     assert max_age(None) == 0
 

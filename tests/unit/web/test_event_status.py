@@ -114,7 +114,7 @@ def test_cancelled_event_is_not_seen() -> None:
 
 DRAWN = replace(SALE, drawn=Drawn(SECRET))
 # Returned before the opening.
-COVERED = TICKET._replace(arrival_us=NOON_US - 1, own_turn_us=PROVISIONAL_US + NOON_US - 1)
+COVERED = replace(TICKET, arrival_us=NOON_US - 1, own_turn_us=PROVISIONAL_US + NOON_US - 1)
 
 
 def test_visitor_of_the_prequeue_sees_their_number_and_turn() -> None:
@@ -128,11 +128,11 @@ def test_visitor_of_the_prequeue_sees_their_number_and_turn() -> None:
 
 @pytest.mark.parametrize("arrival_us", [NOON_US - 1_800_000_001, NOON_US, NOON_US + 5])
 def test_visitor_outside_of_the_prequeue_has_no_number(arrival_us: int) -> None:
-    assert seen(state_with(DRAWN), 1, TICKET._replace(arrival_us=arrival_us)).draw is None
+    assert seen(state_with(DRAWN), 1, replace(TICKET, arrival_us=arrival_us)).draw is None
 
 
 def test_ticket_returned_after_the_opening_has_no_number() -> None:
-    assert seen(state_with(DRAWN), 1, COVERED._replace(own_turn_us=None)).draw is None
+    assert seen(state_with(DRAWN), 1, replace(COVERED, own_turn_us=None)).draw is None
 
 
 def test_nobody_sees_a_turn_before_the_draw() -> None:
@@ -175,7 +175,7 @@ def status_at(
         undrawn=undrawn,
         now_us=NOON_US + round(seconds * 1_000_000),
     )
-    ticket = TICKET._replace(arrival_us=arrival_us)
+    ticket = replace(TICKET, arrival_us=arrival_us)
     return waiting_status_of(ticket, PLACE, state, rules=RULES)
 
 

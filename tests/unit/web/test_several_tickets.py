@@ -102,7 +102,7 @@ async def test_status_with_void_tickets_alone_takes_no_place() -> None:
 async def test_void_passes_never_hide_the_one_of_a_held_slot(tickets: int, valid_at: int) -> None:
     room = FakeRoom()
     set_view(room)
-    passes = [expired_pass(room)._replace(visitor=VisitorId(f"{at:021}p")) for at in range(50)]
+    passes = [replace(expired_pass(room), visitor=VisitorId(f"{at:021}p")) for at in range(50)]
     mine = passes[valid_at]
     room.standings = {mine.visitor: SlotGrant(1, confirmed=True)}
     planted = crowd_of_tickets(room, tickets)
@@ -167,7 +167,7 @@ async def test_any_released_ticket_enters_without_the_store(released_at: int) ->
     released = tickets[released_at]
     room.view.decisive = replace(room.view.decisive, watermark_us=released.arrival_us)
     too_old = room.view.now_s() - room.rules.session_absolute_timeout_s
-    tickets[:released_at] = [each._replace(issued_at_s=too_old) for each in tickets[:released_at]]
+    tickets[:released_at] = [replace(each, issued_at_s=too_old) for each in tickets[:released_at]]
     outcome = await visit(room, tickets).admit()
     assert admitted(outcome) == released.visitor
     assert isinstance(outcome, Admit)
@@ -198,10 +198,10 @@ async def test_unsolved_ticket_is_given_back_without_the_store() -> None:
     set_view(room)
     made = admission(room)
     made.rules = replace(made.rules, challenge="work", challenge_noscript="refuse")
-    unsolved = ticket(room, "A", ago_s=5)._replace(confirmed=False)
+    unsolved = replace(ticket(room, "A", ago_s=5), confirmed=False)
     solved = ticket(room, "B", ago_s=5)
     await made.leave(unsolved)
-    made.give_up([unsolved, unsolved._replace(visitor=VisitorId("C" * 22))])
+    made.give_up([unsolved, replace(unsolved, visitor=VisitorId("C" * 22))])
     assert room.asked == []
     await made.leave(solved)
     made.give_up([unsolved, solved])
