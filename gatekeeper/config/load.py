@@ -201,9 +201,8 @@ def _check(raw: dict[str, Any], problems: list[str]) -> Config | None:
 
 def _checked_rooms(raw: dict[str, Any], problems: list[str]) -> tuple[RoomConfig, ...]:
     defaults, unknown = _room_defaults(raw, problems)
-    tables = raw.get("room", [])
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        problems.append("room: not a list of tables; expected [[room]]")
+    tables = _tables(raw, "room", problems)
+    if tables is None:
         return ()
     if not tables:
         only = validated(RoomConfig, defaults, path="admission", problems=problems, unknown=unknown)
@@ -234,6 +233,15 @@ def _checked_rooms(raw: dict[str, Any], problems: list[str]) -> tuple[RoomConfig
     return tuple(rooms)
 
 
+def _tables(raw: dict[str, Any], key: str, problems: list[str]) -> list[dict[str, Any]] | None:
+    """The tables of [[key]]; None, with a problem, if the value is not a list of tables."""
+    tables = raw.get(key, [])
+    if isinstance(tables, list) and all(isinstance(table, dict) for table in tables):
+        return tables
+    problems.append(f"{key}: not a list of tables; expected [[{key}]]")
+    return None
+
+
 def _places(room: RoomConfig) -> set[str]:
     """The combinations of host, path and query of a room, each as one text."""
     query = f"?{room.query}" if room.query else ""
@@ -245,9 +253,8 @@ def _places(room: RoomConfig) -> set[str]:
 def _checked_rules(
     raw: dict[str, Any], rooms: Set[RoomName], problems: list[str]
 ) -> tuple[RuleConfig, ...]:
-    tables = raw.get("rule", [])
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        problems.append("rule: not a list of tables; expected [[rule]]")
+    tables = _tables(raw, "rule", problems)
+    if tables is None:
         return ()
     rules: list[RuleConfig] = []
     for index, table in enumerate(tables):
@@ -269,9 +276,8 @@ def _checked_rules(
 def _checked_lanes(
     raw: dict[str, Any], rooms: Sequence[RoomConfig], problems: list[str]
 ) -> list[LaneConfig]:
-    tables = raw.get("lane", [])
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        problems.append("lane: not a list of tables; expected [[lane]]")
+    tables = _tables(raw, "lane", problems)
+    if tables is None:
         return []
     found = [
         validated(LaneConfig, table, path=f"lane[{index}]", problems=problems)
@@ -288,9 +294,8 @@ def _checked_lanes(
 def _checked_events(
     raw: dict[str, Any], rooms: Sequence[RoomConfig], problems: list[str]
 ) -> tuple[EventConfig, ...]:
-    tables = raw.get("event", [])
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        problems.append("event: not a list of tables; expected [[event]]")
+    tables = _tables(raw, "event", problems)
+    if tables is None:
         return ()
     events: list[EventConfig] = []
     for index, table in enumerate(tables):
