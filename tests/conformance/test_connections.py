@@ -16,7 +16,13 @@ from tests.conformance.gate_pair import (
     visitor_request,
 )
 from tests.conformance.request_cases import GET, OK
-from tests.integration.proxy.forwarding import Origin, Script, Wire, responding_once
+from tests.integration.proxy.forwarding import (
+    Origin,
+    Script,
+    Wire,
+    closing_on_the_second_request,
+    responding_once,
+)
 
 
 async def test_requests_of_one_client_share_one_origin_connection(
@@ -43,20 +49,7 @@ async def test_consecutive_clients_share_one_origin_connection(stage: Stage) -> 
 
 
 async def test_stale_origin_connection_is_replaced_silently(open_stage: StageOpener) -> None:
-    """The origin's idle timeout expires as the next request is sent."""
-
-    def script_of(origin: Origin) -> Script:
-        async def script(wire: Wire) -> None:
-            first = origin.connections == 1
-            await origin.request(wire)
-            wire.send(OK)
-            await wire.head()
-            if not first:
-                wire.send(OK)
-
-        return script
-
-    async with open_stage(script_of) as stage:
+    async with open_stage(closing_on_the_second_request) as stage:
         wire = await stage.connect()
         for request in (GET, GET):
             wire.send(request)

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from gatekeeper.room.operator import Operator
+from tests.gates.gate import Gate
+from tests.gates.http_visitor import Visitor
 from tests.integration.replicas.replica_group import Replica, ReplicatedRoom
 from tests.servers import StoreServer, eventually
 
@@ -33,6 +35,16 @@ def recover(store: StoreServer) -> None:
         store.start()
     else:
         store.resume()
+
+
+async def admitted_and_waiting(gate: Gate) -> tuple[Visitor, Visitor]:
+    """A visitor of a held line who was admitted by a grant, and one in line."""
+    admitted, waiting = gate.visitor(), gate.visitor()
+    await admitted.get()
+    await gate.allow(1)
+    await admitted.wait_until_admitted()
+    await waiting.get()
+    return admitted, waiting
 
 
 async def wait_until_unreachable(*replicas: Replica) -> None:

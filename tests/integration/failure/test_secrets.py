@@ -1,6 +1,7 @@
 """The secret is rotated: tokens signed with the old one are valid until it is removed."""
 
 from tests.gates import GateStarter
+from tests.integration.failure.outage import admitted_and_waiting
 
 OLD = b"the old secret of the tests, longer than 32 bytes"
 NEW = b"the new secret of the tests, longer than 32 bytes"
@@ -10,11 +11,7 @@ async def test_old_secret_verifies_until_removed_and_new_one_signs(
     start_gate: GateStarter,
 ) -> None:
     before = await start_gate(rate="0", secrets=(OLD,))
-    admitted, waiting = before.visitor(), before.visitor()
-    await admitted.get()
-    await before.allow(1)
-    await admitted.wait_until_admitted()
-    await waiting.get()
+    admitted, waiting = await admitted_and_waiting(before)
     arrived_at = (await waiting.status())["arrived_at"]
     old_pass, old_ticket = admitted.cookies(), waiting.cookies()
     await before.worker.close()

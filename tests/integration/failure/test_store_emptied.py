@@ -11,7 +11,7 @@ from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import room_keys
 from gatekeeper.web.outcome import Deny
 from tests.gates import GateStarter
-from tests.integration.failure.outage import GRANTS_ONLY, SHORT_TIMEOUTS, Pair
+from tests.integration.failure.outage import GRANTS_ONLY, SHORT_TIMEOUTS, Pair, admitted_and_waiting
 from tests.integration.replicas.replica_group import (
     Replica,
     RoomStarter,
@@ -91,13 +91,8 @@ async def test_flush_keeps_passes_and_places(
     private_store: StoreServer, start_gate: GateStarter
 ) -> None:
     gate = await start_gate(rate="0", confirm_timeout="1s", heartbeat_timeout="3s")
-    admitted = gate.visitor()
-    waiting = gate.visitor()
+    admitted, waiting = await admitted_and_waiting(gate)
     new = gate.visitor()
-    await admitted.get()
-    await gate.allow(1)
-    await admitted.wait_until_admitted()
-    await waiting.get()
     before = await waiting.status()
     private_store.flush()
     await new.get()

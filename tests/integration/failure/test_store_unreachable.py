@@ -19,6 +19,7 @@ from tests.integration.failure.outage import (
     GRANTS_ONLY,
     SHORT_TIMEOUTS,
     Outage,
+    admitted_and_waiting,
     recover,
     wait_until_recovered,
     wait_until_unreachable,
@@ -44,13 +45,8 @@ async def test_outage_keeps_passes_and_places(
     gate = await start_gate(
         '[store]\ntimeout = "300ms"\n', rate="0", heartbeat_timeout="3s", confirm_timeout="1s"
     )
-    admitted = gate.visitor()
-    waiting = gate.visitor()
+    admitted, waiting = await admitted_and_waiting(gate)
     new = gate.visitor()
-    await admitted.get()
-    await gate.allow(1)
-    await admitted.wait_until_admitted()
-    await waiting.get()
     before = await waiting.status()
     assert before["position"] == 1
     # A stream kept the slot of a pass that expired meanwhile.

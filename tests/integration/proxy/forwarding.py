@@ -31,6 +31,7 @@ from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 
 PATIENCE_S = 30.0
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+MIB = 1 << 20
 
 
 @dataclass
@@ -203,6 +204,20 @@ def responding_once(response: bytes, *, stays: bool = False) -> Callable[[Origin
     return script_of
 
 
+def closing_on_the_second_request(origin: Origin) -> Script:
+    """A script for an idle timeout of the origin that expires as the next request is sent."""
+
+    async def script(wire: Wire) -> None:
+        is_first = origin.connections == 1
+        await origin.request(wire)
+        wire.send(OK)
+        await wire.head()
+        if not is_first:
+            wire.send(OK)
+
+    return script
+
+
 @asynccontextmanager
 async def running_origin(
     script_of: Callable[[Origin], Script], *, tls: ssl.SSLContext | None = None
@@ -340,6 +355,20 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
+
+
+@dataclass
+class CountedSender:
+    """Sends `size` bytes in parts of a MiB, as fast as the other side reads; `sent` counts them."""
+
+    size: int
+    sent: int = 0
+
+    async def send(self, wire: Wire) -> None:
+        while self.sent < self.size:
+            wire.send(b"x" * MIB)
+            await wire.writer.drain()
+            self.sent += MIB
 
 
 async def stuck_at(progress: Callable[[], int]) -> int:

@@ -13,6 +13,7 @@ from tests.integration.proxy.forwarding import (
     Origin,
     Script,
     Wire,
+    closing_on_the_second_request,
     get,
     post,
     proxying,
@@ -176,20 +177,6 @@ async def test_unsolicited_response_closes_connection(monkeypatch: pytest.Monkey
         assert (await wire.message()).body == b"ok"
         wire.close()
     assert origin.connections == 2
-
-
-def closing_on_the_second_request(origin: Origin) -> Script:
-    """The origin's idle timeout expires as the next request is sent."""
-
-    async def script(wire: Wire) -> None:
-        first_connection = origin.connections == 1
-        await origin.request(wire)
-        wire.send(OK)
-        await wire.head()
-        if not first_connection:
-            wire.send(OK)
-
-    return script
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"])

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 import pytest
 
 from tests.integration.proxy.forwarding import (
+    MIB,
     OK,
     PATIENCE_S,
+    CountedSender,
     Gate,
     Origin,
     Script,
@@ -24,7 +26,6 @@ from tests.integration.proxy.forwarding import (
     until,
 )
 
-MIB = 1 << 20
 BIG_MIB = 100
 # Limit of what client, gate and origin, all in this process, may buffer of a body.
 MAX_HELD_MIB = 8
@@ -110,17 +111,13 @@ async def test_large_upload_uses_constant_memory(framing: bytes) -> None:
 
 
 async def test_client_that_does_not_read_pauses_origin() -> None:
-    sent = 0
+    sender = CountedSender(MORE_THAN_BUFFERS)
 
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
-            nonlocal sent
             await origin.request(wire)
             wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % MORE_THAN_BUFFERS)
-            while sent < MORE_THAN_BUFFERS:
-                wire.send(b"x" * MIB)
-                await wire.writer.drain()
-                sent += MIB
+            await sender.send(wire)
 
         return script
 
@@ -128,7 +125,7 @@ async def test_client_that_does_not_read_pauses_origin() -> None:
         wire = await gate.connect()
         wire.send(get())
         await wire.head()
-        held = await stuck_at(lambda: sent)
+        held = await stuck_at(lambda: sender.sent)
         assert held < MORE_THAN_BUFFERS
         assert len(await wire.exactly(MORE_THAN_BUFFERS)) == MORE_THAN_BUFFERS
         wire.close()
@@ -149,20 +146,12 @@ async def test_origin_that_does_not_read_pauses_client() -> None:
 
         return script
 
-    sent = 0
-
-    async def upload(wire: Wire) -> None:
-        nonlocal sent
-        while sent < MORE_THAN_BUFFERS:
-            wire.send(b"x" * MIB)
-            await wire.writer.drain()
-            sent += MIB
-
+    sender = CountedSender(MORE_THAN_BUFFERS)
     async with proxying(script_of) as (_, gate):
         wire = await gate.connect()
         wire.send(get("/", f"Content-Length: {MORE_THAN_BUFFERS}", method="PUT"))
-        uploading = asyncio.create_task(upload(wire))
-        assert await stuck_at(lambda: sent) < MORE_THAN_BUFFERS
+        uploading = asyncio.create_task(sender.send(wire))
+        assert await stuck_at(lambda: sender.sent) < MORE_THAN_BUFFERS
         goes_on.set()
         assert (await wire.message()).body == b"ok"
         await uploading

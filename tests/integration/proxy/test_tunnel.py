@@ -9,8 +9,10 @@ from prometheus_client import REGISTRY
 
 from gatekeeper.errors import OriginProtocolError
 from tests.integration.proxy.forwarding import (
+    MIB,
     OK,
     PATIENCE_S,
+    CountedSender,
     Origin,
     Script,
     Wire,
@@ -23,7 +25,6 @@ from tests.integration.proxy.forwarding import (
     until,
 )
 
-MIB = 1 << 20
 MUCH = 64 * MIB  # more than all buffers between the two sides
 ASK = (
     "Connection: keep-alive, Upgrade",
@@ -128,17 +129,13 @@ async def test_tunnel_relays_both_ways_concurrently() -> None:
 
 
 async def test_client_that_does_not_read_pauses_origin() -> None:
-    sent = 0
+    sender = CountedSender(MUCH)
 
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
-            nonlocal sent
             await origin.request(wire)
             wire.send(SWITCH)
-            while sent < MUCH:
-                wire.send(b"x" * MIB)
-                await wire.writer.drain()
-                sent += MIB
+            await sender.send(wire)
             await wire.gone()
 
         return script
@@ -147,7 +144,7 @@ async def test_client_that_does_not_read_pauses_origin() -> None:
         wire = await gate.connect()
         wire.send(get("/", *ASK))
         await wire.head()
-        assert await stuck_at(lambda: sent) < MUCH
+        assert await stuck_at(lambda: sender.sent) < MUCH
         assert len(await wire.exactly(MUCH)) == MUCH
         wire.close()
 
@@ -162,14 +159,10 @@ async def test_slow_origin_pauses_client_and_receives_all() -> None:
 
         return script
 
-    sent = 0
+    sender = CountedSender(MUCH)
 
     async def pour(wire: Wire) -> None:
-        nonlocal sent
-        while sent < MUCH:
-            wire.send(b"x" * MIB)
-            await wire.writer.drain()
-            sent += MIB
+        await sender.send(wire)
         wire.close()
 
     goes_on = asyncio.Event()
@@ -179,7 +172,7 @@ async def test_slow_origin_pauses_client_and_receives_all() -> None:
         wire.send(get("/", *ASK))
         await wire.head()
         pouring = asyncio.create_task(pour(wire))
-        assert await stuck_at(lambda: sent) < MUCH
+        assert await stuck_at(lambda: sender.sent) < MUCH
         goes_on.set()
         await pouring
         async with asyncio.timeout(PATIENCE_S):

@@ -90,11 +90,21 @@ def test_totals_that_a_store_lost_are_no_growth() -> None:
 # Estimates
 
 
+def quality_after_change(seconds: int, *, arrivals: int, rate: float) -> EstimateQuality:
+    """For ten minutes `arrivals` visitors a second arrive, and one a second is released. Then no
+    visitor arrives, and `rate` are released a minute."""
+    readings = line(
+        seconds,
+        arrivals=lambda second: arrivals if second < 600 else 0,
+        rate=lambda second: 60 if second < 600 else rate,
+    )
+    return quality_of(minutes_of(readings), NO_EVENTS)
+
+
 def test_estimate_of_a_steady_line_is_right() -> None:
     """Two visitors a second arrive for ten minutes; one a second is released until the line is
     empty."""
-    minutes = minutes_of(line(1500, arrivals=lambda second: 2 if second < 600 else 0))
-    quality = quality_of(minutes, NO_EVENTS)
+    quality = quality_after_change(1500, arrivals=2, rate=60)
     assert 1150 <= quality.visitors <= 1200
     assert quality.within == 1
     assert quality.error_p90_s is not None
@@ -102,14 +112,7 @@ def test_estimate_of_a_steady_line_is_right() -> None:
 
 
 def test_rate_that_is_halved_makes_waits_longer() -> None:
-    minutes = minutes_of(
-        line(
-            2400,
-            arrivals=lambda second: 2 if second < 600 else 0,
-            rate=lambda second: 60 if second < 600 else 30,
-        )
-    )
-    quality = quality_of(minutes, NO_EVENTS)
+    quality = quality_after_change(2400, arrivals=2, rate=30)
     assert quality.longer is not None
     assert quality.longer > 0.4
     assert quality.shorter == 0
@@ -117,14 +120,7 @@ def test_rate_that_is_halved_makes_waits_longer() -> None:
 
 
 def test_rate_that_is_doubled_makes_waits_shorter() -> None:
-    minutes = minutes_of(
-        line(
-            1500,
-            arrivals=lambda second: 4 if second < 600 else 0,
-            rate=lambda second: 60 if second < 600 else 240,
-        )
-    )
-    quality = quality_of(minutes, NO_EVENTS)
+    quality = quality_after_change(1500, arrivals=4, rate=240)
     assert quality.shorter is not None
     assert quality.shorter > 0.4
     assert quality.longer == 0
