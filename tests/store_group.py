@@ -14,6 +14,8 @@ from tests.ports import free_port
 from tests.servers import Server, unresponsive_stores
 
 PRIMARY_NAME = "shop"
+_TILT_MS = 1_000  # 30,000 by default
+_NEVER_LOST_MS = 600_000
 _SETTINGS = ("--save", "", "--appendonly", "no", "--bind", "127.0.0.1")
 _SENTINEL = """
 port {port}
@@ -53,7 +55,10 @@ class PortServer(Server):
 
 class SentinelServer(PortServer):
     """A Sentinel that watches the primary on port `primary`, and considers it lost after
-    `lost_after_ms`."""
+    `lost_after_ms`.
+
+    After a pause of the machine a Sentinel replaces no primary for a while (TILT); here it is short.
+    """
 
     def __init__(self, primary: int, *, lost_after_ms: int = 2000) -> None:
         super().__init__()
@@ -64,6 +69,11 @@ class SentinelServer(PortServer):
 
     def _command(self) -> list[str]:
         return [str(get_binary_path()), "sentinel.conf", "--sentinel"]
+
+    def start(self) -> None:
+        super().start()
+        with self.client() as client:
+            client.execute_command("SENTINEL", "DEBUG", "TILT-PERIOD", _TILT_MS)
 
 
 def sentinel_url(*sentinels: SentinelServer) -> str:
@@ -91,6 +101,28 @@ class StoreGroup:
         with self.second.client() as client:
             return bool(client.info("replication").get("master_link_status") == "up")
 
+    def is_failed_over(self) -> bool:
+        """Whether the second is the primary, also to the Sentinel that promoted it."""
+        for sentinel in self.sentinels:
+            with sentinel.client() as client:
+                _, port = client.sentinel_get_master_addr_by_name(PRIMARY_NAME)
+            if port == self.second.port:
+                return self.second.role() == "master"
+        return False
+
+    @contextmanager
+    def noticing_losses(self) -> Iterator[None]:
+        """Meanwhile the Sentinels replace a primary that is silent for two seconds. At any other
+        time such a silence is a pause of the machine."""
+        self._lose_after(2000)
+        yield
+        self._lose_after(_NEVER_LOST_MS)
+
+    def _lose_after(self, silent_ms: int) -> None:
+        for sentinel in self.sentinels:
+            with sentinel.client() as client:
+                client.sentinel_set(PRIMARY_NAME, "down-after-milliseconds", silent_ms)
+
     def fail_over(self) -> None:
         """Demote the primary, as an operator does."""
         with self.sentinels[0].client() as client:
@@ -111,7 +143,10 @@ def running_store_group() -> Iterator[StoreGroup]:
     with ExitStack() as stack:
         first = stack.enter_context(PortServer())
         second = stack.enter_context(PortServer("--replicaof", "127.0.0.1", str(first.port)))
-        sentinels = tuple(stack.enter_context(SentinelServer(first.port)) for _ in range(3))
+        sentinels = tuple(
+            stack.enter_context(SentinelServer(first.port, lost_after_ms=_NEVER_LOST_MS))
+            for _ in range(3)
+        )
         group = StoreGroup(first, second, sentinels)
         unresponsive_stores.add(group.url)  # the test may pause either of the two at any time
         stack.callback(unresponsive_stores.discard, group.url)

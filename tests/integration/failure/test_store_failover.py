@@ -19,7 +19,7 @@ from tests.store_group import StoreGroup, running_store_group
 RATE_PER_MINUTE, BURST = 240, 4
 VISITORS = 40
 BEFORE = 10  # admitted before the fail-over
-MAX_PAUSE_S = 15.0
+MAX_PAUSE_S = 12.0  # the gate's part of 15 s, of which the Sentinels usually take three
 
 # What happens to the primary. A paused primary continues later, as after a network failure.
 WAYS: dict[str, Callable[[StoreGroup], None]] = {
@@ -74,8 +74,11 @@ async def _fail_over(group: StoreGroup, gates: list[Gate], way: str) -> None:
     )
     crowd = asyncio.create_task(run_crowd(plan, on_progress=on_progress))
     await before.wait()
-    await asyncio.to_thread(WAYS[way], group)
-    await eventually(lambda: group.second.role() == "master")
+    failed_over_s = counts[-1][0]
+    with group.noticing_losses():
+        await asyncio.to_thread(WAYS[way], group)
+        await eventually(group.is_failed_over)
+    of_sentinels_s = counts[-1][0] - failed_over_s
     if way == "paused":
         group.first.resume()
     verdict = await crowd
@@ -97,4 +100,4 @@ async def _fail_over(group: StoreGroup, gates: list[Gate], way: str) -> None:
     at_s = [at_s for (at_s, count), (_, next_) in pairwise(counts) if next_ > count]
     pause_s = max(next_ - each for each, next_ in pairwise(at_s))
     late_s = verdict.figures["crowd_late_s"]["p99"]  # late because of a busy machine
-    assert pause_s < MAX_PAUSE_S + late_s, way
+    assert pause_s < MAX_PAUSE_S + of_sentinels_s + late_s, way
