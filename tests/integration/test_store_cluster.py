@@ -26,8 +26,6 @@ url = "http://127.0.0.1:9"
 url = "off"
 [tokens]
 secrets = ["{SECRET.decode()}"]
-[store]
-url = "{{url}}"
 """
 
 
@@ -151,7 +149,7 @@ async def test_several_shards_are_a_start_error_of_one_line(
     meet(first, second)
 
     await eventually(lambda: "cluster_size:2" in cluster_info(first))
-    with GateProcess(SETTINGS.format(url=first.url)) as gate:
+    with GateProcess(SETTINGS, GATEKEEPER_STORE__URL=first.url) as gate:
         assert await gate.wait_until_exit() == 1
         [line] = gate.errors().splitlines()
     assert "store.url: the store is a cluster of 2 shards" in line
