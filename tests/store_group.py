@@ -57,7 +57,7 @@ class SentinelServer(PortServer):
     """A Sentinel that watches the primary on port `primary`, and considers it lost after
     `lost_after_ms`.
 
-    After a pause of the machine a Sentinel replaces no primary for a while (TILT); here it is short.
+    After a pause of the machine a Sentinel replaces no primary for a while (TILT): here, a second.
     """
 
     def __init__(self, primary: int, *, lost_after_ms: int = 2000) -> None:

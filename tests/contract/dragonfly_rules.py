@@ -40,6 +40,8 @@ from tests.contract.sorted_set import ZSet
 
 Hash: TypeAlias = dict[str, str]
 
+START_US = 1_700_000_000_000_000  # of the clock
+
 _WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
 _GT_LT_MEMBERS = 128  # a larger set has another encoding
 _PLAIN = frozenset({str, int, float})  # the same in a reply as in Lua
@@ -53,7 +55,7 @@ _NO_MEMBERS = ZSet()
 class DragonflyRules:
     """A store that takes one script at a time; `clock_us` changes only when the test sets it."""
 
-    def __init__(self, *, clock_us: int = 1_700_000_000_000_000) -> None:
+    def __init__(self, *, clock_us: int = START_US) -> None:
         self.clock_us = clock_us
         self.is_full = False
         self.room_for: int | None = None  # commands of one script that may grow the data

@@ -1,14 +1,16 @@
 """The stores on which a room is tested: a real server, and DragonflyDB's rules in memory.
 
 Rules: a ground holds one room and names its keys in short (`queue`, `state`), so that one test
-covers all stores. Its time passes only when the test advances it, and no test sleeps. In memory the
-clock is set. The clock of a server cannot be set: there every time that the room stores is moved
-into the past, which has the same effect for the scripts.
+covers all stores. Its time passes only when the test advances it, and no test sleeps: the clock is
+the ground's own. On a server the scripts receive it as one more argument and read that in place of
+`TIME`, so a pause of the machine passes no time and is no outage of the room.
 """
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from operator import itemgetter
 from typing import Any, Protocol, TypeAlias
 
@@ -25,16 +27,14 @@ from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import RedisStore, Reply, Script, Store, StoreFull, room_keys
 from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 from tests.contract.command_arguments import ScriptError
-from tests.contract.dragonfly_rules import DragonflyRules, Hash
+from tests.contract.dragonfly_rules import START_US, DragonflyRules, Hash
 from tests.contract.sorted_set import ZSet
 
 Contents: TypeAlias = dict[str, dict[str, str | float]]
 
-# In the state, beside the scores of `_TIMED` and the deadlines, which are tenths of a second.
-_MOMENTS = ("filled_at", "recovering_until", "swept_at", "counts_from")
-_TIMED = ("active", "revoked", "spent", "replicas", "unconfirmed", "held_until")
+_READ_CLOCK = "call('TIME')"
+_READ_ARGUMENT = "(function(us) return { us:sub(1, -7), us:sub(-6) } end)(table.remove(ARGV))"
 _HASHES = ("deadlines", "state", "sessions", "lanes", "holders")
-_PORTION = 100  # of a crowd: one call to the store for each
 
 
 class Ground(Protocol):
@@ -134,18 +134,38 @@ class EmulatedGround:
         self.rules.data[self._keys["state"]]["attended_at"] = str(at_us)  # type: ignore[assignment]
 
 
+class ServerStore(RedisStore):
+    """The store on a server as a room sees it, at the time that the test says."""
+
+    def __init__(self, url: str, *, clock_us: Callable[[], int]) -> None:
+        super().__init__(url, timeout_s=10)
+        self._clock_us = clock_us
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[str]) -> Reply:
+        return await super().run(_on_clock(script), keys, [*args, str(self._clock_us())])
+
+
+@cache
+def _on_clock(script: Script) -> Script:
+    assert script.text.count(_READ_CLOCK) == 1
+    text = script.text.replace(_READ_CLOCK, _READ_ARGUMENT)
+    sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    return replace(script, text=text, sha=sha)
+
+
 class ServerGround:
     """A room on a real DragonflyDB, Valkey or Redis; close it when done."""
 
     def __init__(self, url: str, room: RoomName) -> None:
         self.room = room
+        self.clock_us = START_US
         self._url = url
         self._client = Redis.from_url(url, socket_timeout=10, decode_responses=True)
         self._keys = {_short(key): key for key in room_keys(room)}
         self._stores: list[RedisStore] = []
 
     def connect(self) -> Store:
-        store = RedisStore(self._url, timeout_s=10)
+        store = ServerStore(self._url, clock_us=lambda: self.clock_us)
         self._stores.append(store)
         return store
 
@@ -171,41 +191,13 @@ class ServerGround:
             await calls.execute()
 
     async def pass_time(self, seconds: float) -> None:
-        contents = await self.read()
-        if not contents:
-            return
-        past_us = round(seconds * 1_000_000)
-        for name in contents.keys() & {*_TIMED}:
-            contents[name] = {m: float(us) - past_us for m, us in contents[name].items()}
-        deadlines = contents.get("deadlines", {})
-        contents["deadlines"] = {
-            m: f"{float(t) - seconds * 10:.0f}" if float(t) > 0 else t for m, t in deadlines.items()
-        }
-        sessions = contents.get("sessions", {})
-        contents["sessions"] = {m: str(int(us) - past_us) for m, us in sessions.items()}
-        polls = contents.get("lane_polls", {})
-        contents["lane_polls"] = {m: float(t) - seconds * 10 for m, t in polls.items()}
-        missed = contents.get("missed", {})  # a turn does not move, as in the queue
-        contents["missed"] = {
-            m: float(us) + past_us if float(us) < 0 else float(us) for m, us in missed.items()
-        }
-        state = contents["state"]
-        # The newest arrival moves into the past, or into the future if the clock is set back.
-        for moment in (*_MOMENTS, "last"):
-            state[moment] = str(int(state[moment]) - past_us)
-        if int(state.get("period_at", 0)):  # autotune is in force
-            state["period_at"] = str(int(state["period_at"]) - past_us)
-        reports = [each.split(maxsplit=2) for each in str(state["reports"]).split(";") if each]
-        state["reports"] = "".join(
-            f"{name} {int(at) - past_us} {rest};" for name, at, rest in reports
-        )
-        releases = [each.split(maxsplit=1) for each in str(state["releases"]).split(";") if each]
-        state["releases"] = "".join(f"{int(at) - past_us} {rest};" for at, rest in releases)
-        await self.write(contents)
+        passed_us = round(seconds * 1_000_000)
+        self.clock_us += passed_us
+        if await self._client.exists(self._keys["state"]):  # a pacer was there all the while
+            await self._client.hincrby(self._keys["state"], "attended_at", passed_us)
 
     async def attend(self, *, ago_s: float = 0) -> None:
-        seconds, microseconds = await self._client.time()
-        at_us = seconds * 1_000_000 + microseconds - round(ago_s * 1_000_000)
+        at_us = self.clock_us - round(ago_s * 1_000_000)
         await self._client.hset(self._keys["state"], "attended_at", str(at_us))
 
     async def close(self) -> None:
@@ -275,15 +267,6 @@ async def line_up(replica: Replica, names: Sequence[str]) -> dict[str, SlotGrant
     for name, standing in (await poll(replica, waiting)).items():
         assert isinstance(standing, SlotGrant | QueuePosition)
         replies[name] = standing
-    return replies
-
-
-async def line_up_attended(ground: Ground, replica: Replica, names: Sequence[str]) -> Responses:
-    """`line_up` of a crowd for which a server may need longer than a pacer ever pauses."""
-    replies: Responses = {}
-    for start in range(0, len(names), _PORTION):
-        replies |= await line_up(replica, names[start : start + _PORTION])
-        await ground.attend()
     return replies
 
 

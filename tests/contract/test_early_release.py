@@ -8,7 +8,6 @@ import pytest
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.outstanding_polls import OutstandingPolls
 from tests.contract.grounds import (
-    EmulatedGround,
     Ground,
     Open,
     Replica,
@@ -222,13 +221,7 @@ async def test_rate_of_early_releases_is_exact(line: Line) -> None:
     await line.pass_time(8)
     state = await line.rooms[0].read_state()
     assert state.recovering_until_us > state.now_us
-    # On a server real time passes too.
-    passed_s = (
-        8
-        if isinstance(line.ground, EmulatedGround)
-        else 8 + (state.now_us - before.now_us) / 1_000_000
-    )
-    assert passed_s - 1.5 <= state.released_total - before.released_total <= passed_s + 1
+    assert 8 - 1.5 <= state.released_total - before.released_total <= 8 + 1
 
 
 async def test_absent_visitor_returns_to_the_head(line: Line) -> None:

@@ -21,7 +21,6 @@ from tests.contract.grounds import (
     confirm,
     crowd,
     line_up,
-    line_up_attended,
     poll,
     poll_request,
     stay,
@@ -266,12 +265,11 @@ async def test_one_call_releases_for_the_rate_and_for_grants(
     hasty = await open_room(burst=120, heartbeat_timeout="20s")
     await replica.set_mode(Mode.HOLD)
     names, ghosts = crowd(260), crowd(30, prefix="ghost")
-    await line_up_attended(ground, replica, names[:150])
+    await line_up(replica, names[:150])
     await line_up(hasty, ghosts)
-    await line_up_attended(ground, replica, names[150:])
+    await line_up(replica, names[150:])
     await replica.released()  # the sweep has read the whole line
     await ground.pass_time(21)
-    await ground.attend()
     before = await ground.read()
     before["state"]["swept_at"] = before["state"]["attended_at"]
     await ground.write(before)

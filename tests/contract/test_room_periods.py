@@ -74,7 +74,6 @@ async def test_visitors_admitted_in_the_period_are_counted(ground: Ground, open_
     assert await advance(replica) is None
     await ground.pass_time(PERIOD_S + 0.1)
     before = (await replica.read_state()).admitted_total
-    await ground.attend()
     await poll(replica, waiting)
     claimed = (await replica.read_state()).admitted_total - before
     end = await advance(replica)

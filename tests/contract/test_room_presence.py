@@ -15,7 +15,6 @@ from tests.contract.grounds import (
     crowd,
     enter,
     line_up,
-    line_up_attended,
     poll,
     poll_request,
     stay,
@@ -79,9 +78,8 @@ async def test_absent_visitors_at_the_head_are_passed_in_portions(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0, heartbeat_timeout="20s")
-    await line_up_attended(ground, replica, crowd(3500))
+    await line_up(replica, crowd(3500))
     await ground.pass_time(21)
-    await ground.attend()
     there = await line_up(replica, ["ann"])
     await replica.allow(1)
     assert await replica.released() == 0
@@ -96,9 +94,8 @@ async def test_backlog_of_absent_visitors_is_reported_until_swept(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0, heartbeat_timeout="20s")
-    await line_up_attended(ground, replica, crowd(2500))
+    await line_up(replica, crowd(2500))
     await ground.pass_time(21)
-    await ground.attend()
     calls: list[int] = []
     replica.queue._on_backlog = lambda: calls.append(1)
     swept = []
@@ -114,10 +111,9 @@ async def test_absent_visitors_at_the_end_are_swept_within_a_lap(
 ) -> None:
     patient = await open_room(rate=0, heartbeat_timeout="10m")
     hasty = await open_room(rate=0, heartbeat_timeout="20s")
-    replies = await line_up_attended(ground, patient, crowd(2400))
+    replies = await line_up(patient, crowd(2400))
     await line_up(hasty, crowd(100, prefix="ghost"))
     await ground.pass_time(21)
-    await ground.attend()
     for _ in range(3):
         await patient.released()
     state = await patient.read_state()

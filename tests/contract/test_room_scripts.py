@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
@@ -206,6 +207,37 @@ async def test_missing_script_is_sent_again(
             await asyncio.to_thread(private_store.restart, empty=True)
     finally:
         await store.close()
+
+
+# Time
+
+
+async def test_time_of_a_room_stands_until_the_test_moves_it(
+    ground: Ground, open_room: Open
+) -> None:
+    """On a server too: a pause of the machine passes no time."""
+    replica = await open_room()
+    before = await replica.read_state()
+    assert (await replica.read_state()).now_us == before.now_us
+    await ground.pass_time(5)
+    after = await replica.read_state()
+    assert after.now_us == before.now_us + 5_000_000
+    assert not after.is_recovering
+
+
+async def test_script_reads_the_clock_of_the_store(store_url: str, room_name: RoomName) -> None:
+    """As it is, without a clock of the test's."""
+    store, keys = RedisStore(store_url, timeout_s=10), room_keys(room_name)
+    async with Redis.from_url(store_url, socket_timeout=10) as client:
+        try:
+            moments = [await client.time()]
+            state, _ = parse_reply(await store.run(load_script("join"), keys, GOOD_JOIN))
+            moments.append(await client.time())
+        finally:
+            await client.delete(*keys)
+            await store.close()
+    before_us, after_us = (s * 1_000_000 + us for s, us in moments)
+    assert before_us <= state.now_us <= after_us
 
 
 # The scripts as text. The tests above run them under rules that refuse what these tests name.
