@@ -29,7 +29,7 @@ THROTTLING = (
     1,
     4,
     6,
-)  # times slower than this machine; 4 and 6 are what Lighthouse uses for phones
+)  # times slower than this machine; Lighthouse uses 4 and 6 for phones
 SALT = "0" * 24 + "?expires=1764365000&"
 NEVER = "0" * 64
 _SOLVER = Path(built_in("static"), "solver.js").read_text("utf-8")

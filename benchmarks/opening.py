@@ -70,7 +70,7 @@ class Visitor:
 
 
 class Crowd:
-    """All visitors of one run, and what they observed."""
+    """All visitors of one run, and their observations."""
 
     def __init__(self, rig: Rig, visitors: int) -> None:
         self.rig = rig

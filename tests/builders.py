@@ -1,7 +1,7 @@
 """Samples that many tests need: configurations, tickets, passes, tokens, and states of a room.
 
-Rules: a builder fills in every field that the test does not name. Times are seconds relative to
-`now_s`. Pass the gate's clock (`gate.now_s()`) if a gate reads the result.
+Rules: a builder sets every field that the test does not. Times are seconds relative to `now_s`.
+Pass the gate's clock (`gate.now_s()`) if a gate reads the result.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ CLAIMS = (
 
 
 def spellings(name: str) -> Iterator[str]:
-    """The name with "_" for some of its "-", as many sites read it alike."""
+    """The name with "_" for some of its "-", since many sites read both as equal."""
     first, *words = name.split("-")
     for marks in product("-_", repeat=len(words)):
         if "_" in marks:

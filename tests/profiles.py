@@ -1,9 +1,9 @@
 """Hypothesis profiles: how many examples a property test tries.
 
 Rules: `dev` is the default. `ci` uses the same examples in every run of one revision. `fast` tries
-two fifths of the examples, and reports a failing one as it was found, since shrinking takes up to
-five minutes. `thorough`, for `make fuzz`, tries twenty times as many. A test that sets its own
-number takes it from `examples`, so that the profile counts. `HYPOTHESIS_PROFILE` selects one.
+two fifths as many, and reports a failing one as it was found, since shrinking takes up to five
+minutes. `thorough`, for `make fuzz`, tries twenty times as many. A test that sets its own number
+takes it from `examples`, so that the profile counts. `HYPOTHESIS_PROFILE` selects one.
 """
 
 import os
@@ -11,8 +11,8 @@ import os
 from hypothesis import Phase, settings
 
 _DEFAULT = 100  # Hypothesis's default, for a property that sets no number
-# `make test` has eight minutes and runs with every change: half of the examples in two runs find
-# what all find in one. `make test-fast` has a minute.
+# `make test` has eight minutes and runs with every change: half of the examples in two runs find as
+# much as all examples in one. `make test-fast` has a minute.
 _SHARES = {"dev": 0.5, "ci": 0.5, "fast": 0.2, "thorough": 10.0}
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev")
 

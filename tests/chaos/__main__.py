@@ -1,17 +1,16 @@
 """Ten minutes of a sale under disruption, and a verdict on the gate's promises.
 
-    make chaos                         two minutes of real time, a random seed
-    make chaos SEED=7                  the disruptions and visitors of seed 7
-    make chaos SEED=7 SECONDS=600      at real speed
-    make chaos-faults                  gates with intentional faults: each must be found
-    python -m tests.chaos --calm       the same crowd without disruptions: nothing is excused
+    make chaos                         two minutes of real time, a random seed make chaos SEED=7
+    the disruptions and visitors of seed 7 make chaos SEED=7 SECONDS=600      at real speed make
+    chaos-faults                  gates with intentional faults: each must be found python -m
+    tests.chaos --calm       the same crowd without disruptions and allowances
 
 Workers and gates are killed and paused; the store is paused, flushed, killed and emptied; NATS is
 killed and paused; the operator grants admissions and holds the queue. In the middle of the run an
 event opens, with a prequeue and a draw. One disruption is at the opening. Meanwhile a crowd of HTTP
-visitors checks that nobody is admitted before the opening, the order as drawn, rate, slots, spent
-tickets and lost places. Beside it are a flood of requests without cookies, lurkers and no-shows.
-Every violation is printed with its instant and visitor. The exit status is 1 after a violation.
+visitors checks that no visitor is admitted before the opening, the drawn order, rate, slots, spent
+tickets and lost places. There are also a flood of requests without cookies, lurkers and no-shows.
+Every violation is printed with its time and visitor. The exit status is 1 after a violation.
 """
 
 from __future__ import annotations

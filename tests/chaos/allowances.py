@@ -6,10 +6,10 @@ reach neither the store nor the other replicas cannot know which visitors left j
 accept their tickets once more; so may a replica that has not yet received the event of a visitor
 who left just before the store lost its data. A store that lost its data has forgotten which
 releases were missed; a store that recovers with older data has visitors in line who were admitted
-or left since. A visitor inside whose requests failed until after the recovery is counted again on
-top of full slots: one or two. The delay near the front, the waits, the throughput and the delay of
-the opening are not judged. A visitor whom a store lost before the draw returns to the drawn turn,
-and may be missing in the list of participants. Nothing else is allowed.
+or left since. An admitted visitor whose requests failed until after the recovery is counted again
+when the slots are full; this concerns one or two visitors. The delay near the front, the waits, the
+throughput and the delay of the opening are not judged. A visitor whom a store lost before the draw
+returns to the drawn turn, and may be missing in the list of participants. Nothing else is allowed.
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ SALE_S = 600.0
 MAX_ACTIVE = (240, 60)  # of even seeds, where the rate is the limit; of odd seeds, the slots
 _CROWD_SHARE = 0.4  # of the visitors that the rate allows: disruptions take the rest of the time
 _AT_ONCE = 0.6  # far more than the rate allows at once, so that a missing limit shows immediately
-# Without disruptions the line outlasts the run: throughput is judged after two claim windows, and
-# a lurker after its second miss, each of which takes it half the run.
+# Without disruptions the line lasts longer than the run: throughput is judged after two claim
+# windows, and a lurker after its second miss. Each miss takes half of the run.
 _CALM_CROWD_SHARE, _CALM_AT_ONCE = 2.0, 0.9
 _LOG_EVERY_S = 5.0
 EVENT = "sale"
@@ -75,7 +75,7 @@ async def run(
 ) -> Result:
     """Run one trial with `workers` for each gate; without disruptions if `calm`.
 
-    The room opens an event in mid-run, unless `has_event` is false.
+    The room opens an event in the middle of the run, unless `has_event` is false.
 
     Raises GatekeeperError when no gate responds.
     """

@@ -2,9 +2,9 @@
 
 Rules: as strict as DragonflyDB 1.40 on every point where a script that passes on Redis could fail
 there, and stricter where its flags decide (undeclared keys are refused even of the same tag). An
-unknown command or option is an error, never ignored. It does not stand in for DragonflyDB in the
-contract suite, which runs on the real one when it is given its URL: it finds the mistakes that
-would show there, on a machine that has none.
+unknown command or option is an error, never ignored. It does not replace DragonflyDB: with its URL,
+the contract suite runs on the real one. The emulation finds the same mistakes on a machine without
+it.
 
     Lua 5.4      integers and floats differ: `6/2` is 3.0, `%d` of a fraction raises
     scores       floats, where 1.40 passes whole ones as integers and Redis strings; a float in a

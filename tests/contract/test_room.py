@@ -120,7 +120,7 @@ async def test_second_arrival_keeps_the_slot(open_room: Open) -> None:
     assert (state.active, state.arrived_total, state.admitted_total) == (1, 1, 1)
 
 
-# Straight through
+# Admission at once
 
 
 async def test_newcomers_are_admitted_while_the_bucket_lasts(open_room: Open) -> None:

@@ -80,7 +80,7 @@ async def test_member_never_stands_before_a_released_turn(open_room: Open) -> No
 
 
 async def test_member_stands_behind_a_partly_released_turn(open_room: Open) -> None:
-    """The watermark stays below a turn with several visitors, one of whom has been released."""
+    """The watermark stays below a turn with several visitors; one of them has been released."""
     replica = await open_room(rate=0)
     turn_us = (await arrive(replica, ["a1"]))["a1"].turn_us
     tied = {name: QueuePosition(turn_us, 0) for name in ("a1", "a2")}

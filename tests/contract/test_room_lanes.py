@@ -211,7 +211,7 @@ async def test_draw_keeps_lanes_apart_and_before_the_rest(ground: Ground, open_r
         turns(schedule, arrivals_us),
     )
     assert await line_of(replica) == [name for turns_us in orders for name in by_turn(turns_us)]
-    assert by_turn(orders[0]) != [*members.places]  # drawn, not as they came
+    assert by_turn(orders[0]) != [*members.places]  # drawn, not in the order of arrival
 
 
 async def test_participants_are_listed_with_their_lane(ground: Ground, open_room: Open) -> None:
@@ -264,7 +264,7 @@ async def test_lane_that_the_gate_does_not_have_is_drawn_with_the_rest(
 
 
 async def test_no_turn_of_a_draw_is_before_a_released_one(ground: Ground, open_room: Open) -> None:
-    """Visitors who waited before the prequeue, one of whom was released just before it."""
+    """Visitors waited before the prequeue, and one of them was released just before it."""
     replica = await open_room(rate=0)
     before = await line_up(replica, ["before", "waits"])
     watermark_us = await release(replica, 1)

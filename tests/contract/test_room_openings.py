@@ -300,7 +300,7 @@ async def test_cancelled_event_gives_back_the_order_of_arrival(open_room: Open) 
     arrivals_us = await gather(replica)
     await change_event(replica, cancelled=True)
     state, count = await replica.queue.advance()
-    assert (state.phase, count) == (Phase.DRAW, 0)  # until nobody is at a provisional turn
+    assert (state.phase, count) == (Phase.DRAW, 0)  # until no visitor has a provisional turn
     await draw(replica)
     assert await released(replica, arrivals_us) == NAMES
 

@@ -22,7 +22,7 @@ from tests.contract.grounds import (
 ANN, BOB = VisitorId("ann"), VisitorId("bob")
 
 
-# Straight through
+# Admission at once
 
 
 async def test_half_the_bucket_is_kept_for_confirmed_visitors(open_room: Open) -> None:

@@ -128,7 +128,7 @@ async def test_leaving_removes_the_end(ground: Ground, open_room: Open) -> None:
     assert "sessions" not in await ground.read()
 
 
-# Newcomers who went straight through
+# Newcomers who were admitted at once
 
 
 async def test_session_of_an_unconfirmed_slot_begins_at_first_use(

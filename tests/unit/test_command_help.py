@@ -10,7 +10,7 @@ import pytest
 from gatekeeper.cli import app
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
-# In every command that has them, as the beginning of the reference says.
+# In every command that has them, as stated at the beginning of the reference.
 EVERYWHERE = {"--help", "--config", "--room", "--version"}
 
 
@@ -38,7 +38,7 @@ def help_of(name: str) -> str:
     "name", [n for n, each in COMMANDS.items() if isinstance(each, click.Group)]
 )
 def test_list_of_commands_cuts_no_sentence(name: str) -> None:
-    """Click shows the first sentence of each command, or what fits of it and "..."."""
+    """Click shows the first sentence of each command, cut with "..." if it is too long."""
     listed = help_of(name).partition("Commands:")[2].splitlines()
     assert len(listed) > 4
     assert [line for line in listed if line.endswith("...")] == []

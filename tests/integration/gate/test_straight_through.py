@@ -1,4 +1,4 @@
-"""Below the rate with an empty queue, the gate forwards every request at once."""
+"""Below the rate and with an empty queue, the gate forwards every request at once."""
 
 import pytest
 from aiohttp import CookieJar

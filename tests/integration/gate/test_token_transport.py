@@ -144,7 +144,7 @@ async def test_cookie_behind_tls_proxy_is_secure_and_host_bound(
         "GET", "/.gatekeeper/status", headers=https | {"Cookie": f"{name}={value}"}
     )
     assert again.json["state"] == "admitted"
-    # The session of a visitor who came by http continues.
+    # The session of a visitor who arrived by http continues.
     plain = await visitor.request(
         "GET", headers=https | {"Cookie": f"gatekeeper-{room_name}={value}"}
     )

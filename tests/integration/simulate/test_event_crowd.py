@@ -53,7 +53,7 @@ async def test_correct_opening_keeps_every_promise() -> None:
     assert verdict.ok, verdict
     judged = held(verdict)
     assert all(judged[name] for name in (ORDER, EARLY, PROMPT, DRAW, FIRST_MINUTE)), judged
-    assert judged[QUIET] is None  # a minute later nobody waits
+    assert judged[QUIET] is None  # a minute later no visitor waits
     figures = verdict.figures["opening"]
     assert figures["participants"] + figures["arrived_after_start"] == 80
     assert figures["arrived_after_start"] >= 8

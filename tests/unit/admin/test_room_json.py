@@ -1,4 +1,4 @@
-"""A room in the admin API, and what the monitor read of its lanes."""
+"""A room in the admin API, and the monitor's readings of its lanes."""
 
 import asyncio
 from dataclasses import dataclass, replace

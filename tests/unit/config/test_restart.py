@@ -1,4 +1,4 @@
-"""What a reload applies, and what it refuses because it requires a restart."""
+"""Changes that a reload applies, and changes that it refuses because they require a restart."""
 
 from pathlib import Path
 

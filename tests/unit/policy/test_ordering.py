@@ -1,4 +1,4 @@
-"""The turn of a token, and what a watermark has released."""
+"""The turn of a token, and which turns a watermark has released."""
 
 from dataclasses import replace
 

@@ -139,7 +139,7 @@ def test_table_of_passes_is_bounded_and_keeps_the_busiest() -> None:
         assert len(uses) <= 2 * (100 // 2 + 30)
     assert listed(uses)[0] == ANN
     for counted in in_flight:
-        counted.end()  # none was forgotten
+        counted.end()  # none was removed meanwhile
     assert not uses.use_of(visitor(0)).is_busy
 
 
