@@ -19,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from interpreters import Interpreter
+
 PROXY_CORE, LOAD_CORE = 0, 1
 ALL_CORES = {PROXY_CORE, LOAD_CORE}
 SECRET = "benchmark-secret-of-more-than-thirty-two-bytes"
@@ -269,7 +271,9 @@ def gatekeeper(
     workers: int = 1,
     core: int | None = PROXY_CORE,
     server: str = "",
+    interpreter: Interpreter | None = None,
 ) -> RunningProcess:
+    """`interpreter`: not that of this process."""
     port, admin = free_port(), free_port()
     path = folder / f"gatekeeper-{port}.toml"
     path.write_text(f"""
@@ -284,9 +288,11 @@ secrets = ["{SECRET}"]
 [admin]
 listen = "127.0.0.1:{admin}"
 """)
-    command = [sys.executable, "-P", "-m", "gatekeeper.cli", "serve", "-c", str(path)]
+    program = interpreter.program if interpreter else sys.executable
+    command = [program, "-P", "-m", "gatekeeper.cli", "serve", "-c", str(path)]
     environment = {"GATEKEEPER_STATE_DIR": str(folder / f"state-{port}")}
     name = "Gatekeeper" if workers == 1 else f"Gatekeeper, {workers} workers"
+    name += f", {interpreter.name}" if interpreter else ""
     return start_process(name, command, port, folder, core=core, environment=environment)
 
 

@@ -3,6 +3,7 @@
     make bench-proxy                             all sections, about nine minutes
     make bench-proxy ARGS='--sections tls'       one or several of them, separated by commas
     make bench-proxy ARGS=--quick                one short round, writes nothing
+    make bench-proxy ARGS='--python PROGRAM'     in `forwarding` the gate on another interpreter too
 
 Every contender runs as one worker on core 0; load and origin are on core 1. They run in turn, round
 after round; figures are medians over the rounds, and the main figure is CPU time per request. In
@@ -13,10 +14,8 @@ was run is written separately to `benchmarks/README.md`.
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import subprocess
-import sysconfig
 import tempfile
 import time
 from contextlib import ExitStack
@@ -30,6 +29,7 @@ import forward_auth
 import load_generators
 import tls_listeners
 from contenders import SECRET, RunningProcess
+from interpreters import Interpreter, add_option, interpreters
 from readme_section import table, write_section
 
 from gatekeeper.config.schema import DEFAULT_ROOM
@@ -106,6 +106,7 @@ def main() -> None:
         help="names of contenders in `forwarding`, separated by commas; parts suffice; writes "
         "nothing",
     )
+    add_option(options)
     chosen = options.parse_args()
     sections = chosen.sections.split(",")
     if unknown := set(sections) - set(SECTIONS):
@@ -121,7 +122,12 @@ def main() -> None:
             match section:
                 case "forwarding":
                     text = _forwarding(
-                        origin, folder, only=chosen.only, rounds=rounds, seconds=seconds
+                        origin,
+                        folder,
+                        only=chosen.only,
+                        python=chosen.python,
+                        rounds=rounds,
+                        seconds=seconds,
                     )
                 case "forward-auth":
                     text = _forward_auth(address, folder, rounds=fewer, seconds=seconds)
@@ -133,7 +139,13 @@ def main() -> None:
 
 
 def _forwarding(
-    origin: RunningProcess, folder: Path, *, only: str | None, rounds: int, seconds: int
+    origin: RunningProcess,
+    folder: Path,
+    *,
+    only: str | None,
+    python: str | None,
+    rounds: int,
+    seconds: int,
 ) -> str:
     fewer = max(rounds - FEWER_ROUNDS, 1)
     address = origin.url.removeprefix("http://")
@@ -144,7 +156,11 @@ def _forwarding(
                 continue
             proxies.append(start(address, folder))
             stack.callback(proxies[-1].stop)
-        parts = [_introduction(rounds, fewer, seconds)]
+        own, *others = interpreters(python)
+        for other in others:
+            proxies.insert(1, contenders.gatekeeper(address, folder, interpreter=other))
+            stack.callback(proxies[1].stop)
+        parts = [_introduction(rounds, fewer, seconds, [own, *others])]
         for case in CASES:
             count = rounds if case is MAIN else fewer
             parts.append(_case(case, proxies, rounds=count, seconds=seconds))
@@ -226,11 +242,12 @@ def _differing(proxies: list[RunningProcess], folder: Path, *, rounds: int, seco
 def _table_of(title: str, costs: dict[str, list[load_generators.Cost]]) -> str:
     cpu = {name: [c.cpu_us_per_request for c in runs] for name, runs in costs.items()}
     rate = {name: statistics.median(c.requests_per_s for c in runs) for name, runs in costs.items()}
+    gates = [name for name in cpu if name.startswith("Gatekeeper")]
     rows = [
-        [name, spread(cpu[name]), ratio(cpu["Gatekeeper"], cpu[name]), f"{rate[name]:,.0f}"]
+        [name, spread(cpu[name]), *(ratio(cpu[g], cpu[name]) for g in gates), f"{rate[name]:,.0f}"]
         for name in cpu
     ]
-    head = ["", "CPU µs per request", "Gatekeeper as a ratio", "requests/s"]
+    head = ["", "CPU µs per request", *(f"{gate} as a ratio" for gate in gates), "requests/s"]
     return f"### {title}\n\n{table(head, rows)}"
 
 
@@ -335,7 +352,7 @@ def ratio(ours: list[float], theirs: list[float]) -> str:
     return f"{statistics.median(a / b for a, b in zip(ours, theirs, strict=True)):.2f}"
 
 
-def _introduction(rounds: int, fewer: int, seconds: int) -> str:
+def _introduction(rounds: int, fewer: int, seconds: int, pythons: list[Interpreter]) -> str:
     commands = {
         "nginx": ["nginx", "-v"],
         "HAProxy": ["haproxy", "-v"],
@@ -349,9 +366,7 @@ def _introduction(rounds: int, fewer: int, seconds: int) -> str:
         line = next(line for line in lines if line)
         versions.append(f"{name} `{line.replace(command[0] + ' ', '')}`")
     versions.append(f"aiohttp {version('aiohttp')} and uvloop {version('uvloop')}")
-    optimized = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
-    built = "with" if optimized else "without"
-    versions.append(f"Python {platform.python_version()}, built {built} --enable-optimizations")
+    versions += [each.build for each in pythons]
     return (
         f"Written by `make bench-proxy`: {rounds} rounds of {seconds} s, {fewer} for the other "
         "cases, 64 connections. Figures are medians with the lowest and highest round. A ratio "
