@@ -95,7 +95,7 @@ end
 local FREE, BY_GRANT = '0', '-1'
 
 -- Gives back what these unclaimed releases cost, of the rate's admissions at most `burst`. The caller
--- may release others for it at once, and then caps the level. 
+-- may release others for it at once, and then caps the level.
 local function give_back(s, deadlines)
   -- A store that fell back to a copy lists releases that were claimed or given back since.
   if now < s.recovering_until then return end
@@ -127,14 +127,14 @@ local function note_missed(s, visitors)
   redis.pcall('ZADD', MISSED, unpack_(marks))
 end
 
--- Ends the slots whose pass or claim window has expired, at most `most` of each kind; returns how
+-- Ends the slots whose pass or claim window has expired, at most `max_each` of each kind; returns how
 -- many. It remembers for `spent_us` that these visitors used their ticket. That is no revocation: a
 -- pass of theirs that is still valid (the store missed its use) keeps counting.
-local function expire_slots(s, most, spent_us)
-  local guesses = math.min(call('ZCOUNT', UNCONFIRMED, '-inf', fmt(now)), most)
-  if guesses > 0 then call('ZREMRANGEBYRANK', UNCONFIRMED, 0, fmt(guesses - 1)) end
-  local ended = call('ZRANGEBYSCORE', ACTIVE, '-inf', fmt(now), 'LIMIT', 0, fmt(most))
-  if #ended == 0 then return guesses end
+local function expire_slots(s, max_each, spent_us)
+  local unconfirmed = math.min(call('ZCOUNT', UNCONFIRMED, '-inf', fmt(now)), max_each)
+  if unconfirmed > 0 then call('ZREMRANGEBYRANK', UNCONFIRMED, 0, fmt(unconfirmed - 1)) end
+  local ended = call('ZRANGEBYSCORE', ACTIVE, '-inf', fmt(now), 'LIMIT', 0, fmt(max_each))
+  if #ended == 0 then return unconfirmed end
   local deadlines = call('HMGET', DEADLINES, unpack_(ended))
   local unclaimed, costs, claimed, spent = {}, {}, {}, {}
   for i = 1, #ended do
@@ -159,7 +159,7 @@ local function expire_slots(s, most, spent_us)
   for_all('ZADD', SPENT, spent)
   for_all('ZREM', ACTIVE, claimed)
   for_all('HDEL', SESSIONS, claimed)
-  return guesses + #ended
+  return unconfirmed + #ended
 end
 
 -- How many more visitors may claim or be released; UNLIMITED when there is no limit.

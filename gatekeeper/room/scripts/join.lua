@@ -1,24 +1,24 @@
 -- join: a replica starts, or found the store empty or older than what it knows.
 --
 -- KEYS  those of the room, as in `_room.lua`
--- ARGV  1 configured rate, per minute   2 recovery window, microseconds   3 'start' when this call is
---       a replica's start, 'first' when no other replica has a state of the room either, else ''   4 configured message   5 configured events and 6 their windows,
---       for an empty store   then the newest state of the caller, if any: 7 mode  8 rate
---       9 watermark  10 last arrival  11 grants  12 arrived  13 released  14 admitted  15 abandoned
---       16 message  17 how many are expected to claim their slot  18 overrides  19 events  20 windows
---       21 slots  22 how many replicas have to report before any visitor is released early (0: none
---       may be)  23 to 25 the bounds of the claims that are open: `owed_from`, `again_through` and
---       `again_at`
+-- ARGV  1 configured rate, per minute   2 recovery window, microseconds   3 'start': a replica starts,
+--       'first': it starts, and no other replica has a state of the room, else ''   4 configured
+--       message   5 configured events and 6 their windows, for an empty store
+--       then the newest state of the caller, if any: 7 mode  8 rate  9 watermark  10 last arrival
+--       11 grants  12 arrived  13 released  14 admitted  15 abandoned  16 message  17 how many are
+--       expected to claim their slot  18 overrides  19 events  20 windows  21 slots  22 how many
+--       replicas have to report before visitors are released early (0: none are)  23 to 25 the
+--       bounds of the open claims: `owed_from`, `again_through`, `again_at`
 -- Reply the state.
 --
--- Guarantee. An empty store is initialised once, and only the first replica fills the bucket of an
--- unknown room, since a lost store may have spent it. The newest state of any replica is written
--- back: watermark and totals never fall; of the rest the newest wins, except for what an operator
--- has set since. Visitors who returned while the store did not know of a draw take part in it.
--- While the recovery window runs no visitor is released but by the reports of replicas (`advance`),
--- and none by these in a store that lost the line again before it had recovered. A rate or message
--- set at run time outlives restarts until the configured one itself changes. Calling it twice has
--- the effect of calling it once.
+-- Guarantee. An empty store is initialised once. Only the first replica of an unknown room fills the
+-- bucket, which a lost store may have spent, and knows that no other replica has visitors. The newest
+-- state of any replica is written back: the watermark and totals never fall; of the rest the newest
+-- wins, except for what an operator has set since. Visitors who returned while the store did not know
+-- of a draw take part in it. Until the recovery window ends, visitors are released only by the
+-- reports of replicas (`advance`), and not at all by a store that does not know all replicas. A rate
+-- or message set at run time outlives restarts until the configured one itself changes. A second call
+-- has no further effect.
 
 local configured, window, kind = ARGV[1], number(ARGV[2]), ARGV[3]
 local configured_message = ARGV[4]
