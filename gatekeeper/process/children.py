@@ -69,6 +69,11 @@ class WorkerProcess:
         return self._process.pid if self._process else None
 
     @property
+    def is_running(self) -> bool:
+        """Whether the current process has not exited; it may be starting."""
+        return self._process is not None and self._process.returncode is None
+
+    @property
     def problem(self) -> str | None:
         """Why this worker prevents the gate from being ready; None: it does not."""
         if not self.serving:

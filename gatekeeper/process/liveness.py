@@ -4,7 +4,9 @@ Rules. A worker writes its heartbeat each second, from the loop that serves visi
 without a new heartbeat for `UNREADY_AFTER_S` makes the gate not ready; after `KILL_AFTER_S` it is
 killed, and therefore restarted. Only time in which this process ran counts: after a pause of the
 whole machine every heartbeat is old, but no worker hangs. Times are of the monotonic clock; a
-heartbeat is compared with the previous one, never with a clock.
+heartbeat is compared with the previous one, never with a clock. A worker that starts has no
+heartbeat at first: until then the CPU time of its process takes that place, where the system has
+it (/proc).
 
     state        seconds without a new heartbeat   effect
     responding   0                                 none
@@ -30,6 +32,16 @@ _CHECK_INTERVAL_S = 0.5
 _MAX_PAUSE_S = 1.0  # a longer pause: this process did not run
 
 log = structlog.get_logger()
+
+
+def cpu_time(pid: int) -> int | None:
+    """The CPU time of a process, in clock ticks; None if the system does not have it."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    user, system = stat.rpartition(")")[2].split()[11:13]
+    return int(user) + int(system)
 
 
 class Silence:
@@ -83,10 +95,11 @@ class WorkerWatch:
             await asyncio.sleep(_CHECK_INTERVAL_S)
 
     def _check(self) -> None:
-        serving = {w.pid: w for w in self._workers if w.serving and w.pid is not None}
-        heartbeats = {pid: read_heartbeat(self._folder, pid) for pid in serving}
-        silent_s = self._silence.update(heartbeats)
-        for pid, worker in serving.items():
+        running = {w.pid: w for w in self._workers if w.is_running and w.pid is not None}
+        heartbeats = {pid: read_heartbeat(self._folder, pid) or cpu_time(pid) for pid in running}
+        silent_s = self._silence.update({p: at for p, at in heartbeats.items() if at is not None})
+        for pid in silent_s:
+            worker = running[pid]
             worker.is_silent = silent_s[pid] >= UNREADY_AFTER_S
             if silent_s[pid] >= KILL_AFTER_S:
                 log.error("worker_hangs", worker=worker.number, silent_s=round(silent_s[pid], 1))

@@ -128,6 +128,8 @@ class Worker:
     async def _start(self, stack: AsyncExitStack) -> None:
         plan, config = self._plan, self._plan.config
         parts = SiteParts.read(config, plan.secrets)
+        heartbeat = asyncio.create_task(self._heartbeat(), name="heartbeat")
+        stack.callback(heartbeat.cancel)
         store = RedisStore(plan.store_url, timeout_s=config.store.timeout)
         stack.push_async_callback(store.close)
         events: Events = NoEvents()
@@ -166,9 +168,8 @@ class Worker:
         self._server = Server(self._handle, **SERVER_OPTIONS)  # type: ignore[arg-type]
         await self._listen(stack, self._fast_path)
         stack.callback(self._passes.close)
-        heartbeat = asyncio.create_task(self._heartbeat(), name="heartbeat")
         stack.callback(metrics.flush)
-        stack.callback(heartbeat.cancel)
+        stack.callback(heartbeat.cancel)  # before what it uses is closed
         sweep = asyncio.create_task(lasting.sweep_forever(), name="sweep of exchanges")
         stack.callback(lasting.close)
         stack.callback(sweep.cancel)
@@ -312,15 +313,14 @@ class Worker:
 
     async def _heartbeat(self) -> None:
         """Write this worker's metrics, its heartbeat and the counts of suppressed log lines, once a
-        second."""
-        assert self._server is not None
-        assert self._fast_path is not None
+        second. It begins before the worker serves, since a start may wait for the store."""
         while True:
-            on_fast_path = len(self._fast_path.connections) + len(self.streams)
-            metrics.connections.set(len(self._server.connections) + on_fast_path)
+            if self._server is not None and self._fast_path is not None:
+                on_fast_path = len(self._fast_path.connections) + len(self.streams)
+                metrics.connections.set(len(self._server.connections) + on_fast_path)
+                self._passes.tick(self.site.gates.values())
             metrics.flush()
             metrics.heartbeat.set_to_current_time()
-            self._passes.tick(self.site.gates.values())
             log_suppressed()
             await asyncio.sleep(_HEARTBEAT_INTERVAL_S)
 

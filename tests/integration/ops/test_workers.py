@@ -4,16 +4,21 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
+from gatekeeper import metrics
 from gatekeeper.config.types import RoomName
 from gatekeeper.process import children
 from gatekeeper.process.commands import WorkerPlan
+from gatekeeper.process.liveness import WorkerWatch
+from gatekeeper.process.worker import Worker
 from tests.builders import SECRET, parse_config, room_toml
 from tests.gates import GateProcess, Origin, Visitor
 from tests.integration.ops.process_settings import settings
-from tests.servers import eventually
+from tests.servers import StoreServer, eventually
 
 
 async def test_killed_processes_are_replaced_and_visitors_continue() -> None:
@@ -116,6 +121,53 @@ async def test_worker_that_hangs_is_unready_and_replaced() -> None:
                 assert (await other.get())[0] == 503
             assert await waiting() >= before
             assert '"worker_hangs"' in gate.errors()
+
+
+async def test_worker_that_stops_while_it_starts_is_replaced(
+    store_url: str, room_name: RoomName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It never wrote a heartbeat. A start has a minute."""
+    started: list[int] = []
+    create = asyncio.create_subprocess_exec
+
+    async def noted(*words: Any, **options: Any) -> asyncio.subprocess.Process:
+        process = await create(*words, **options)
+        started.append(process.pid)
+        if len(started) == 2:
+            process.send_signal(signal.SIGSTOP)
+        return process
+
+    monkeypatch.setattr("gatekeeper.process.children.asyncio.create_subprocess_exec", noted)
+    config = parse_config(room_toml(room_name), folder=tmp_path)
+    worker = children.WorkerProcess(
+        WorkerPlan(config, store_url, "off", (SECRET,), "127.0.0.1", 0), tmp_path
+    )
+    watch = WorkerWatch([worker], tmp_path)
+    try:
+        await worker.start()
+        watch.start()
+        worker.kill()
+        await eventually(lambda: len(started) > 2 and worker.serving)
+    finally:
+        await watch.close()
+        await worker.stop()
+
+
+async def test_start_that_waits_for_the_store_has_heartbeats(
+    private_store: StoreServer, room_name: RoomName, tmp_path: Path
+) -> None:
+    """Else it looks like one that hangs."""
+    config = parse_config(f'[store]\ntimeout = "40s"\n{room_toml(room_name)}', folder=tmp_path)
+    worker = Worker(WorkerPlan(config, private_store.url, "off", (SECRET,), "127.0.0.1", 0))
+    metrics.heartbeat.set(0)
+    private_store.pause()
+    start = asyncio.create_task(worker.start())
+    name = "gatekeeper_worker_heartbeat_timestamp_seconds"
+    await eventually(lambda: REGISTRY.get_sample_value(name))
+    assert not start.done()
+    private_store.resume()
+    await start
+    await worker.close()
 
 
 async def test_worker_that_served_long_is_replaced_at_once(

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 from gatekeeper.admin.metric_files import read_heartbeat
-from gatekeeper.process.liveness import KILL_AFTER_S, UNREADY_AFTER_S, Silence
+from gatekeeper.process.liveness import KILL_AFTER_S, UNREADY_AFTER_S, Silence, cpu_time
 from tests.unit.clock import Clock
 
 
@@ -59,6 +59,10 @@ def test_missing_or_damaged_heartbeat_is_0(tmp_path: Path, content: bytes | None
     if content is not None:
         (tmp_path / "gauge_liveall_7.db").write_bytes(content)
     assert read_heartbeat(tmp_path, 7) == 0
+
+
+def test_process_that_ended_has_no_cpu_time() -> None:
+    assert cpu_time(0) is None
 
 
 def test_heartbeat_is_read_among_other_gauges(tmp_path: Path) -> None:
