@@ -1,10 +1,11 @@
 """Releases while the store recovers from a loss: held on every store."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
+from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.outstanding_polls import OutstandingPolls
 from tests.contract.grounds import (
@@ -110,6 +111,24 @@ async def test_nobody_is_released_before_every_replica_reports(line: Line) -> No
     await line.poll()
     assert await line.pass_time(8, line.rooms[0]) == 0
     assert await line.pass_time(2) > 0
+
+
+async def test_release_of_before_the_loss_is_claimed_first(line: Line) -> None:
+    """A visitor who returned to an earlier turn waits until then. An early release would end the
+    claims of before the loss."""
+    names = list(line.waiting)
+    assert await line.pass_time(1) == 1  # the second visitor
+    line.tell(line.rooms[1], {names[1]: 6})
+    first = line.waiting[names[0]]
+    assert isinstance(first, QueuePosition)
+    line.waiting[names[0]] = replace(first, returned_at=2)
+    await line.lose_store()
+    await line.poll(*names[:1], *names[2:])
+    assert await line.pass_time(6) == 0
+    claim = await poll(line.rooms[1], {names[1]: line.waiting[names[1]]})
+    assert admitted_names(claim) == [names[1]]
+    await line.pass_time(4)
+    assert VisitorId(names[0]) not in (await line.ground.read())["queue"]
 
 
 async def test_replica_that_started_since_replaces_no_other(line: Line) -> None:
