@@ -54,12 +54,6 @@ origin_server_errors = Counter(
     "Responses from the origin with status 500 or higher.",
     ["room", "status"],
 )
-store_seconds = Histogram(
-    "gatekeeper_store_seconds",
-    "Duration of calls to the store, by operation.",
-    ["operation"],
-    buckets=_FINE_S,
-)
 store_errors = Counter(
     "gatekeeper_store_errors", "Failed calls to the store, by operation.", ["operation"]
 )
@@ -264,6 +258,12 @@ waits = Tally(
     bounds_s=_WAIT_S,
 )
 
+store_seconds = Tally(
+    "gatekeeper_store_seconds",
+    "Duration of calls to the store, by operation.",
+    labels=("operation",),
+    bounds_s=_FINE_S,
+)
 lane_waits = Tally(
     "gatekeeper_lane_wait_seconds",
     "Time from arrival to admission of visitors of a lane.",
@@ -320,5 +320,13 @@ forwarded = ForwardedTally()
 
 def flush() -> None:
     """Write the tallies; called about once a second, and at shutdown."""
-    for tally in (own_responses, by_rule, forwarded, origin_seconds, waits, lane_waits):
+    for tally in (
+        own_responses,
+        by_rule,
+        forwarded,
+        origin_seconds,
+        store_seconds,
+        waits,
+        lane_waits,
+    ):
         tally.flush()

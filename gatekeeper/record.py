@@ -8,13 +8,13 @@ record are read in half the time of those of a named tuple (CPython 3.11).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar, dataclass_transform
 
 Value = TypeVar("Value")
 
 
-@dataclass_transform(frozen_default=True)
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def record(of: type[Value]) -> type[Value]:
     """The class as a dataclass that only the type checker freezes."""
     return dataclass(slots=True, unsafe_hash=True)(of)

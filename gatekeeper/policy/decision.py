@@ -56,7 +56,7 @@ from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
 from gatekeeper.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RoomView:
     """The room as this replica knows it: an input of the decision."""
 

@@ -16,12 +16,10 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Protocol
 
 import hiredis
-from prometheus_client import Histogram
 
 from gatekeeper import metrics
 from gatekeeper.config.types import RoomName
@@ -139,7 +137,7 @@ class RedisStore:
         except _FAILURES as error:
             metrics.store_errors.labels(script.name).inc()
             raise _translated(error, script.name) from error
-        _seconds_of(script.name).observe(time.perf_counter() - began_s)
+        metrics.store_seconds.observe(time.perf_counter() - began_s, script.name)
         return _listed(reply)
 
     async def scores(self, key: str, *, since: float, limit: int) -> dict[str, float]:
@@ -238,13 +236,6 @@ class RedisStore:
             if self._wire is None or not self._wire.is_open:  # else another caller was first
                 self._wire = await self._address.open()
             return self._wire
-
-
-@lru_cache(maxsize=len(metrics.OPERATIONS))
-def _seconds_of(operation: str) -> Histogram:
-    """The series of an operation's durations, cached: prometheus_client takes longer to look it up
-    than to add to it."""
-    return metrics.store_seconds.labels(operation)
 
 
 def shards_of(cluster_info: bytes) -> int:
