@@ -24,6 +24,7 @@ def ticket_of(
     now_s: float,
     turn_us: int | None = None,
     lane: str = "",
+    reference: str = "",
     is_new: bool = False,
 ) -> Ticket:
     """A ticket as issued at `now_s`; without `turn_us` the turn is the arrival. `is_new`: of a
@@ -32,7 +33,15 @@ def ticket_of(
     expires_at_s = now_s + rules.ticket_life_s
     confirmed = not is_new or rules.challenge == "off"
     return Ticket(
-        rules.room, visitor, arrival_us, now_s, expires_at_s, own_turn_us, confirmed, lane
+        rules.room,
+        visitor,
+        arrival_us,
+        now_s,
+        expires_at_s,
+        own_turn_us,
+        confirmed,
+        lane,
+        reference=reference,
     )
 
 
@@ -142,6 +151,7 @@ def conclude(
                 rules=rules,
                 now_s=now_s,
                 lane=held.lane if isinstance(held, Ticket) else "",
+                reference=held.reference if isinstance(held, Ticket) else "",
                 is_new=held is None,
             )
             returned_at = standing.returned_at

@@ -8,10 +8,7 @@ it. It has 40 bits, so two visitors can share one; a search by reference can fin
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from hashlib import sha256
-
-from gatekeeper.policy.tokens import VisitorId
 
 _PREFIXED = sha256(b"reference|")  # copied, which is faster than a new hash
 # Crockford's base 32: no I, L, O or U, which are read as other characters.
@@ -21,9 +18,8 @@ _READ_AS = str.maketrans({"O": "0", "I": "1", "L": "1", "-": None, " ": None})
 _REFERENCE = re.compile(f"[{_ALPHABET}]{{8}}")
 
 
-@lru_cache(maxsize=65_536)  # as many as cached tokens; 300 bytes each
-def reference_of(visitor: VisitorId) -> str:
-    """The first 40 bits of SHA-256("reference|" + visitor id). Every poll needs one."""
+def reference_of(visitor: str) -> str:
+    """The first 40 bits of SHA-256("reference|" + visitor id). A ticket keeps it for all polls."""
     hashed = _PREFIXED.copy()
     hashed.update(visitor.encode())
     bits = int.from_bytes(hashed.digest()[:5], "big")

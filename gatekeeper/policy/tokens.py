@@ -31,6 +31,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Sequence
+from dataclasses import field
 from typing import Any, Final, NewType, TypeGuard
 
 import orjson
@@ -38,6 +39,7 @@ from jwt.algorithms import HMACAlgorithm
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.numbers import is_exact_int, is_exact_number
+from gatekeeper.policy.reference import reference_of
 from gatekeeper.record import record
 
 VisitorId = NewType("VisitorId", str)
@@ -84,6 +86,8 @@ class Ticket:
     invited_until_s: float | None = None  # the expiry of the invitation
     moved_us: int = 0  # when the place was moved to the device; 0: it was not
     returned_at: int | None = None
+    # Of the visitor, for support. Computed when the ticket is verified, since every poll shows it.
+    reference: str = field(default="", compare=False, repr=False)
 
     @property
     def read_until_s(self) -> float:
@@ -287,7 +291,14 @@ class Tokens:
         if not is_exact_number(issued_at_s) or not is_exact_number(expires_at_s):
             return None
         if kind == _TICKET and len(claims) == _CLAIMS_OF_ALL:  # nearly every poll
-            return Ticket(self._room, visitor, arrival_us, issued_at_s, expires_at_s)
+            return Ticket(
+                self._room,
+                visitor,
+                arrival_us,
+                issued_at_s,
+                expires_at_s,
+                reference=reference_of(visitor),
+            )
         turn_us = claims.get("trn")
         confirmed = claims.get("new") is not True
         if turn_us is not None and not is_exact_int(turn_us):
@@ -318,6 +329,7 @@ class Tokens:
                 invited_until_s=until_s,
                 moved_us=moved_us,
                 returned_at=returned_at,
+                reference=reference_of(visitor),
             )
         ends_at_s = claims.get("end")
         if kind != _PASS or not is_exact_number(ends_at_s):

@@ -172,7 +172,7 @@ def waiting_status_of(
         reason,
         (state.shown_message or None) if state else None,
         event.starts_at if event and event.starts_in_s is not None else None,
-        reference_of(ticket.visitor),
+        ticket.reference or reference_of(ticket.visitor),
         event,
         challenge,
         ticket.lane,

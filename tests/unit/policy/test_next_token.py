@@ -64,6 +64,13 @@ def test_ticket_is_renewed_after_its_renewal_time(age_s: float, *, kept: bool) -
     )
 
 
+def test_renewed_ticket_keeps_its_reference() -> None:
+    held = replace(TICKET, reference="4Q7K-92ZD")
+    token = conclude(VISITOR, QueuePosition(ARRIVAL_US, 7), held, rules=RULES, now_s=NOW_S + 600)
+    assert isinstance(token, Ticket)
+    assert (token.reference, token.issued_at_s) == ("4Q7K-92ZD", NOW_S + 600)
+
+
 def test_ticket_takes_the_stores_turn_and_keeps_its_arrival() -> None:
     moved = QueuePosition(ARRIVAL_US + 5, 7, is_moved=True)
     token = conclude(VISITOR, moved, TICKET, rules=RULES, now_s=NOW_S)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekeeper.config.types import RoomName
+from gatekeeper.policy.reference import reference_of
 from gatekeeper.policy.tokens import (
     MAX_TOKEN_LENGTH,
     Keyring,
@@ -98,6 +99,13 @@ def test_hand_signed_token_is_read() -> None:
 )
 def test_minted_token_is_read_back_equal(token: Token) -> None:
     assert read(tokens().mint(token)) == token
+
+
+@pytest.mark.parametrize("ticket", [TICKET, replace(TICKET, lane="fans", confirmed=False)])
+def test_ticket_that_was_read_has_its_reference(ticket: Ticket) -> None:
+    known = read(tokens().mint(ticket))
+    assert isinstance(known, Ticket)
+    assert known.reference == reference_of(VISITOR)
 
 
 @pytest.mark.parametrize("token", [TICKET, PASS])
