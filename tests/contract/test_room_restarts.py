@@ -5,6 +5,7 @@ import pytest
 from tests.contract.grounds import (
     Ground,
     Open,
+    Replica,
     admitted_names,
     crowd,
     line_up,
@@ -69,20 +70,48 @@ async def test_rate_goes_on_while_the_clock_is_set_back(ground: Ground, open_roo
     await ground.pass_time(-20)
     await replica.released()
     released = 0
-    for _ in range(30):
-        await ground.pass_time(1)
+    for _ in range(60):
+        await ground.pass_time(0.5)
         released += await replica.released()
     assert released == 27  # the room's clock is a tenth slower
+
+
+async def _ahead_s(ground: Ground, replica: Replica, *steps_s: float) -> float:
+    """How far the room's clock is ahead of the store's, after these steps of the store's clock."""
+    for step_s in steps_s:
+        await ground.pass_time(step_s)
+        await replica.released()
+    return float((await ground.read())["state"]["clock_ahead"]) / 1_000_000
 
 
 async def test_clock_of_the_room_returns_to_that_of_the_store(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate="60/min")
-    await ground.pass_time(-20)
-    ahead_s = []
-    for seconds in (0, 1, 99, 98, 4):
-        await ground.pass_time(seconds)
-        await replica.released()
-        ahead_s.append(float((await ground.read())["state"]["clock_ahead"]) / 1_000_000)
-    assert ahead_s == pytest.approx([20, 19.9, 10, 0.2, 0], abs=0.1)
+    assert await _ahead_s(ground, replica, -20) == pytest.approx(20, abs=0.1)
+    assert await _ahead_s(ground, replica, *[0.5] * 200) == pytest.approx(10, abs=0.1)
+    assert await _ahead_s(ground, replica, *[0.5] * 202) == 0
+
+
+@pytest.mark.parametrize("step_s", [20, 3600])
+async def test_return_to_the_first_server_corrects_the_clock(
+    ground: Ground, open_room: Open, step_s: int
+) -> None:
+    """The clock of the room is not ahead by the step for a second time."""
+    replica = await open_room(rate="60/min")
+    there_s = await _ahead_s(ground, replica, -step_s, *[0.5] * 20)
+    assert there_s == pytest.approx(step_s - 1, abs=0.1)
+    assert await _ahead_s(ground, replica, step_s + 1) == 0
+
+
+async def test_clock_stepping_back_and_forth_adds_no_admissions(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate="60/min", burst=3)
+    await line_up(replica, crowd(100))
+    released = await replica.released()
+    for _ in range(15):
+        for step_s in (-1.75, 0.25, 0.25, 0.25, 2.25, 0.25, 0.25, 0.25):  # 2 s each second
+            await ground.pass_time(step_s)
+            released += await replica.released()
+    assert released <= 30

@@ -112,9 +112,9 @@ class RoomLedger:
 
     @property
     def now_us(self) -> int:
-        ahead_us = max(self.clock_ahead_us, self.filled_at_us - self.clock_us)
-        elapsed_us = self.clock_us + ahead_us - self.filled_at_us
-        return self.clock_us + max(ahead_us - elapsed_us // 10, 0)
+        elapsed_us = self.clock_us + self.clock_ahead_us - self.filled_at_us
+        elapsed_us = min(max(elapsed_us, 0), 500_000)
+        return max(self.clock_us, self.filled_at_us + elapsed_us - elapsed_us // 10)
 
     def line(self) -> list[tuple[int, VisitorId]]:
         """The queue in order: by turn, and by name for equal turns."""

@@ -87,8 +87,9 @@ local store_now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
 -- The clock of the room. It never steps back: where the store's has, as after a fail-over to a server
 -- whose clock is behind, it runs ahead of the store's by `clock_ahead`, and one part in SLEW slower
--- until they agree.
-local now, SLEW = store_now, 10
+-- until they agree. Where visitors wait, calls are less than LONGEST_STEP apart. While the room is
+-- ahead, a longer step of the store's clock, as at the return to the first server, is a correction.
+local now, SLEW, LONGEST_STEP = store_now, 10, 500000
 
 -- A pacer never pauses longer than MAX_PAUSE. After a longer pause the store or every replica
 -- was unreachable, and no heartbeat could arrive: `present`, the clock of the deadlines, stood
@@ -133,9 +134,8 @@ local function load_state(joins)
     and (s.epoch ~= known_epoch or s.version < known_version) then
     return nil
   end
-  local ahead = math.max(s.clock_ahead, s.filled_at - store_now)
-  local elapsed = store_now + ahead - s.filled_at
-  now = store_now + math.max(ahead - math.floor(elapsed / SLEW), 0)
+  local elapsed = math.min(math.max(store_now + s.clock_ahead - s.filled_at, 0), LONGEST_STEP)
+  now = math.max(store_now, s.filled_at + elapsed - math.floor(elapsed / SLEW))
   local pause = now - s.attended_at
   if pause > MAX_PAUSE then  -- a full store keeps the time of `advance` as an expiry alone
     local left_ms = call('PTTL', REPLICAS)
