@@ -126,7 +126,7 @@ class EmulatedGround:
         passed_us = round(seconds * 1_000_000)
         self.rules.clock_us += passed_us
         state = self.rules.data.get(self._keys["state"])
-        if state:  # a pacer called all the time
+        if state and seconds > 0:  # a pacer called all the time
             state["attended_at"] = str(int(state["attended_at"]) + passed_us)  # type: ignore[assignment]
 
     async def attend(self, *, ago_s: float = 0) -> None:
@@ -193,7 +193,8 @@ class ServerGround:
     async def pass_time(self, seconds: float) -> None:
         passed_us = round(seconds * 1_000_000)
         self.clock_us += passed_us
-        if await self._client.exists(self._keys["state"]):  # a pacer was there all the while
+        has_state = await self._client.exists(self._keys["state"])
+        if has_state and seconds > 0:  # a pacer called all the time
             await self._client.hincrby(self._keys["state"], "attended_at", passed_us)
 
     async def attend(self, *, ago_s: float = 0) -> None:

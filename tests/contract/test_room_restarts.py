@@ -115,3 +115,17 @@ async def test_clock_stepping_back_and_forth_adds_no_admissions(
             await ground.pass_time(step_s)
             released += await replica.released()
     assert released <= 30
+
+
+async def test_replicas_have_time_to_call_after_a_step_back(ground: Ground, open_room: Open) -> None:
+    """The step may hide an outage, in which replicas stamped visitors of earlier turns."""
+    replica = await open_room(rate="60/min", burst=3)
+    await line_up(replica, crowd(9))
+    await ground.pass_time(-20)
+    await replica.released()
+    released = []
+    for _ in range(6):
+        await ground.pass_time(0.5)
+        released.append(await replica.released())
+    assert released[:4] == [0, 0, 0, 0]
+    assert sum(released) == 2

@@ -250,6 +250,9 @@ class RoomCalls(RuleBasedStateMachine):
         else:
             self.ground.rules.clock_us += passing_ms * 1000
         self.model.clock_us = self.ground.rules.clock_us
+        if self.model.has_stepped():
+            self.model.wait_for_replicas()
+            self.call_advance(0)
 
     # The account of the machine
 

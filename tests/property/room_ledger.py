@@ -116,6 +116,15 @@ class RoomLedger:
         elapsed_us = min(max(elapsed_us, 0), 500_000)
         return max(self.clock_us, self.filled_at_us + elapsed_us - elapsed_us // 10)
 
+    def has_stepped(self) -> bool:
+        """Whether the store's clock was set, so that the length of the pause is unknown."""
+        elapsed_us = self.clock_us + self.clock_ahead_us - self.filled_at_us
+        return elapsed_us < -1_000_000 or (self.clock_ahead_us > 0 and elapsed_us > 3_000_000)
+
+    def wait_for_replicas(self) -> None:
+        """The next call notices that the clock was set: replicas may hold visitors."""
+        self.recovering_until_us = max(self.recovering_until_us, self.now_us + 2_000_000)
+
     def line(self) -> list[tuple[int, VisitorId]]:
         """The queue in order: by turn, and by name for equal turns."""
         return sorted(

@@ -119,7 +119,12 @@ class RoomMachine(EventRules):
         data[STATE]["attended_at"] = str(model.now_us)  # as after a call of a pacer
         is_older = (model.epoch, int(data[STATE]["version"])) < (newest.epoch, newest.version)
         order.sort(key=lambda at: self.replicas[at].newest is not newest)
+        has_stepped = model.has_stepped()
+        if has_stepped:
+            model.wait_for_replicas()
         self.come_back(order)
+        if has_stepped:
+            self.call_advance(order[0])
         if is_older:
             self.check_written_back(newest)
 
@@ -170,6 +175,9 @@ class RoomMachine(EventRules):
         self.call("set_rate", 0, 600)
         self.end_events()
         self.pass_time(3000)
+        while self.model.clock_ahead_us:
+            self.pass_time(2000)
+            self.call("advance", 0, None)
         for turn in range(30 + len(self.visitors)):  # a burst of one admits one visitor at a time
             there = [
                 each

@@ -89,12 +89,14 @@ local store_now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 -- whose clock is behind, it runs ahead of the store's by `clock_ahead`, and one part in SLEW slower
 -- until they agree. Where visitors wait, calls are less than LONGEST_STEP apart. While the room is
 -- ahead, a longer step of the store's clock, as at the return to the first server, is a correction.
-local now, SLEW, LONGEST_STEP = store_now, 10, 500000
+local now, SLEW, LONGEST_STEP, SMALL_STEP = store_now, 10, 500000, 1000000
 
 -- A pacer never pauses longer than MAX_PAUSE. After a longer pause the store or every replica
 -- was unreachable, and no heartbeat could arrive: `present`, the clock of the deadlines, stood
 -- still. The replicas may also hold visitors whom they stamped meanwhile and whose turn is before
--- all newcomers. For RETURN, in which every replica calls, no visitor is therefore admitted.
+-- all newcomers. For RETURN, in which every replica calls, no visitor is therefore admitted. The
+-- length of a pause in which the store's clock stepped back is unknown, so it counts as longer; steps
+-- up to SMALL_STEP are corrections by the time service.
 local MAX_PAUSE, RETURN, ATTENDED_KEPT_MS = 3000000, 2000000, 3600000
 local REPLICA_EXPIRES_AFTER = 5000000
 local present = now
@@ -134,15 +136,21 @@ local function load_state(joins)
     and (s.epoch ~= known_epoch or s.version < known_version) then
     return nil
   end
-  local elapsed = math.min(math.max(store_now + s.clock_ahead - s.filled_at, 0), LONGEST_STEP)
+  local elapsed, has_stepped = store_now + s.clock_ahead - s.filled_at, false
+  if elapsed < 0 then
+    has_stepped = elapsed < -SMALL_STEP
+    s.clock_ahead, elapsed = s.filled_at - store_now, 0
+  elseif s.clock_ahead > 0 and elapsed > LONGEST_STEP then
+    has_stepped, elapsed = elapsed > MAX_PAUSE, LONGEST_STEP
+  end
   now = math.max(store_now, s.filled_at + elapsed - math.floor(elapsed / SLEW))
   local pause = now - s.attended_at
   if pause > MAX_PAUSE then  -- a full store keeps the time of `advance` as an expiry alone
     local left_ms = call('PTTL', REPLICAS)
     if left_ms >= 0 then pause = math.min(pause, (ATTENDED_KEPT_MS - left_ms) * 1000) end
   end
-  if pause > MAX_PAUSE then
-    s.attended_at, s.unattended, s.was_unattended = now, s.unattended + pause, true
+  if pause > MAX_PAUSE or has_stepped then
+    s.attended_at, s.unattended, s.was_unattended = now, s.unattended + math.max(pause, 0), true
     if joins ~= 'start' then s.recovering_until = math.max(s.recovering_until, now + RETURN) end
   end
   present = now - s.unattended
