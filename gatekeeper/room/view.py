@@ -13,6 +13,7 @@ their time; without any it has only the clock of this machine.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -30,6 +31,7 @@ from gatekeeper.room.state import RoomState
 
 _DRIFT = 0.001  # twice the rate at which NTP may slew a clock
 _LATEST_S = 5.0  # no reply takes that long
+_LATE_FOR_S = 5.0  # nor are all replies late for that long
 MAX_REVOKED: Final = 1_100_000  # visitors; 275 MB
 _MAX_FORGOTTEN: Final = 20_000  # per tick: after a loss of the store all expire at the same time
 
@@ -49,7 +51,8 @@ class ReplicaView:
     ) -> None:
         self._monotonic_s = monotonic_s
         self._offset_s = wall_s() - monotonic_s()
-        self._read_at_s = monotonic_s()
+        self._read_at_s = self._span_at_s = monotonic_s()
+        self._best_offset_s = -math.inf  # of all replies since `_span_at_s`
         self._born_s = 0.0
         self._revoked: dict[VisitorId, float] = {}
         self.state: RoomState | None = None  # the newest state, from the store or a replica
@@ -99,12 +102,17 @@ class ReplicaView:
 
     def _set_clock(self, store_s: float, *, is_first: bool) -> None:
         """Use the reply with the smallest delay: each is as old as its trip, none is early. The
-        offset drifts at the rate at which clocks may drift apart, and follows a clock that was set
-        back at once.
+        offset drifts at the rate at which clocks may drift apart. It follows a clock that was set
+        back at once, and a clock that is slower, as the room's is after a fail-over, by the best
+        reply of each span of time.
         """
         read_at_s = self._monotonic_s()
         offset_s = store_s - read_at_s
         kept_s = self._offset_s - (read_at_s - self._read_at_s) * _DRIFT
+        self._best_offset_s = max(self._best_offset_s, offset_s)
+        if read_at_s - self._span_at_s > _LATE_FOR_S:
+            kept_s = min(kept_s, self._best_offset_s)
+            self._span_at_s, self._best_offset_s = read_at_s, -math.inf
         if is_first or not offset_s < kept_s < offset_s + _LATEST_S:
             kept_s = offset_s
         self._offset_s, self._read_at_s = kept_s, read_at_s

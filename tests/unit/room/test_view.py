@@ -63,6 +63,26 @@ def test_slower_clock_is_followed(view: ReplicaView, clock: Clock) -> None:
     assert view.now_s() == pytest.approx(START_S + 999 * 0.9995, abs=0.01)
 
 
+def test_clock_of_a_room_that_is_corrected_is_followed(view: ReplicaView, clock: Clock) -> None:
+    """After a fail-over to a server whose clock is behind, it is a tenth slower."""
+    errors_s = []
+    for step in range(400):
+        clock.now_s = STARTED_S + step / 4
+        room_s = START_S + step / 4 * 0.9
+        view.update_from_store(replace(STATE, now_us=round(room_s * 1_000_000)))
+        errors_s.append(view.now_s() - room_s)
+    assert min(errors_s) > -0.001
+    assert max(errors_s) < 1.1  # a tenth of two spans
+
+
+def test_clock_that_is_seconds_behind_is_followed(view: ReplicaView, clock: Clock) -> None:
+    """The time of an outage, in a fail-over to a server whose clock is behind."""
+    receive(view, clock, store_s=0)
+    for second in range(12):
+        receive(view, clock, store_s=second, late_s=4)
+    assert error_s(view, clock) == pytest.approx(-4, abs=0.01)
+
+
 def test_clock_set_back_is_followed_at_once(view: ReplicaView, clock: Clock) -> None:
     receive(view, clock, store_s=60)
     receive(view, clock, store_s=0, late_s=61)
