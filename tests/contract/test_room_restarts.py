@@ -117,7 +117,9 @@ async def test_clock_stepping_back_and_forth_adds_no_admissions(
     assert released <= 30
 
 
-async def test_replicas_have_time_to_call_after_a_step_back(ground: Ground, open_room: Open) -> None:
+async def test_replicas_have_time_to_call_after_a_step_back(
+    ground: Ground, open_room: Open
+) -> None:
     """The step may hide an outage, in which replicas stamped visitors of earlier turns."""
     replica = await open_room(rate="60/min", burst=3)
     await line_up(replica, crowd(9))
