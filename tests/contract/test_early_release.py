@@ -168,6 +168,16 @@ async def test_store_knows_all_replicas_of_a_new_room(form_line: FormLine) -> No
     assert await line.pass_time(3) > 0
 
 
+async def test_second_loss_after_the_recovery_from_the_first(line: Line) -> None:
+    """The store knows all replicas since they have reported."""
+    await line.lose_store()
+    await line.poll()
+    await line.pass_time(WINDOW_S + 1)
+    await line.lose_store()
+    await line.poll()
+    assert await line.pass_time(3) > 0
+
+
 async def test_silent_replica_ends_early_releases(line: Line) -> None:
     await line.lose_store()
     await line.poll()

@@ -93,6 +93,8 @@ local function read_reports()
   s.reports = kept
   -- Those of before the loss are as many as it counted; those that came since have visitors as well.
   if from_before < s.to_report or fresh < call('ZCARD', REPLICAS) then return 0 end
+  -- So this store knows all replicas of before the loss, also at the next one.
+  s.counts_from = math.min(s.counts_from, s.recovering_until)
   -- Visitors who were released before the loss are first.
   if through < s.watermark then return 0 end
   return through
