@@ -216,6 +216,18 @@ async def test_rolled_back_store_releases_up_to_who_may_be_missing(
     assert state.watermark_us == line.waiting[names[4]].turn_us
 
 
+async def test_loss_after_a_pause_of_the_pacers_is_the_first(line: Line) -> None:
+    """Nobody is admitted in that pause, which is no recovery from another loss."""
+    contents = await line.ground.read()
+    await line.ground.attend(ago_s=6)
+    await line.rooms[0].allow(1)
+    assert await line.rooms[0].released() == 0
+    await line.ground.write(contents)
+    await line.ground.attend()
+    await line.poll()
+    assert await line.pass_time(6) > 0
+
+
 async def test_copy_from_within_a_recovery_waits_for_the_whole_line(line: Line) -> None:
     await line.lose_store()
     await line.pass_time(1)

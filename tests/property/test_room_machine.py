@@ -96,7 +96,7 @@ class RoomMachine(EventRules):
         self.ground.rules.data.clear()
         # Two losses while the clock is behind could give two stores the same epoch.
         behind_ms = max(newest.epoch - self.ground.rules.clock_us, 0) // 1000
-        self.pass_time(behind_ms + 1)
+        self.ground.rules.clock_us += (behind_ms + 1) * 1000
         self.model = RoomModel(self.promised, self.ground.rules.clock_us)
         self.come_back(order if again else order[:1])
         if again:
