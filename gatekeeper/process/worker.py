@@ -168,6 +168,7 @@ class Worker:
         self._server = Server(self._handle, **SERVER_OPTIONS)  # type: ignore[arg-type]
         await self._listen(stack, self._fast_path)
         stack.callback(self._passes.close)
+        metrics.flush()  # what the start counted, for readers of a gate that serves
         stack.callback(metrics.flush)
         stack.callback(heartbeat.cancel)  # before what it uses is closed
         sweep = asyncio.create_task(lasting.sweep_forever(), name="sweep of exchanges")
