@@ -102,6 +102,14 @@ class Visitor:
         found.check_fields()
         return found
 
+    async def enter(self, path: str = "/", *, at: int = 0) -> Response:
+        """The site's response to a newcomer, who waits in line after a pause of the machine: a gate
+        in a process of its own takes that for an outage."""
+        async with asyncio.timeout(40):
+            while (response := await self.request("GET", path, at=at)).status != 200:  # noqa: ASYNC110
+                await asyncio.sleep(_POLL_S)
+        return response
+
     async def status(self, *, at: int = 0, room: str | None = None) -> dict[str, Any]:
         """The JSON of `GET /.gatekeeper/status`: one heartbeat."""
         query = f"?room={room}" if room else ""

@@ -118,7 +118,7 @@ async def test_metrics_of_all_workers_are_complete(one_per_core: GateProcess) ->
 
         for _ in range(3):  # each may reach another worker
             async with Visitor(one_per_core.url) as inside, Visitor(one_per_core.url) as outside:
-                assert (await inside.get("/side/"))[0] == 200
+                await inside.enter("/side/")
                 assert (await inside.get("/side/"))[0] == 200
                 assert (await outside.get("/counted/"))[0] == 503
                 assert (await outside.status(room="counted"))["state"] == "waiting"

@@ -1,14 +1,12 @@
 """The control room lists the busiest passes of all workers and replicas, and ends one."""
 
 import asyncio
-from functools import partial
 from typing import Any
 
 from gatekeeper.config.types import RoomName
 from tests.gates import GateProcess, Origin, Visitor
 from tests.integration.ops.process_settings import settings, shared_servers
 from tests.integration.ops.test_overview import overview, until
-from tests.servers import eventually
 
 
 def shared(origin_url: str, name: RoomName, *, store_url: str, events_url: str) -> str:
@@ -21,10 +19,6 @@ rate = "1000/s"
 concurrent = 50
 """
     return settings(origin_url, server="workers = 2", more=more)
-
-
-async def enters(visitor: Visitor) -> bool:
-    return (await visitor.request("GET", "/")).status == 200
 
 
 async def test_busiest_pass_is_listed_and_ended(
@@ -43,7 +37,7 @@ async def test_busiest_pass_is_listed_and_ended(
                 Visitor(one.url, two.url) as bob,
             ):
                 for visitor, requests in ((ann, (30, 10)), (bob, (5, 0))):
-                    await eventually(partial(enters, visitor))
+                    await visitor.enter()
                     for at, count in enumerate(requests):
                         await asyncio.gather(
                             *(visitor.request("GET", "/", at=at) for _ in range(count))

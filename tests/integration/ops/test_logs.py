@@ -31,7 +31,7 @@ secrets = ["{SECRET}"]
                 Visitor(gate.url) as waiting,
                 Visitor(gate.admin_url) as operator,
             ):
-                assert (await inside.get("/?card=4711"))[0] == 200
+                await inside.enter("/?card=4711")
                 assert (await waiting.get("/?card=4711"))[0] == 503
                 token = (await inside.request("POST", "/.gatekeeper/enqueue")).json["token"]
                 tokens = [*inside.cookies().values(), *waiting.cookies().values(), token]
@@ -65,7 +65,7 @@ async def test_start_and_aborted_clients_log_nothing() -> None:
             await gate.wait_until_serving()
             port = int(gate.url.rpartition(":")[2])
             async with Visitor(gate.url) as visitor:
-                assert (await visitor.get())[0] == 200
+                await visitor.enter()
                 assert (await visitor.get())[0] == 200
                 [(name, value)] = visitor.cookies().items()
                 cookie = f"Cookie: {name}={value}\r\n"

@@ -24,7 +24,7 @@ async def test_sigterm_stops_all_children_after_open_requests() -> None:
             for program in ("gatekeeper.process.worker", "store.sock", "nats-server"):
                 assert any(program in command for command in started.values()), started
             async with Visitor(gate.url) as visitor:
-                await visitor.get()
+                await visitor.enter()
                 slow = asyncio.create_task(visitor.get("/slow"))
                 await eventually(lambda: len(origin.requests) == 2)
                 gate.process.send_signal(signal.SIGTERM)
@@ -95,7 +95,7 @@ async def test_paused_server_ends_with_a_killed_test_run() -> None:
 
 async def test_workers_stop_at_the_same_time() -> None:
     """Each worker holds a request that never ends; shutdown_timeout is 4 s."""
-    more = '[admission]\nrate = "600/min"\nburst = 100'  # all are admitted on arrival
+    more = '[[rule]]\nname = "slow"\naction = "bypass"\npath = "/slow"'
     toml = settings(server='workers = 2\nshutdown_timeout = "4s"', more=more).replace(
         'shutdown_timeout = "10s"\n', ""
     )

@@ -53,8 +53,7 @@ async def cookie_is_secure_and_bound_to_the_host(
 ) -> None:
     assert gate.url.startswith("https://127.0.0.1:")
     async with Visitor(gate.url, tls=context) as visitor:
-        response = await visitor.request("GET", "/a")
-        assert response.status == 200
+        response = await visitor.enter("/a")
         [cookie] = response.headers.getall("Set-Cookie")
         assert cookie.startswith("__Host-gatekeeper=")
         assert "; Secure" in cookie
@@ -135,7 +134,7 @@ async def test_reloaded_certificates_lose_no_request(tmp_path: Path) -> None:
         serving(settings(origin.url, server=server_keys(tmp_path) + "\nworkers = 2")) as gate,
         Visitor(gate.url, tls=context) as visitor,
     ):
-        assert (await visitor.request("GET", "/a")).status == 200
+        await visitor.enter("/a")
         async with under_load(visitor) as statuses:
             for number in range(1, 11):
                 key_type = (trustme.KeyType.ECDSA, trustme.KeyType.RSA)[number // 4 % 2]

@@ -33,7 +33,7 @@ async def test_killed_processes_are_replaced_and_visitors_continue() -> None:
                 Visitor(gate.url) as waiting,
                 Visitor(gate.admin_url) as operator,
             ):
-                assert (await inside.get())[0] == 200
+                await inside.enter()
                 assert (await inside.get())[0] == 200
                 assert (await gate.command("mode", "hold")).returncode == 0
                 assert (await waiting.join())["position"] == 1
