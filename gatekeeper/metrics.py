@@ -197,6 +197,7 @@ class Tally:
         """The series with these labels; always the same object."""
         series = self._series.get(labels)
         if series is None:
+            self.declare(*labels)  # every bucket: Prometheus needs the last one
             series = self._series[labels] = TallySeries(self.bounds_s)
         return series
 

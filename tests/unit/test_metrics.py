@@ -50,6 +50,21 @@ def test_flushed_tally_is_a_histogram_per_label() -> None:
     }
 
 
+def test_a_tally_that_was_not_declared_has_every_bucket() -> None:
+    """Without the last one `histogram_quantile` returns no value."""
+    tally = Tally("test_undeclared_seconds", "Spans.", labels=("operation",), bounds_s=(1, 10))
+    tally.observe(4.0, "poll")
+    tally.flush()
+    [metric] = collected(tally)
+    assert samples(metric) == {
+        ("_bucket", "poll", "1.0"): 0,
+        ("_bucket", "poll", "10.0"): 1,
+        ("_bucket", "poll", "+Inf"): 1,
+        ("_count", "poll"): 1,
+        ("_sum", "poll"): 4.0,
+    }
+
+
 def test_other_metrics_are_unchanged() -> None:
     registry = CollectorRegistry()
     Counter("test_plain", "Plain.", registry=registry).inc(3)
