@@ -104,6 +104,22 @@ async def test_return_to_the_first_server_corrects_the_clock(
     assert await _ahead_s(ground, replica, step_s + 1) == 0
 
 
+async def test_return_to_the_first_server_adds_no_admissions(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate="60/min", burst=10)
+    await line_up(replica, crowd(60))
+    for step_s in (-20, *[0.5] * 20):
+        await ground.pass_time(step_s)
+        await replica.released()
+    released = 0
+    for step_s in (24, *[0.5] * 6):  # the room's clock had missed four seconds
+        await ground.pass_time(step_s)
+        released += await replica.released()
+    assert released == 3
+    assert float((await ground.read())["state"]["clock_ahead"]) == 0
+
+
 async def test_clock_stepping_back_and_forth_adds_no_admissions(
     ground: Ground, open_room: Open
 ) -> None:

@@ -250,8 +250,7 @@ class RoomCalls(RuleBasedStateMachine):
         else:
             self.ground.rules.clock_us += passing_ms * 1000
         self.model.clock_us = self.ground.rules.clock_us
-        if self.model.has_stepped():
-            self.model.wait_for_replicas()
+        if self.model.notice_clock():
             self.call_advance(0)
 
     # The account of the machine

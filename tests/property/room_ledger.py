@@ -116,14 +116,18 @@ class RoomLedger:
         elapsed_us = min(max(elapsed_us, 0), 500_000)
         return max(self.clock_us, self.filled_at_us + elapsed_us - elapsed_us // 10)
 
-    def has_stepped(self) -> bool:
-        """Whether the store's clock was set, so that the length of the pause is unknown."""
+    def notice_clock(self) -> bool:
+        """What the next call does if the store's clock was set; whether it was."""
         elapsed_us = self.clock_us + self.clock_ahead_us - self.filled_at_us
-        return elapsed_us < -1_000_000 or (self.clock_ahead_us > 0 and elapsed_us > 3_000_000)
-
-    def wait_for_replicas(self) -> None:
-        """The next call notices that the clock was set: replicas may hold visitors."""
-        self.recovering_until_us = max(self.recovering_until_us, self.now_us + 2_000_000)
+        is_corrected = self.clock_ahead_us > 0 and elapsed_us > 500_000
+        if elapsed_us < -1_000_000 or (is_corrected and elapsed_us > 3_000_000):
+            # Its replicas may hold visitors.
+            self.recovering_until_us = max(self.recovering_until_us, self.now_us + 2_000_000)
+        if elapsed_us < 0:
+            self.clock_ahead_us = self.filled_at_us - self.clock_us
+        elif is_corrected and self.filled_at_us < self.clock_us - 500_000:
+            self.filled_at_us, self.clock_ahead_us = self.clock_us - 500_000, 0
+        return elapsed_us < 0 or is_corrected
 
     def line(self) -> list[tuple[int, VisitorId]]:
         """The queue in order: by turn, and by name for equal turns."""

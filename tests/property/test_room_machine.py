@@ -119,11 +119,9 @@ class RoomMachine(EventRules):
         data[STATE]["attended_at"] = str(model.now_us)  # as after a call of a pacer
         is_older = (model.epoch, int(data[STATE]["version"])) < (newest.epoch, newest.version)
         order.sort(key=lambda at: self.replicas[at].newest is not newest)
-        has_stepped = model.has_stepped()
-        if has_stepped:
-            model.wait_for_replicas()
+        was_set = model.notice_clock()
         self.come_back(order)
-        if has_stepped:
+        if was_set:
             self.call_advance(order[0])
         if is_older:
             self.check_written_back(newest)

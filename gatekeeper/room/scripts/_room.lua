@@ -142,6 +142,8 @@ local function load_state(joins)
     s.clock_ahead, elapsed = s.filled_at - store_now, 0
   elseif s.clock_ahead > 0 and elapsed > LONGEST_STEP then
     has_stepped, elapsed = elapsed > MAX_PAUSE, LONGEST_STEP
+    local since = store_now - elapsed
+    if s.filled_at < since then s.filled_at, s.clock_ahead = since, 0 end  -- it makes no admission due
   end
   now = math.max(store_now, s.filled_at + elapsed - math.floor(elapsed / SLEW))
   local pause = now - s.attended_at
