@@ -4,9 +4,9 @@ Rules. A worker writes its heartbeat each second, from the loop that serves visi
 without a new heartbeat for `UNREADY_AFTER_S` makes the gate not ready; after `KILL_AFTER_S` it is
 killed, and therefore restarted. Only time in which this process ran counts: after a pause of the
 whole machine every heartbeat is old, but no worker hangs. Times are of the monotonic clock; a
-heartbeat is compared with the previous one, never with a clock. A worker that starts has no
-heartbeat at first: until then the CPU time of its process takes that place, where the system has
-it (/proc).
+heartbeat is compared with the previous one, never with a clock. Until a worker serves, the CPU
+time of its process counts as well, where the system has it (/proc): a start has no heartbeat at
+first, and later none while it creates the site, which takes long with many rooms on a busy machine.
 
     state        seconds without a new heartbeat   effect
     responding   0                                 none
@@ -42,6 +42,15 @@ def cpu_time(pid: int) -> int | None:
         return None
     user, system = stat.rpartition(")")[2].split()[11:13]
     return int(user) + int(system)
+
+
+def progress_of(pid: int, folder: Path, *, serving: bool) -> float | None:
+    """A number that changes while the worker with `pid` does not hang; None: it has none yet."""
+    heartbeat = read_heartbeat(folder, pid)
+    if serving:
+        return heartbeat
+    ticks = cpu_time(pid)
+    return heartbeat + (ticks or 0) if heartbeat or ticks is not None else None
 
 
 class Silence:
@@ -96,8 +105,12 @@ class WorkerWatch:
 
     def _check(self) -> None:
         running = {w.pid: w for w in self._workers if w.is_running and w.pid is not None}
-        heartbeats = {pid: read_heartbeat(self._folder, pid) or cpu_time(pid) for pid in running}
-        silent_s = self._silence.update({p: at for p, at in heartbeats.items() if at is not None})
+        progress = {
+            pid: each
+            for pid, worker in running.items()
+            if (each := progress_of(pid, self._folder, serving=worker.serving)) is not None
+        }
+        silent_s = self._silence.update(progress)
         for pid in silent_s:
             worker = running[pid]
             worker.is_silent = silent_s[pid] >= UNREADY_AFTER_S

@@ -1,12 +1,19 @@
 """The time since the last heartbeat of each worker."""
 
+import os
 from pathlib import Path
 
 import pytest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 from gatekeeper.admin.metric_files import read_heartbeat
-from gatekeeper.process.liveness import KILL_AFTER_S, UNREADY_AFTER_S, Silence, cpu_time
+from gatekeeper.process.liveness import (
+    KILL_AFTER_S,
+    UNREADY_AFTER_S,
+    Silence,
+    cpu_time,
+    progress_of,
+)
 from tests.unit.clock import Clock
 
 
@@ -65,12 +72,31 @@ def test_process_that_ended_has_no_cpu_time() -> None:
     assert cpu_time(0) is None
 
 
+def test_start_that_computes_after_a_heartbeat_is_no_silence(tmp_path: Path) -> None:
+    """It creates the site of many rooms on a busy machine. One that serves must respond."""
+    pid = os.getpid()
+    write_gauges(tmp_path, pid, heartbeat=123.5)
+    begin, began = cpu_time(pid), progress_of(pid, tmp_path, serving=False)
+    assert begin is not None
+    assert began is not None
+    while cpu_time(pid) == begin:
+        pass
+    later = progress_of(pid, tmp_path, serving=False)
+    assert later is not None
+    assert later > began
+    assert progress_of(pid, tmp_path, serving=True) == 123.5
+
+
 def test_heartbeat_is_read_among_other_gauges(tmp_path: Path) -> None:
-    file = MmapedDict(str(tmp_path / "gauge_liveall_7.db"))  # type: ignore[no-untyped-call]
+    write_gauges(tmp_path, 7, heartbeat=123.5)
+    assert read_heartbeat(tmp_path, 7) == 123.5
+
+
+def write_gauges(folder: Path, pid: int, *, heartbeat: float) -> None:
+    file = MmapedDict(str(folder / f"gauge_liveall_{pid}.db"))  # type: ignore[no-untyped-call]
     for name, value in (
         ("gatekeeper_tunnels", 9e9),
-        ("gatekeeper_worker_heartbeat_timestamp_seconds", 123.5),
+        ("gatekeeper_worker_heartbeat_timestamp_seconds", heartbeat),
     ):
         file.write_value(mmap_key(name, name, [], [], "Help."), value, 0.0)  # type: ignore[no-untyped-call]
     file.close()  # type: ignore[no-untyped-call]
-    assert read_heartbeat(tmp_path, 7) == 123.5
