@@ -27,7 +27,7 @@ import os
 import resource
 import time
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from random import Random
 
@@ -180,14 +180,16 @@ class Crowd:
         decision = decide(visitor.ticket, view.decisive, rules=rules, now_s=view.now_s())
         standing = None
         if isinstance(decision, Poll):
-            standing = await replica.poll(PollRequest(decision[0], decision[1], has_pass=False))
+            standing = await replica.poll(
+                PollRequest(decision.visitor, decision.turn_us, has_pass=False)
+            )
         self._learn(replica)
         match standing:
             case SlotGrant():
                 self._admitted(visitor, on_arrival=False)
             case QueuePosition(turn_us=turn_us) if visitor.ticket and turn_us >= PROVISIONAL_US:
                 # Returned before the opening: this ticket takes part in the draw.
-                ticket = visitor.ticket._replace(own_turn_us=turn_us)
+                ticket = replace(visitor.ticket, own_turn_us=turn_us)
                 visitor.ticket = ticket
                 self.record.turns.of(Claims(TICKET, ticket.visitor, ticket.arrival_us, turn_us))
             case QueuePosition():
