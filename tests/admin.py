@@ -85,7 +85,8 @@ async def running_admin(
 
     folder = TemporaryDirectory()
     audit = audit or AuditLog(Path(folder.name))
-    minutes = minutes or MinuteKeeper(operators, Path(folder.name))
+    own_minutes = MinuteKeeper(operators, Path(folder.name))
+    minutes = minutes or own_minutes
     seeing = monitor or Monitor(
         list(operators.values()), NoEvents(), own=list, on_reading=minutes.add
     )
@@ -113,6 +114,7 @@ async def running_admin(
         finally:
             await runner.cleanup()
             await seeing.close()
+            await own_minutes.close()  # the folder stays until it has written
             for each in operators.values():
                 await each.close()
             await store.close()
