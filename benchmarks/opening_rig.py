@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
+from benchmarks.rig import running_servers
 from gatekeeper.config.event_schema import EventConfig
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.policy.planned_events import SigningKeys
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.schedule import Event
-from gatekeeper.process.embedded import EmbeddedServer, start_events, start_store
+from gatekeeper.process.embedded import EmbeddedServer
 from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.events import NatsEvents
 from gatekeeper.room.openings import FileEvents, Openings
@@ -43,11 +42,7 @@ async def running_rig(*, prequeue_s: float) -> AsyncIterator[Rig]:
     rules = Rules.of(RoomConfig.model_validate(room))
     keys = SigningKeys((SECRET,))
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gk-")))
-        store = await start_store(folder)
-        stack.push_async_callback(store.stop)
-        events = await start_events(folder)
-        stack.push_async_callback(events.stop)
+        _, store, events = await stack.enter_async_context(running_servers())
         began_us = time.time_ns() // 1000
         config = EventConfig.model_validate(
             {

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from gatekeeper.process.embedded import start_events, start_store
+from gatekeeper.process.embedded import EmbeddedServer, start_events, start_store
 from tests.builders import SECRET
 from tests.gates import GateProcess
 from tests.integration.load.processes import memory_bytes, workers_of
@@ -70,14 +70,22 @@ class Rig:
 
 
 @asynccontextmanager
-async def running_rig(replicas: int, *, admission: str) -> AsyncIterator[Rig]:
-    """`admission`: the lines of the configuration table `[admission]`."""
+async def running_servers() -> AsyncIterator[tuple[Path, EmbeddedServer, EmbeddedServer]]:
+    """A folder, and in it a real store and a real NATS."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gk-")))
         store = await start_store(folder)
         stack.push_async_callback(store.stop)
         events = await start_events(folder)
         stack.push_async_callback(events.stop)
+        yield folder, store, events
+
+
+@asynccontextmanager
+async def running_rig(replicas: int, *, admission: str) -> AsyncIterator[Rig]:
+    """`admission`: the lines of the configuration table `[admission]`."""
+    async with AsyncExitStack() as stack:
+        folder, store, events = await stack.enter_async_context(running_servers())
         loop = asyncio.get_running_loop()
         origin = await loop.create_server(_Origin, "127.0.0.1", 0)
         stack.callback(origin.close)

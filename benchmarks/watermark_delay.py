@@ -16,18 +16,16 @@ import json
 import math
 import os
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import uvloop
 
 from benchmarks.readme_section import table
+from benchmarks.rig import running_servers
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import new_visitor_id
-from gatekeeper.process.embedded import start_events, start_store
 from gatekeeper.room.event_bus import Events, NoEvents
 from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.events import NatsEvents
@@ -165,19 +163,13 @@ async def _line_up(crowd: RoomReplica) -> None:
 
 async def measured(*, seconds: float) -> dict[str, Delays]:
     """The delays, by the way a release is announced."""
-    with tempfile.TemporaryDirectory(prefix="gk-") as folder:
-        store = await start_store(Path(folder))
-        events = await start_events(Path(folder))
-        try:
-            return {
-                "NATS": await measure(store.url, events.url, seconds=seconds),
-                'the store alone (`events.url = "off"`)': await measure(
-                    store.url, "off", seconds=seconds / 3
-                ),
-            }
-        finally:
-            await events.stop()
-            await store.stop()
+    async with running_servers() as (_, store, events):
+        return {
+            "NATS": await measure(store.url, events.url, seconds=seconds),
+            'the store alone (`events.url = "off"`)': await measure(
+                store.url, "off", seconds=seconds / 3
+            ),
+        }
 
 
 def text_of(found: dict[str, Delays]) -> str:
