@@ -88,7 +88,7 @@ async def test_renewal_waits_for_a_response_that_is_not_public(
 async def test_late_renewal_waits_no_longer(by_header: bool, start_gate: GateStarter) -> None:
     """After half of the idle time: a response that is not cached is better than a lost session."""
     gate = await start_gate(rate="0")
-    client = Client(gate, gate.issue_pass(ago_s=900), by_header=by_header)
+    client = Client(gate, gate.issue_pass(ago_s=1000), by_header=by_header)
     gate.origin.headers = PUBLIC | {"Expires": "Fri, 28 Nov 2036 12:00:00 GMT"}
     response = await client.get("/logo.png")
     assert new_token(gate, response) is not None
