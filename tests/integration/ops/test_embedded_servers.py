@@ -8,6 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import nats
 import nats.errors
@@ -39,21 +40,32 @@ asyncio.run(gate(Path(sys.argv[1])))
 """
 
 FakeStore = Callable[[str], Path]
+_BEGUN = 'echo $$ > "$SEEN/pid.new"; mv "$SEEN/pid.new" "$SEEN/pid"'
 
 
 @pytest.fixture
 def fake_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeStore:
-    """Install a shell script as redis-server; it may write to the folder that is returned."""
+    """Install a shell script as redis-server; it may write to the folder that is returned. The
+    timeout of its start begins when it has run `_BEGUN`, since a busy machine may need longer to
+    start a shell."""
+    spawn = embedded_process._spawn
+
+    async def spawned(command: list[str], **options: Any) -> Any:
+        process = await spawn(command, **options)
+        await eventually(lambda: process.returncode is not None or (folder / "pid").exists())
+        return process
+
+    folder = tmp_path / "bin"
 
     def install(script: str) -> Path:
         without_wheel(monkeypatch)
-        folder = tmp_path / "bin"
         folder.mkdir()
         program = folder / "redis-server"
         program.write_text(f"#!/bin/sh\n{script}\n")
         program.chmod(0o755)
         monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
         monkeypatch.setenv("SEEN", str(folder))
+        monkeypatch.setattr(embedded_process, "_spawn", spawned)
         return folder
 
     return install
@@ -267,7 +279,7 @@ async def test_damaged_address_of_events_is_replaced(tmp_path: Path, address: st
 async def test_server_without_response_is_killed_and_reported(
     tmp_path: Path, fake_store: FakeStore
 ) -> None:
-    seen = fake_store('echo $$ > "$SEEN/pid"; echo still thinking; exec sleep 60')
+    seen = fake_store(f"echo still thinking; {_BEGUN}; exec sleep 60")
     with pytest.raises(StartError) as refused:
         await start_store(tmp_path, timeout_s=2)
     assert refused.value.public == (
@@ -296,7 +308,7 @@ async def test_store_that_loads_its_data_may_exceed_the_timeout(
     tmp_path: Path, fake_store: FakeStore
 ) -> None:
     (tmp_path / "reader.py").write_text(_SLOW_READER)
-    fake_store(f'exec "{sys.executable}" "{tmp_path}/reader.py" "$@"')
+    fake_store(f'{_BEGUN}; exec "{sys.executable}" "{tmp_path}/reader.py" "$@"')
     server = await start_store(tmp_path, timeout_s=2)
     await server.stop()
 
@@ -354,7 +366,7 @@ async def test_file_that_cannot_be_written_is_a_start_error(tmp_path: Path, name
 
 
 async def test_cancelled_start_leaves_no_process(tmp_path: Path, fake_store: FakeStore) -> None:
-    seen = fake_store('echo $$ > "$SEEN/pid.new"; mv "$SEEN/pid.new" "$SEEN/pid"; exec sleep 60')
+    seen = fake_store(f"{_BEGUN}; exec sleep 60")
     starting = asyncio.create_task(start_store(tmp_path))
     await eventually((seen / "pid").exists)
     starting.cancel()
