@@ -29,6 +29,7 @@ from tests.contract.grounds import (
     poll,
     poll_request,
 )
+from tests.patient_store import PatientStore
 from tests.servers import StoreServer
 
 ANN = VisitorId("ann")
@@ -175,10 +176,11 @@ async def test_bad_argument_is_an_error_without_a_write(
 async def test_late_reply_is_not_taken_for_the_next_one(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    store = RedisStore(private_store.url, timeout_s=0.3)
+    store = PatientStore(private_store.url)  # 0.3 s while it is paused
     keys, script = room_keys(room_name), load_script("leave")
     try:
         await store.run(load_script("join"), keys, GOOD_JOIN)
+        await store.run(script, keys, [*KNOWS_NOTHING, "1", "0", "1", "early"])  # loads the script
         private_store.pause()
         results = await asyncio.gather(
             *[store.run(script, keys, [*KNOWS_NOTHING, "1", "0", "1", "late"]) for _ in range(12)],

@@ -208,7 +208,7 @@ async def test_flushed_scripts_are_loaded_again(private_store: StoreServer) -> N
 async def test_unencodable_argument_fails_only_its_call(
     store_url: str,
 ) -> None:
-    async with connected(store_url, timeout_s=2) as store:
+    async with connected(store_url) as store:
         words = ["one", "half a character: \ud800", "two", "three"]
         replies = await asyncio.gather(
             *(echo(store, word) for word in words), return_exceptions=True
