@@ -37,7 +37,7 @@ def test_directory_is_named_as_such(tmp_path: Path) -> None:
     for _ in range(3):
         with pytest.raises(IsADirectoryError):
             read_file(tmp_path)
-    assert len(os.listdir("/dev/fd")) == before
+    assert len(os.listdir("/dev/fd")) <= before  # garbage of earlier tests may close its own
 
 
 def test_file_beyond_the_limit_is_refused(tmp_path: Path) -> None:

@@ -208,5 +208,6 @@ async def test_files_that_are_never_read_hold_up_no_reload() -> None:
     readable.set()
     await asyncio.to_thread(reader.join)
     assert (worker.received, followed) == ([], [])
+    reloader._load_timeout_s = 60  # a thread may start late on a busy machine
     await reloader.reload()
     assert worker.received == ["Prepare", "Commit"]
