@@ -171,11 +171,12 @@ async def test_watermark_admits_no_member_that_was_not_in_line(
 
 
 async def gather_with_lanes(replica: Replica) -> tuple[dict[str, int], Members, Members]:
-    """A prequeue of members, friends and other visitors."""
+    """A prequeue of members, friends and other visitors. Twelve members are drawn in the order of
+    their arrival once in 479 million draws."""
     replica.queue.rules = replace(replica.queue.rules, lanes=(FRIENDS, MEMBERS))
     arrivals_us = await gather(replica)
     members, friends = Members(replica), Members(replica, FRIENDS)
-    for lane, names in ((friends, crowd(5, prefix="f")), (members, crowd(5, prefix="m"))):
+    for lane, names in ((friends, crowd(5, prefix="f")), (members, crowd(12, prefix="m"))):
         await lane.arrive(*names)
         for name in names:
             turn_us = PROVISIONAL_US + lane.arrival_us(name)
@@ -295,7 +296,7 @@ async def test_lanes_of_a_draw_survive_a_loss(ground: Ground, open_room: Open) -
     await open_now(ground, replica)
     schedule = await draw(replica)
     expected = [*by_turn(drawn(schedule, members)), *by_turn(drawn(schedule, friends))]
-    assert (await line_of(replica))[:10] == expected
+    assert (await line_of(replica))[: len(expected)] == expected
 
 
 async def test_member_is_drawn_though_the_replica_knows_no_event(
