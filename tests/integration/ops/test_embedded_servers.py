@@ -45,30 +45,34 @@ _BEGUN = 'echo $$ > "$SEEN/pid.new"; mv "$SEEN/pid.new" "$SEEN/pid"'
 
 @pytest.fixture
 def fake_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeStore:
-    """Install a shell script as redis-server; it may write to the folder that is returned. The
-    timeout of its start begins when it has run `_BEGUN`, since a busy machine may need longer to
-    start a shell."""
-    spawn = embedded_process._spawn
-
-    async def spawned(command: list[str], **options: Any) -> Any:
-        process = await spawn(command, **options)
-        await eventually(lambda: process.returncode is not None or (folder / "pid").exists())
-        return process
-
-    folder = tmp_path / "bin"
+    """Install a shell script as redis-server; it may write to the folder that is returned."""
 
     def install(script: str) -> Path:
         without_wheel(monkeypatch)
+        folder = tmp_path / "bin"
         folder.mkdir()
         program = folder / "redis-server"
         program.write_text(f"#!/bin/sh\n{script}\n")
         program.chmod(0o755)
         monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
         monkeypatch.setenv("SEEN", str(folder))
-        monkeypatch.setattr(embedded_process, "_spawn", spawned)
         return folder
 
     return install
+
+
+@pytest.fixture
+def timeout_of_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The timeout of a start begins when the fake store has run `_BEGUN`: on a busy machine it may
+    be over before the shell has read its first line."""
+    spawn = embedded_process._spawn
+
+    async def spawned(command: list[str], **options: Any) -> Any:
+        process = await spawn(command, **options)
+        await eventually((tmp_path / "bin" / "pid").exists)
+        return process
+
+    monkeypatch.setattr(embedded_process, "_spawn", spawned)
 
 
 def data_of(home: Path) -> list[Path]:
@@ -276,6 +280,7 @@ async def test_damaged_address_of_events_is_replaced(tmp_path: Path, address: st
     await server.stop()
 
 
+@pytest.mark.usefixtures("timeout_of_script")
 async def test_server_without_response_is_killed_and_reported(
     tmp_path: Path, fake_store: FakeStore
 ) -> None:
@@ -304,6 +309,7 @@ with socket.socket(socket.AF_UNIX) as server:
 """
 
 
+@pytest.mark.usefixtures("timeout_of_script")
 async def test_store_that_loads_its_data_may_exceed_the_timeout(
     tmp_path: Path, fake_store: FakeStore
 ) -> None:
