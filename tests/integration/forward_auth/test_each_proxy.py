@@ -94,7 +94,7 @@ async def test_released_visitor_enters_by_reloading(served: RunningProxy) -> Non
 
 async def test_renewed_pass_reaches_the_browser(served: RunningProxy) -> None:
     async with ProxyVisitor(served, "line") as visitor:
-        held = visitor.hold_pass(ago_s=900)
+        held = visitor.hold_pass(ago_s=1000)
         response = await visitor.page("/cart")
         assert (response.status, response.json["visitor"]) == (200, held.visitor)
         assert visitor.pass_.visitor == held.visitor
