@@ -1,6 +1,7 @@
 """The store loses data: tickets, passes and replicas restore the room."""
 
 import asyncio
+import time
 from itertools import pairwise
 
 import redis
@@ -119,12 +120,14 @@ async def test_release_waits_until_visitors_could_return(
     newcomer = RoomVisitor()
     await newcomer.request(replica)
     assert newcomer.is_waiting
-    released = replica.state.released_total
+    released, until_us = replica.state.released_total, replica.state.recovering_until_us
+    assert until_us > 0
     await waiting[-1].request(replica)
-    await asyncio.sleep(0.8)  # of five seconds
-    assert replica.state.released_total == released
+    await asyncio.sleep(0.8)  # of five seconds, which a pause of the machine may exceed
     await request_all(reversed(waiting), replica)
-    assert admitted_indexes(waiting) == []
+    state = replica.state
+    assert state.released_total == released or state.now_us >= until_us
+    assert admitted_indexes(waiting) == [] or state.now_us >= until_us
     async with asyncio.timeout(40):
         while any(visitor.is_waiting for visitor in waiting):
             await request_all([newcomer, *waiting], replica)
@@ -299,11 +302,11 @@ async def test_flush_admits_no_more_than_the_rate(
     room = start_room(rate="600/min", burst=5, **SHORT_TIMEOUTS)
     replica = await room.replica()
     visitors = await line_up(40, replica)
-    start_s = replica.room.view.now_s()
+    start_s = time.monotonic()
     flushed = False
     for _ in range(150):
         await request_all(visitors, replica)
-        elapsed_s = replica.room.view.now_s() - start_s
+        elapsed_s = time.monotonic() - start_s
         assert len(admitted_indexes(visitors)) <= 5 + elapsed_s * 10 + 1
         if elapsed_s > 1 and not flushed:
             private_store.flush()

