@@ -29,8 +29,8 @@ from gatekeeper.policy.autotune import (
     Targets,
     adjust,
 )
-from gatekeeper.policy.autotune_memory import GroupCounts
-from gatekeeper.policy.visitor_groups import GROUPS, group_of
+from gatekeeper.policy.autotune_period import GroupCounts
+from gatekeeper.policy.visitor_groups import GROUPS
 
 CLAIM_TIMEOUT_S = 120.0
 _TICK_S = 0.1
@@ -109,22 +109,22 @@ _PAGE = Crowd(requests=12, pause_s=4.0)
 _SHORT = Crowd(requests=6, pause_s=4.0)
 _MANY = Crowd(requests=20, pause_s=2.0)
 SCENES = (
-    scene("slows, 60", 60, _MANY, servers=4, whole=54.6, half=23.9),
-    scene("slows, 300", 300, _PAGE, servers=8, whole=291, half=139.6),
-    scene("slows, 1000", 1000, _SHORT, servers=20, whole=977, half=482),
-    scene("slows, 3000", 3000, _SHORT, servers=40, whole=2991, half=1485),
-    scene("long sessions, 300", 300, Crowd(20, 5.0), servers=8, whole=295, half=145.5),
-    scene("one request, 600", 600, Crowd(1, 1.0), servers=2, whole=534, half=217),
-    scene("fails, 60", 60, _MANY, servers=4, whole=53.8, half=24.7, queue_limit=8),
-    scene("fails, 300", 300, _PAGE, servers=8, whole=291, half=145.5, queue_limit=16),
-    scene("fails, 1000", 1000, _SHORT, servers=20, whole=1010, half=475, queue_limit=40),
+    scene("slows, 60", 60, _MANY, servers=4, whole=54.9, half=24.2),
+    scene("slows, 300", 300, _PAGE, servers=8, whole=294, half=142),
+    scene("slows, 1000", 1000, _SHORT, servers=20, whole=986, half=483),
+    scene("slows, 3000", 3000, _SHORT, servers=40, whole=2994, half=1491),
+    scene("long sessions, 300", 300, Crowd(20, 5.0), servers=8, whole=298, half=146.8),
+    scene("one request, 600", 600, Crowd(1, 1.0), servers=2, whole=531, half=226),
+    scene("fails, 60", 60, _MANY, servers=4, whole=54.7, half=24.7, queue_limit=8),
+    scene("fails, 300", 300, _PAGE, servers=8, whole=293, half=147.3, queue_limit=16),
+    scene("fails, 1000", 1000, _SHORT, servers=20, whole=1014, half=485, queue_limit=40),
     scene(
         "bimodal, 300",
         300,
         _PAGE,
         servers=20,
-        whole=271,
-        half=127.6,
+        whole=275,
+        half=127.4,
         slow_share=0.2,
         slow_s=0.7,
         spread=0.3,
@@ -134,10 +134,21 @@ SCENES = (
         1000,
         _SHORT,
         servers=30,
-        whole=964,
-        half=465,
+        whole=973,
+        half=470,
         slow_share=0.2,
         slow_s=0.6,
+        spread=0.3,
+    ),
+    scene(
+        "images and pages, 400",
+        400,
+        _PAGE,
+        servers=8,
+        whole=386,
+        half=181.6,
+        slow_share=0.3,
+        slow_s=0.3,
         spread=0.3,
     ),
 )
@@ -243,7 +254,6 @@ def run(
     memory = Memory.decode("")
     requests: list[tuple[float, int, int]] = []  # (arrival, further requests, group)
     ends: list[tuple[float, float, int]] = []  # (end, latency; negative: failed, group)
-    visitors = 0
     given_back_s: deque[float] = deque()
     level = 0.0
     fewest, most = math.ceil(crowd.requests / 2), crowd.requests * 3 // 2
@@ -253,8 +263,8 @@ def run(
         period += 1
         end_period_s = period * period_s
         # the pacer: whole admissions of the bucket
-        tick = begin_s
-        while tick < end_period_s:
+        for number in range(round(period_s / _TICK_S)):
+            tick = begin_s + number * _TICK_S
             level += rate / 60 * _TICK_S
             while given_back_s and given_back_s[0] <= tick:
                 given_back_s.popleft()
@@ -265,10 +275,8 @@ def run(
                     given_back_s.append(tick + CLAIM_TIMEOUT_S)
                 else:
                     at_s = tick + random_() * _CLAIM_S
-                    visitors += 1
-                    group = group_of(str(visitors))
+                    group = rng.randrange(GROUPS)
                     heapq.heappush(requests, (at_s, -rng.randint(fewest, most), group))
-            tick += _TICK_S
         while requests and requests[0][0] < end_period_s:
             at_s, left, group = heapq.heappop(requests)
             if left < 0:

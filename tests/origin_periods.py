@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gatekeeper.policy.autotune import LATENCY_BOUNDS, PERIOD_S, Period
-from gatekeeper.policy.autotune_memory import GroupCounts
+from gatekeeper.policy.autotune_period import GroupCounts
 from gatekeeper.policy.visitor_groups import GROUPS
 from gatekeeper.room.origin_tally import OriginTally
 

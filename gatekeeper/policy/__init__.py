@@ -16,7 +16,8 @@ draw_verification   verifies a record with the list of its participants
 beacon              a public randomness beacon: addresses, rounds, strict parsing
 pacing              estimated waits, poll intervals, the pacer's tick, the local share of the rate
 autotune            the control law that steers the rate by the origin's responses
-autotune_memory     the measurements and the state of that law: periods, and a model of the load
+autotune_memory     the state of that law, and its model of the load
+autotune_period     the measurements of that law, in one period
 visitor_groups      groups by which that law distinguishes one visitor from many
 rules               a room's limits and durations as numbers, derived from its configuration
 facts               the facts of a request

@@ -1,42 +1,31 @@
 """The control law of autotune: the next rate from what the origin did in one period. Pure.
 
 Rules:
-- **Plateau**: the rate that is kept while the origin shows nothing, about nine tenths of what it
-  can serve. Every other state is a temporary departure from the plateau.
+- **Capacity**: the load in responses that the law keeps, about nine tenths of what the origin can
+  serve. The rate is the capacity divided by the responses of one visitor.
+- **Estimate**: each period compares its delay with the delay to keep, and its load times that is an
+  estimate of the capacity. The capacity is their average over the time since the last change.
+- **Idle origin**: a delay is that above an idle origin. At a first limit the rate is halved until
+  it is measured.
+- **Dip**: while the pool's delay is above the one to keep, the rate is lower by as much.
 - **Fall**: p95 latency or the share of failed responses above its target, beyond chance in one
-  period. The rate falls below the plateau, in proportion to the excess, until a period is clear.
-- **Dip**: while the pool is close to a target, a quarter below the plateau.
-- A fall or dip also lowers the plateau a little; a served load far below the plateau, or a first
-  limit, sets it.
-- **Rise**: the plateau rises while visitors wait. Very slowly where the latency shows that the
-  origin is loaded; faster and faster the longer it shows that it is not, so that a recovered
-  capacity is found in two minutes and a known one is probed rarely.
-- The rate exceeds the rate that the measured load corresponds to (`policy.autotune_memory`) by at
-  most one half.
-- A period in which a replica was paused is not judged.
+  period. The rate falls in proportion to the excess, until a period is clear. If the origin serves
+  far less than the capacity, the served load is the new capacity.
+- **Rise**: the longer the origin has been calm, the faster.
+- A period in which a replica was paused is not judged, nor one in which nobody waits.
 
-docs/background/autotune.md explains it; docs/decisions/0139-a-plateau-below-the-limit.md has the
-alternatives and their figures.
+docs/background/autotune.md explains it; docs/decisions/0145-a-capacity-from-load-and-delay.md has
+the alternatives and their figures.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from gatekeeper.policy.autotune_memory import (
-    FULL_SAMPLES,
-    LATENCY_BOUNDS,
-    MIN_BAD,
-    NEAR,
-    Memory,
-    Period,
-    Targets,
-    quantile,
-)
-from gatekeeper.policy.visitor_groups import limited
+from gatekeeper.policy.autotune_memory import Memory, learned
+from gatekeeper.policy.autotune_period import LATENCY_BOUNDS, Period, Targets, quantile
 
 __all__ = [
     "LATENCY_BOUNDS",
@@ -52,34 +41,33 @@ __all__ = [
 
 PERIOD_S = 5.0
 
-# Thresholds for a period and for the pool.
+# Thresholds for a period.
 _TOLERATED_SLOW = 0.05  # the p95 is above its target when more than this share is slower
 _MIN_BAD = 5  # bad responses: fewer in a quiet period are not an overload
 _MIN_EXPECTED = 10.0  # expected responses: with none at all, the origin has stopped
 _SURE = 2.5  # standard deviations above the tolerated number
 _CLEAR = 0.6  # of the tolerated number: below it, an overload is over
-_NEAR_SHARE = 0.035  # share of the responses slower than `NEAR`, from more than one visitor
-_NEAR_ERRORS = 0.6  # of the tolerated errors: above it, no rise
 _MIN_SAMPLES = 20.0  # for a rise
 _MAX_LATE_S = 30.0  # a replica that is late for longer counts: the gate itself is too slow
 # Falling.
-_DEEPEST = 0.3  # of the plateau
-_DIP = 0.75  # of the plateau
-_SERVED = 0.92  # the new plateau, as a share of the load that an origin at its limit served
-_CONFIRMED = 0.93  # the new plateau, as a share of the load at which an overload began
-_LOWERED = 0.005  # of the plateau, for each period of a dip or a long overload
-_CHANGED = 0.8  # share of the plateau: with less served load, the capacity has changed
-_GIVEN_UP = 0.025  # share of the distance by which each period of a dip corrects the unloaded p95
+_DEEPEST = 0.26  # of the rate for what the origin serves at most
+_SERVED = 0.85  # the first estimate of the capacity, as a share of what the origin serves at most
+_CHANGED = 0.8  # share of the capacity: with less served load, the capacity has changed
+_HALF = 0.5  # of the rate for the capacity: a dip at most, and while the idle origin is measured
+_LONGEST_PROBE_S = 120.0  # then the responses so far are enough
+# Estimating the capacity.
+_STEEPNESS = 5.0  # how much faster the delay grows than the load
+_NEW_S = 40.0  # the shortest time over which estimates are averaged
+_OLD_S = 300.0  # the longest
+_MOST_DELAY = 6.5  # of a period, above the delay to keep
+_DIP = 0.25  # of the rate, for each unit of the pool's delay above the one to keep
+_CORRECTION = 0.08  # of the rate, at most, for a load that is not at the capacity
 # Rising.
 _GROWTH = 1.25  # maximum per period, before a first limit
-_AHEAD = 0.5  # maximum above the rate that the load corresponds to
-_MIN_AHEAD = 0.05  # the same without calm
-_AHEAD_S = 240.0  # of calm raise it from there to `_AHEAD`
-_PACE = 0.0006  # of the plateau, a second
-_CALM_S = 15.0  # of calm double the pace
-_UNLOADED = 0.1  # of the way from the unloaded p95 to the target: neither calm nor its opposite
-_RETURN_PACE = 0.01  # to a limit that was just measured
-_RETURNED = 0.95  # of that
+_AHEAD = 0.5  # maximum above the rate that the load corresponds to, before a first limit
+_UNLOADED = 0.7  # of the delay to keep: neither calm nor its opposite
+_CALM_S = 28.0  # of calm double the pace
+_MAX_RISE = 0.45  # above the current load
 _MIN_STEP = 0.003  # of the rate: smaller steps are deferred
 # Of the rate: a smaller difference is rounding, a larger one an operator's change.
 _UNCHANGED = 0.002
@@ -135,14 +123,20 @@ def _with_lateness(memory: Memory, period: Period) -> tuple[Memory, bool]:
 def _judged(
     rate: float, memory: Memory, period: Period, targets: Targets, excess: Reason | None
 ) -> Adjustment:
+    memory = replace(memory, age_s=min(memory.age_s + period.seconds, _OLD_S))
     if excess is not None:
         return _fall(rate, memory, period, targets, excess)
     if memory.is_draining:
         return _resume(rate, memory, period, targets)
-    pooled = _pooled_excess(memory, targets)
-    if pooled is not None:
-        return _dip(rate, memory, targets, pooled)
-    return _rise(rate, memory, period, targets)
+    wait = memory.wait_of(period, targets)
+    memory = learned(memory, period, targets)
+    if memory.is_probing:
+        return _probe(rate, memory, targets)
+    if not period.waiting:
+        return _rest(rate, memory, targets)
+    if not memory.capacity:
+        return _search(rate, memory, period, targets)
+    return _steer(rate, memory, period, targets, wait)
 
 
 def _excess(memory: Memory, period: Period, targets: Targets) -> Reason | None:
@@ -165,132 +159,158 @@ def _is_beyond_chance(bad: int, responses: int, tolerated: float) -> bool:
     return bad >= _MIN_BAD and bad > expected + _SURE * deviation
 
 
-def _pooled_excess(memory: Memory, targets: Targets) -> Reason | None:
-    """Whether the pool shows that the origin is at its limit, or close to it."""
-    if memory.samples < FULL_SAMPLES / 2:
-        return None
-    if (failed := _sum(memory.failed)) >= _MIN_BAD and failed > targets.errors * memory.samples:
-        return Reason.TOO_MANY_ERRORS
-    if _sum(memory.slow) > _TOLERATED_SLOW * memory.samples:
-        return Reason.TOO_SLOW
-    is_near = memory.position > NEAR and _sum(memory.near) > _NEAR_SHARE * memory.samples
-    return Reason.NEAR_TARGET if is_near else None
-
-
-def _sum(by_group: Sequence[float]) -> float:
-    """The sum, capped by group."""
-    return sum(limited(by_group, least=MIN_BAD))
-
-
 def _fall(
     rate: float, memory: Memory, period: Period, targets: Targets, reason: Reason
 ) -> Adjustment:
-    """Fall deep enough to clear the backlog, and to a plateau that the origin can sustain
-    afterwards."""
+    """Fall deep enough to clear the backlog."""
     good = period.load * (1 - period.failed / max(period.responses, 1))
     if good <= 0 or memory.responses_each <= 0:
-        memory = replace(memory, plateau=memory.plateau or rate, is_draining=True, calm_s=0.0)
+        memory = replace(memory, is_draining=True, calm_s=0.0)
         return _lowered(rate * _DEEPEST, rate, memory, targets, reason)
     if reason is Reason.TOO_SLOW:
         depth = 1 / max(quantile(period.counts, 0.95) or 0.0, 1.0)
     else:
         depth = 1 - 2 * period.failed / period.responses
-    memory = _in_overload(rate, memory, good)
-    memory = replace(memory, is_draining=True, calm_s=0.0)
-    return _lowered(memory.plateau * max(depth, _DEEPEST), rate, memory, targets, reason)
+    memory = replace(_in_overload(memory, period, good), is_draining=True, calm_s=0.0)
+    whole = _sustained(replace(memory, is_probing=False), targets)
+    least = _DEEPEST if memory.is_probing else _DEEPEST / _SERVED
+    fallen = min(whole * max(depth, least), _sustained(memory, targets))
+    return _lowered(fallen, rate, memory, targets, reason)
 
 
-def _in_overload(rate: float, memory: Memory, good: float) -> Memory:
-    """The plateau and the limit during an overload, from the load that the origin serves.
-
-    Near a known limit the rate at which the overload began is the better measure, since one period
-    has few responses. The served load is only used after a significant change.
-    """
-    served = _SERVED * good / memory.responses_each
-    best = max(memory.best, memory.plateau)
+def _in_overload(memory: Memory, period: Period, good: float) -> Memory:
+    """The capacity, from the load that the origin serves in an overload."""
+    if not memory.capacity:
+        return _at_first_limit(memory, good)
+    served = good if memory.is_probing else _SERVED * good
+    if memory.is_measured:
+        if not memory.best and memory.age_s < _OLD_S:  # the load still rises to a first limit
+            capacity = max(served, memory.capacity)
+        else:
+            capacity = served
+        return replace(memory, capacity=capacity, known=capacity)
+    if max(good, 0.0 if memory.is_draining else memory.load) < _CHANGED * memory.capacity:
+        best = memory.capacity
+        return replace(memory.with_capacity(served), best=best, is_measured=True)
     if memory.is_draining:
-        if not memory.limit and served >= _CHANGED * memory.plateau:
-            return replace(memory, plateau=memory.plateau * (1 - _LOWERED))
-        limit = (memory.limit + good) / 2 if memory.limit else good
-        return replace(memory, plateau=(memory.plateau + served) / 2, limit=limit, best=best)
-    carried = min(rate, memory.carried)
-    most = _SERVED * max(good, memory.load) / memory.responses_each
-    if not memory.plateau or most < _CHANGED * min(memory.plateau, carried):
-        return replace(memory, plateau=served, limit=good, best=best)
-    return memory.with_plateau(_CONFIRMED * min(memory.plateau, carried))
+        return memory
+    ahead = min(memory.capacity, max(memory.load, _CHANGED * memory.capacity))
+    lowered = ahead * (1 - _MOST_DELAY / _STEEPNESS * _share(memory, period))
+    return replace(memory, capacity=lowered)
+
+
+def _at_first_limit(memory: Memory, good: float) -> Memory:
+    """The idle origin is measured, unless it was on the way."""
+    is_idle_known = memory.is_idle_known_below(_HALF * good)
+    measured = memory.with_capacity(_SERVED * good if is_idle_known else good)
+    return replace(measured.with_empty_pool(), is_probing=not is_idle_known, is_measured=True)
 
 
 def _resume(rate: float, memory: Memory, period: Period, targets: Targets) -> Adjustment:
-    """Returns to the plateau once the backlog of an overload is gone."""
+    """Return to the capacity once the backlog of an overload is gone."""
     is_fast = period.slow <= _CLEAR * _TOLERATED_SLOW * sum(period.counts)
     if not is_fast or period.failed > targets.errors * period.responses:
         return Adjustment(rate, memory, Reason.SETTLING)
-    memory = replace(memory.with_empty_pool(), is_draining=False)
-    return Adjustment(_within(memory.plateau, targets), memory, Reason.RECOVERED)
+    memory = replace(memory.with_empty_pool(), is_draining=False, is_measured=False)
+    if memory.is_probing:
+        memory = replace(memory, age_s=0.0)
+    resumed = _sustained(memory, targets) if memory.capacity else rate
+    return Adjustment(resumed, memory, Reason.RECOVERED)
 
 
-def _dip(rate: float, memory: Memory, targets: Targets, reason: Reason) -> Adjustment:
-    """Below the plateau until the pool is clear, and slightly lower from then on.
-
-    If that has no effect, load is not the cause of the slowness. So each period of a dip also
-    corrects the unloaded p95, so that the rate does not fall without limit.
-    """
-    plateau = memory.plateau or _SERVED * memory.carried or rate
-    if memory.calm_s > 0:  # it was rising: the load has not followed yet
-        plateau = min(plateau, max(memory.carried, targets.rate_min))
-    unloaded = memory.unloaded + _GIVEN_UP * max(memory.latency - memory.unloaded, 0.0)
-    memory = replace(memory, unloaded=min(unloaded, 1.0))
-    if reason is Reason.NEAR_TARGET:
-        memory = memory.with_plateau(plateau * (1 - _LOWERED))
-    else:
-        memory = memory.with_plateau(plateau * _CONFIRMED).with_empty_pool()
-    return _lowered(memory.plateau * _DIP, rate, memory, targets, reason)
+def _probe(rate: float, memory: Memory, targets: Targets) -> Adjustment:
+    """Measure the idle origin at half of its load, once the load has come down."""
+    if memory.load > _CHANGED * memory.capacity:
+        memory = memory.with_empty_pool()
+    elif memory.is_pool_exact or memory.age_s >= _LONGEST_PROBE_S:
+        if memory.samples >= _MIN_SAMPLES:
+            memory = memory.with_idle_of_pool()
+        memory = memory.with_capacity(_SERVED * memory.capacity).with_empty_pool()
+        return Adjustment(_sustained(memory, targets), memory, Reason.RECOVERED)
+    return Adjustment(min(rate, _sustained(memory, targets)), memory, Reason.SETTLING)
 
 
-def _rise(rate: float, memory: Memory, period: Period, targets: Targets) -> Adjustment:
-    plateau = _within(memory.plateau, targets) if memory.plateau else rate
-    if plateau > rate * (1 + _MIN_STEP):
-        return Adjustment(plateau, memory, Reason.RECOVERED)
-    if not period.waiting:
-        return Adjustment(rate, memory, Reason.NO_DEMAND)
-    samples = memory.samples if memory.plateau else memory.fresh
-    if samples < _MIN_SAMPLES:
+def _rest(rate: float, memory: Memory, targets: Targets) -> Adjustment:
+    """Nobody waits for the rate, so the load says nothing: only the end of a dip changes it."""
+    sustained = _sustained(memory, targets) if memory.capacity else rate
+    if sustained > rate * (1 + _MIN_STEP):
+        return Adjustment(sustained, memory, Reason.RECOVERED)
+    return Adjustment(rate, memory, Reason.NO_DEMAND)
+
+
+def _search(rate: float, memory: Memory, period: Period, targets: Targets) -> Adjustment:
+    """Rise quickly until a first limit is known."""
+    if memory.responses_each > 0 and memory.has_delay and memory.wait(targets) > 1:
+        memory = _at_first_limit(memory, max(memory.load, period.load))
+        memory = replace(memory, is_measured=False)
+        return _lowered(_sustained(memory, targets), rate, memory, targets, Reason.NEAR_TARGET)
+    if memory.fresh < _MIN_SAMPLES:
         return Adjustment(rate, memory, Reason.TOO_FEW_SAMPLES)
-    is_near = _sum(memory.failed) > _NEAR_ERRORS * targets.errors * memory.samples
-    if is_near or period.slow > _TOLERATED_SLOW * period.responses:
-        return Adjustment(rate, memory, Reason.NEAR_TARGET)
     if rate >= targets.rate_max:
         return Adjustment(rate, memory, Reason.AT_MAX)
-    if not memory.plateau:
-        risen = min(rate * _GROWTH, (1 + _AHEAD) * memory.smoothed, targets.rate_max)
-        if risen <= rate:
-            return Adjustment(rate, memory, Reason.SETTLING)
-        return Adjustment(risen, replace(memory, fresh=0.0), Reason.RISE)
-    memory = _risen(memory, period.seconds)
-    risen = _within(memory.plateau, targets)
-    if risen <= rate * (1 + _MIN_STEP):
-        return Adjustment(rate, memory, Reason.NEAR_LIMIT)
-    return Adjustment(risen, memory, Reason.RISE)
+    risen = min(rate * _GROWTH, (1 + _AHEAD) * memory.smoothed, targets.rate_max)
+    if risen <= rate:
+        return Adjustment(rate, memory, Reason.SETTLING)
+    return Adjustment(risen, replace(memory, fresh=0.0), Reason.RISE)
 
 
-def _risen(memory: Memory, seconds: float) -> Memory:
-    """A higher plateau, by the latency and by how long it has been that of an idle origin.
+def _steer(
+    rate: float, memory: Memory, period: Period, targets: Targets, wait: float
+) -> Adjustment:
+    if memory.fresh < _MIN_SAMPLES:
+        return Adjustment(rate, memory, Reason.TOO_FEW_SAMPLES)
+    correction = 1.0
+    if period.responses and 1 / (1 + _AHEAD) <= memory.load / memory.capacity <= 1 + _AHEAD:
+        memory = _estimated(memory, period, targets, wait)
+        correction -= min(max(memory.load / memory.capacity - 1, -_CORRECTION), _CORRECTION)
+    dip = 1 - _DIP * max(memory.wait(targets) - 1, 0.0)
+    steered = _within(_sustained(memory, targets) * max(dip * correction, _HALF), targets)
+    if abs(steered - rate) <= _MIN_STEP * rate:
+        is_most = rate >= targets.rate_max
+        return Adjustment(rate, memory, Reason.AT_MAX if is_most else Reason.NEAR_LIMIT)
+    if steered < rate:
+        is_slower = max(memory.wait(targets), wait) > 1
+        reason = Reason.NEAR_TARGET if is_slower else Reason.NEAR_LIMIT
+        return _lowered(steered, rate, memory, targets, reason)
+    return Adjustment(steered, memory, Reason.RISE)
 
-    `calm_s` is a sum over time, so that noise in single periods averages out.
+
+def _estimated(memory: Memory, period: Period, targets: Targets, wait: float) -> Memory:
+    """The capacity with one more estimate: the load of this period, more where its delay is short.
+
+    A delay is compared with the load that caused it, not with the rate: visitors request more in
+    one minute than in the next. Estimates are averaged over the time since the last change. Calm
+    speeds a rise up, by its square.
     """
-    calm_s = max(memory.calm_s + seconds * (1 - memory.position / _UNLOADED), 0.0)
-    calm_s = min(calm_s, _AHEAD_S)
-    plateau = memory.plateau
-    pace = _PACE * max(1 - memory.position / NEAR, 0.0) * (1 + (calm_s / _CALM_S) ** 2)
-    risen = plateau * (1 + pace * seconds)
-    if memory.limit and memory.responses_each > 0:
-        measured = _RETURNED * _SERVED * memory.limit / memory.responses_each
-        risen = max(risen, min(plateau * (1 + _RETURN_PACE * seconds), measured))
-    ahead = _MIN_AHEAD + (_AHEAD - _MIN_AHEAD) * calm_s / _AHEAD_S
-    risen = max(min(risen, (1 + ahead) * memory.smoothed), plateau)
-    if plateau < memory.best <= risen:
-        return replace(memory, plateau=memory.best, best=0.0, calm_s=0.0)
-    return replace(memory, plateau=risen, calm_s=calm_s)
+    calm_s = memory.calm_s + period.seconds * (1 - wait / _UNLOADED)
+    calm_s = min(max(calm_s, 0.0), 3 * _CALM_S)
+    above = max(1 - wait, -_MOST_DELAY) / _STEEPNESS
+    if above > 0:
+        above = min(above * (1 + (calm_s / _CALM_S) ** 2), _MAX_RISE)
+    step = min(max(period.load / memory.capacity - 1, -0.8) + above, 0.8)
+    capacity = memory.capacity * (1 + _share(memory, period) * step)
+    least = targets.rate_min * memory.responses_each
+    capacity = max(capacity, least)
+    memory = replace(memory, calm_s=calm_s, age_s=0.0 if calm_s > 2 * _CALM_S else memory.age_s)
+    if memory.capacity < memory.best <= capacity:
+        return replace(memory.with_capacity(memory.best), best=0.0)
+    if least < capacity < _HALF * memory.known:
+        measured = memory.with_capacity(capacity / _SERVED).with_empty_pool()
+        return replace(measured, known=memory.known, is_probing=True)
+    return replace(memory, capacity=capacity, known=max(memory.known, capacity))
+
+
+def _share(memory: Memory, period: Period) -> float:
+    """The weight of one period in an average over the time since the last change."""
+    return period.seconds / min(max(memory.age_s, _NEW_S), _OLD_S)
+
+
+def _sustained(memory: Memory, targets: Targets) -> float:
+    """The rate for the capacity; half of it while the idle origin is measured."""
+    if memory.responses_each <= 0:
+        return targets.rate_min
+    share = _HALF if memory.is_probing else 1.0
+    return _within(share * memory.capacity / memory.responses_each, targets)
 
 
 def _within(rate: float, targets: Targets) -> float:

@@ -1,204 +1,91 @@
-"""The measurements and the state of autotune's law: periods, and a model of the origin's load.
-Pure.
+"""The state of autotune's law, and its model of the origin's load. Pure.
 
 Rules:
 - An admitted visitor loads the origin for a whole session, so the load follows the rate late. The
   model has the rate behind a few fixed delays at once; the delay that explains the responses best
   says which rate the current load corresponds to, and how many responses one visitor causes.
-- The weight of one group of visitors is capped by `visitor_groups`, in a period and in the pool.
-- Small excesses are judged by a pool of recent responses, in which older ones count less.
+- The **delay** of responses is the mean logarithm of their latencies, above that of the idle
+  origin. Its unit is the delay that the law keeps: about half of the way, as a logarithm, from the
+  p95 of the idle origin to the target.
+- The idle origin is measured at half of its load once, and whenever the capacity has fallen far
+  without an overload. Later only a lower pool changes that. The more its latencies vary, compared
+  with the unit, the more responses it takes.
 - Between two periods the memory is a short text. An invalid text is read as a new memory.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from typing import Any
 
-from gatekeeper.policy.visitor_groups import GROUPS, limited
+from gatekeeper.policy.autotune_period import QUICK, Period, Targets, quantile
 
-# Upper bounds of the latency histogram, as shares of the latency target: exact at the target.
-LATENCY_BOUNDS = (
-    *(0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7),
-    *(0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0),
-)
-FULL_SAMPLES = 300.0  # the pool of responses
-NEAR = 0.32  # of the way from the unloaded p95 to the target
-MIN_BAD = 2.0  # slow or failed responses of a group that always count
-_MIN_RESPONSES = 50.0  # about one page with all its images
-_AT_TARGET = LATENCY_BOUNDS.index(1.0)
-_POOL_S = 180.0  # a response stays in the pool for about this long at most
+_IDLE_SAMPLES = 300.0  # responses that measure the idle origin on the way to a first limit
+_FEWEST_IDLE, _MOST_IDLE = 200.0, 700.0  # responses that measure it at half of a limit
+_IDLE_ERROR = 0.1  # of a unit: the standard error that is enough between these
+_KNOWN_ERROR = 0.2  # of a unit: with a greater one the idle origin is unknown
+_FULL_SAMPLES = 350.0  # the pool of responses
+_AIM = 0.43  # the delay to keep, as a share of the one at the target
+_FEW = 0.12  # more of it, where only one response comes between an idle p95 and the target
+_QUEUED = 0.5  # of a unit: failures below it are not from load
+_ERROR_WEIGHT = 9.0  # of a failed share at its target, beside the delay
+_QUIET = 0.2  # of a unit: failures below it are usual
+_USUAL_SAMPLES = 2000.0  # responses over which usual failures are averaged
+_MOST_USUAL = 0.5  # of the tolerated failures
+_LEAST_ERRORS = 0.002  # a tolerated share below it is as much
 _LAGS_S = (5.0, 12.0, 28.0, 65.0)  # mean ages of visitors in sessions of seconds to minutes
 _MIN_SMOOTH = 1  # the index of the first delay that smooths the chance of single visitors
-_MODEL_S = 120.0  # decay time of the model
-_LOAD_S = 15.0
+_MODEL_S = 120.0  # decay time of the choice of a delay
+_EACH_S = 300.0  # decay time of the responses per visitor
+_LOAD_S = 15.0  # of the load; and of the pool, where that is more than `_FULL_SAMPLES`
 _KNOWN_S = 900.0  # after a longer pause the memory is reset
 _SHORT_PAUSE_S = 15.0
-_UNLOADED_RISE = 0.002  # of the distance in one period, since an origin may become slower for good
-_MAX_UNLOADED = 0.9
-_NONE = (0.0,) * GROUPS
+_FASTER = 0.25  # share of the distance to a lower pool, as it is renewed
+_MAX_UNLOADED = 0.86
+_MIN_SLACK = 0.25  # between an idle p95 and the target
 _MOST = 1e18  # the upper bound of all numbers in the memory
-
-
-@dataclass(frozen=True, slots=True)
-class Targets:
-    """The operator's limits: admissions per minute, latency in seconds (p95), share of failed
-    responses."""
-
-    rate_min: float
-    rate_max: float
-    latency_s: float
-    errors: float
-
-    @property
-    def measure(self) -> str:
-        """The targets of the measurement, as a text: a memory is only valid for the same
-        targets."""
-        return f"{self.latency_s!r} {self.errors!r}"
-
-
-class GroupCounts(NamedTuple):
-    """The responses to one group of visitors.
-
-    `counts`: those with a head by latency, one entry for each of LATENCY_BOUNDS and one above the
-    last. `failed` of them failed. `without_response` requests have no head.
-    """
-
-    without_response: int
-    failed: int
-    counts: Sequence[int]
-
-    @property
-    def responses(self) -> int:
-        return self.without_response + sum(self.counts)
-
-    @property
-    def bad(self) -> int:
-        """Failed responses and requests without a response."""
-        return self.without_response + self.failed
-
-    @property
-    def slow(self) -> int:
-        """Responses that took longer than the target."""
-        return sum(self.counts[_AT_TARGET + 1 :])
-
-    def slower(self, latency: float) -> int:
-        """Responses that took longer than that share of the target, in whole buckets."""
-        return sum(self.counts[bisect_left(LATENCY_BOUNDS, latency) + 1 :])
-
-
-NO_RESPONSES = (GroupCounts(0, 0, (0,) * (len(LATENCY_BOUNDS) + 1)),) * GROUPS
-
-
-class Period:
-    """The measurements of all replicas, with the weight of one group capped by `visitor_groups`.
-
-    `counts`: responses by latency, one entry for each of LATENCY_BOUNDS and one above the last.
-    `responses` includes the `failed` ones; those without a response head are in no count.
-    `admitted`: visitors that entered. `waiting`: the rate is what keeps visitors in line.
-    `is_late`: a replica was paused, so the latencies that it measured are partly its own.
-    """
-
-    __slots__ = (
-        "admitted",
-        "counts",
-        "failed",
-        "groups",
-        "is_late",
-        "responses",
-        "seconds",
-        "waiting",
-    )
-
-    def __init__(
-        self,
-        seconds: float,
-        groups: Sequence[GroupCounts],
-        *,
-        admitted: int,
-        waiting: bool,
-        is_late: bool = False,
-    ) -> None:
-        self.seconds, self.admitted, self.waiting = seconds, admitted, waiting
-        self.groups, self.is_late = groups, is_late
-        self.counts, self.failed, self.responses = _merged(groups)
-
-    def latency_s(self, targets: Targets) -> float | None:
-        """The p95 latency, seconds; None without responses."""
-        share = quantile(self.counts, 0.95)
-        return None if share is None else share * targets.latency_s
-
-    @property
-    def slow(self) -> int:
-        """Responses that took longer than the target."""
-        return sum(self.counts[_AT_TARGET + 1 :])
-
-    @property
-    def load(self) -> float:
-        """Responses per minute."""
-        return self.responses * 60 / self.seconds
-
-
-def _merged(groups: Sequence[GroupCounts]) -> tuple[list[int], int, int]:
-    """The sums of counts, failed and responses over all groups, capped by group."""
-    responses = [group.responses for group in groups]
-    kept = _kept(responses, least=_MIN_RESPONSES)
-    kept_slow = _kept([group.slow for group in groups], least=MIN_BAD)
-    kept_bad = _kept([group.bad for group in groups], least=MIN_BAD)
-    counts = [0] * (len(LATENCY_BOUNDS) + 1)
-    without_response = failed = 0
-    for group, share, share_slow, share_bad in zip(groups, kept, kept_slow, kept_bad, strict=True):
-        for index, count in enumerate(group.counts):
-            if count:
-                least = min(share, share_slow) if index > _AT_TARGET else share
-                counts[index] += round(count * least)
-        without_response += round(group.without_response * min(share, share_bad))
-        failed += round(group.bad * min(share, share_bad))
-    return counts, failed, sum(counts) + without_response
-
-
-def _kept(figures: Sequence[int], *, least: float) -> list[float]:
-    """The share of each figure that is below the cap."""
-    highest = limited(figures, least=least)
-    return [
-        most / max(figure, 1) if most else 1.0
-        for figure, most in zip(figures, highest, strict=True)
-    ]
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
     """The state of the law between periods. Admissions and responses per minute; 0: unknown."""
 
-    plateau: float = 0.0  # the rate that is kept while the origin shows no overload
-    best: float = 0.0  # the highest plateau so far: a rise begins again there
-    limit: float = 0.0  # responses at a limit that was just measured, until it is confirmed
+    capacity: float = 0.0  # responses to keep below the limit
+    best: float = 0.0  # the capacity before a loss: a rise ends there
+    known: float = 0.0  # the capacity when it was last measured, or a higher one since
     given: float = 0.0  # the rate that the law set last
-    calm_s: float = 0.0  # for how long the latency has been that of an idle origin, net
+    calm_s: float = 0.0  # for how long the origin has shown no load, net
+    age_s: float = 0.0  # since the capacity was seen to change
     late_s: float = 0.0  # for how long a replica has been paused
     is_draining: bool = False  # an overload is not over yet
+    is_measured: bool = False  # the capacity is that of this overload
+    is_probing: bool = False  # the rate is low, to measure the idle origin
     load: float = 0.0  # responses, smoothed
     samples: float = 0.0  # of the pool
     latency: float = 0.0  # of the pool: p95 as a share of the target
-    unloaded: float = 0.0  # the lowest such latency
+    delay: float = 0.0  # of the pool: mean logarithm of the latencies
+    variance: float = 0.0  # of the pool: of these logarithms
     fresh: float = 0.0  # responses since the last step
+    unloaded: float = 0.0  # p95 of the idle origin
+    idle: float = 0.0  # mean logarithm of the idle origin
+    idle_error: float = 0.0  # its standard error
+    idle_load: float = 0.0  # the load at which these were measured
+    usual: float = 0.0  # share of failed responses without load
+    usual_samples: float = 0.0  # responses that measured it
     load_sum: float = 0.0
-    slow: tuple[float, ...] = (0.0,) * GROUPS  # of the pool, by group
-    failed: tuple[float, ...] = (0.0,) * GROUPS  # of the pool, by group
-    near: tuple[float, ...] = (0.0,) * GROUPS  # of the pool, by group: slower than `NEAR`
+    each_load: float = 0.0  # the same over a longer time
     seen: tuple[float, ...] = (0.0,) * len(_LAGS_S)  # the admitted rate, behind each delay
     seen_sums: tuple[float, ...] = (0.0,) * len(_LAGS_S)
+    each_seen: tuple[float, ...] = (0.0,) * len(_LAGS_S)  # the same over a longer time
     misfits: tuple[float, ...] = (0.0,) * len(_LAGS_S)  # squared errors of each delay
 
     def encode(self) -> str:
         """At most 400 characters of printable ASCII."""
         numbers = [float(getattr(self, name)) for name in _NUMBERS]
         lists = [number for name in _LISTS for number in getattr(self, name)]
-        parts = [f"{number:.6g}" for number in numbers] + [f"{number:.3g}" for number in lists]
-        return "3:" + ",".join(parts).replace("e+0", "e").replace("e-0", "e-")
+        parts = [f"{number:.5g}" for number in numbers + lists]
+        return "4:" + ",".join(parts).replace("e+0", "e").replace("e-0", "e-")
 
     @staticmethod
     def decode(text: str) -> Memory:
@@ -208,7 +95,7 @@ class Memory:
             read = [float(part) for part in rest.split(",")]
         except ValueError:
             return Memory()
-        is_whole = version == "3" and len(read) == len(_NUMBERS) + sum(_LISTS.values())
+        is_whole = version == "4" and len(read) == len(_NUMBERS) + sum(_LISTS.values())
         if not is_whole or not all(0 <= number < _MOST for number in read):
             return Memory()
         numbers = dict(zip(_NUMBERS, read, strict=False))
@@ -217,7 +104,8 @@ class Memory:
         for name, length in _LISTS.items():
             lists[name] = tuple(read[begin : begin + length])
             begin += length
-        values: dict[str, Any] = {**numbers, **lists, "is_draining": numbers["is_draining"] > 0}
+        flags = {name: numbers[name] > 0 for name in numbers if name.startswith("is_")}
+        values: dict[str, Any] = {**numbers, **lists, **flags}
         return Memory(**values)
 
     @property
@@ -231,37 +119,76 @@ class Memory:
         return _LAGS_S[self._fit]
 
     @property
-    def carried(self) -> float:
-        """The admission rate that the current load corresponds to."""
-        return self.seen[self._fit]
-
-    @property
     def smoothed(self) -> float:
-        """Like `carried`, smoothed, so that single visitors matter less with short sessions."""
+        """The admission rate that the current load corresponds to, smoothed, so that single
+        visitors matter less with short sessions."""
         return self.seen[max(self._fit, _MIN_SMOOTH)]
 
     @property
     def responses_each(self) -> float:
         """Responses per admitted visitor; 0: unknown."""
-        seen = self.seen_sums[self._fit]
-        return self.load_sum / seen if seen > 0 else 0.0
+        seen = self.each_seen[self._fit]
+        return self.each_load / seen if seen > 0 else 0.0
+
+    def wait(self, targets: Targets) -> float:
+        """The delay of the pool, in units of the one to keep."""
+        is_known = self.idle and self.samples
+        return self._in_units(self.delay - self.idle, targets) if is_known else 0.0
+
+    def delay_of(self, period: Period, targets: Targets) -> float:
+        """The delay of a period, in units of the one to keep."""
+        if not self.idle:
+            return 0.0
+        return self._in_units(period.delay(self.idle) - self.idle, targets)
+
+    def wait_of(self, period: Period, targets: Targets) -> float:
+        """The same with failures, which count where there is a delay and where they are more than
+        usual and chance explain."""
+        delay = self.delay_of(period, targets)
+        if delay <= _QUEUED or not period.responses:
+            return delay
+        usual = min(2 * self.usual, _MOST_USUAL * targets.errors) * period.responses
+        failed = max(period.failed - usual - math.sqrt(usual), 0.0)
+        tolerated = max(targets.errors, _LEAST_ERRORS) * period.responses
+        return delay + _ERROR_WEIGHT * failed / tolerated
+
+    def _in_units(self, delay: float, targets: Targets) -> float:
+        slack_s = targets.latency_s * max(1 - self.unloaded, _MIN_SLACK)
+        between = max(self.load / 60 * slack_s, 1.0)  # responses
+        return delay / (_unit(self.unloaded) * (1 + _FEW / between**2))
+
+    def is_idle_known_below(self, load: float) -> bool:
+        """Whether the idle origin was measured well enough, at no more than that load."""
+        is_exact = self.idle_error <= _KNOWN_ERROR * _unit(self.unloaded)
+        return self.idle > 0 and is_exact and self.idle_load <= load
 
     @property
-    def position(self) -> float:
-        """The position of the p95 between the unloaded p95 (0) and the target (1)."""
-        return max(self.latency - self.unloaded, 0.0) / (1 - min(self.unloaded, _MAX_UNLOADED))
+    def is_pool_exact(self) -> bool:
+        """Whether the pool is large enough to measure an idle origin."""
+        if not _FEWEST_IDLE <= self.samples < _MOST_IDLE:
+            return self.samples >= _MOST_IDLE
+        return self.error <= _IDLE_ERROR * _unit(self.latency)
 
-    def with_plateau(self, plateau: float) -> Memory:
-        """A lower plateau: the origin has shown its limit there."""
-        best = max(self.best, self.plateau)
-        return replace(self, plateau=plateau, best=best, limit=0.0, calm_s=0.0)
+    @property
+    def has_delay(self) -> bool:
+        """Whether the pool is large enough for `wait`."""
+        return self.samples >= _IDLE_SAMPLES / 2
+
+    @property
+    def error(self) -> float:
+        """The standard error of `delay`."""
+        return math.sqrt(self.variance / self.samples)
+
+    def with_capacity(self, capacity: float) -> Memory:
+        """A capacity that was measured now."""
+        return replace(
+            self, capacity=capacity, known=capacity, calm_s=0.0, age_s=0.0, is_probing=False
+        )
 
     def with_rate(self, rate: float) -> Memory:
         """Continue from a rate that was not set by the law."""
-        plateau = rate if self.plateau else 0.0
-        return replace(
-            self.with_empty_pool(), plateau=plateau, limit=0.0, calm_s=0.0, is_draining=False
-        )
+        capacity = rate * self.responses_each if self.capacity else 0.0
+        return replace(self.with_empty_pool().with_capacity(capacity), is_draining=False)
 
     def after(self, period: Period) -> Memory:
         """The memory with that period in model and pool."""
@@ -293,17 +220,19 @@ class Memory:
             seen=seen,
         )
 
-    def with_empty_pool(self) -> Memory:
-        """The memory with an empty pool, so that only new responses count."""
+    def with_idle_of_pool(self) -> Memory:
+        """The pool is that of an idle origin."""
         return replace(
             self,
-            samples=0.0,
-            slow=_NONE,
-            failed=_NONE,
-            near=_NONE,
-            latency=0.0,
-            fresh=0.0,
+            idle=self.delay,
+            unloaded=self.latency,
+            idle_load=self.load,
+            idle_error=self.error,
         )
+
+    def with_empty_pool(self) -> Memory:
+        """The memory with an empty pool, so that only new responses count."""
+        return replace(self, samples=0.0, latency=0.0, delay=0.0, variance=0.0, fresh=0.0)
 
 
 _LISTS = {
@@ -312,23 +241,9 @@ _LISTS = {
 _NUMBERS = tuple(field.name for field in fields(Memory) if field.name not in _LISTS)
 
 
-def quantile(counts: Sequence[int], share: float) -> float | None:
-    """The latency below which that share of responses lies, as a share of the target.
-
-    Interpolated within a bucket; above the last bound, that bound. None without responses.
-    """
-    total = sum(counts)
-    if total == 0:
-        return None
-    rank, below = share * total, 0
-    for index, count in enumerate(counts):
-        if count and below + count >= rank:
-            if index >= len(LATENCY_BOUNDS):
-                return LATENCY_BOUNDS[-1]
-            lower = LATENCY_BOUNDS[index - 1] if index else 0.0
-            return lower + (LATENCY_BOUNDS[index] - lower) * (rank - below) / count
-        below += count
-    return LATENCY_BOUNDS[-1]
+def _unit(unloaded: float) -> float:
+    """The delay to keep, in logarithms, above an idle origin with that p95."""
+    return _AIM * -math.log(min(max(unloaded, QUICK), _MAX_UNLOADED))
 
 
 def _with_model(memory: Memory, period: Period) -> Memory:
@@ -343,43 +258,69 @@ def _with_model(memory: Memory, period: Period) -> Memory:
         for before, lag_s in zip(memory.seen, _LAGS_S, strict=True)
     )
     kept, load = math.exp(-period.seconds / _MODEL_S), period.load
+    kept_each = math.exp(-period.seconds / _EACH_S)
     sums = tuple(kept * total + rate for total, rate in zip(memory.seen_sums, seen, strict=True))
     load_sum = kept * memory.load_sum + load
     misfits = tuple(
         kept * misfit + ((load - rate * load_sum / total) ** 2 if total > 0 else 0.0)
         for misfit, rate, total in zip(memory.misfits, seen, sums, strict=True)
     )
-    return replace(memory, seen=seen, seen_sums=sums, load_sum=load_sum, misfits=misfits)
-
-
-def _with_pool(memory: Memory, period: Period) -> Memory:
-    kept = max(1 - period.responses / FULL_SAMPLES, 0.0) * math.exp(-period.seconds / _POOL_S)
-    samples = kept * memory.samples + period.responses
-    latency, period_latency = memory.latency, quantile(period.counts, 0.95)
-    if period_latency is not None and samples > 0:
-        latency += (period_latency - latency) * period.responses / samples
-    share = -math.expm1(-period.seconds / _LOAD_S)
-    near = memory.unloaded + NEAR * (1 - memory.unloaded)
+    pairs = zip(memory.each_seen, seen, strict=True)
     return replace(
         memory,
-        load=memory.load + (period.load - memory.load) * share,
-        samples=samples,
-        slow=_pooled(memory.slow, [group.slow for group in period.groups], kept),
-        failed=_pooled(memory.failed, [group.bad for group in period.groups], kept),
-        near=_pooled(memory.near, [group.slower(near) for group in period.groups], kept),
-        latency=latency,
-        unloaded=_unloaded(memory.unloaded, latency, samples),
-        fresh=min(memory.fresh + period.responses, FULL_SAMPLES),
+        seen=seen,
+        seen_sums=sums,
+        each_seen=tuple(kept_each * total + rate for total, rate in pairs),
+        load_sum=load_sum,
+        each_load=kept_each * memory.each_load + load,
+        misfits=misfits,
     )
 
 
-def _pooled(before: Sequence[float], period: Sequence[int], kept: float) -> tuple[float, ...]:
-    return tuple(kept * old + new for old, new in zip(before, period, strict=True))
+def _with_pool(memory: Memory, period: Period) -> Memory:
+    answered = sum(period.counts)
+    # A measurement of the idle origin uses all of its responses.
+    renewed = max(min(period.responses / _FULL_SAMPLES, period.seconds / _LOAD_S, 1.0), 0.0)
+    is_measuring = memory.is_probing and not memory.is_draining
+    samples = (1 - (0 if is_measuring else renewed)) * memory.samples + answered
+    latency, delay, variance = memory.latency, memory.delay, memory.variance
+    if (period_latency := quantile(period.counts, 0.95)) is not None:
+        share, period_delay = answered / samples, period.delay(memory.idle)
+        latency += (period_latency - latency) * share
+        delay += (period_delay - delay) * share
+        variance += (period.variance_about(period_delay) - variance) * share
+    smoothed = memory.load + (period.load - memory.load) * -math.expm1(-period.seconds / _LOAD_S)
+    fresh = min(memory.fresh + period.responses, _FULL_SAMPLES)
+    return replace(
+        memory,
+        samples=samples,
+        latency=latency,
+        delay=max(delay, 0.0),
+        variance=variance,
+        load=smoothed,
+        fresh=fresh,
+    )
 
 
-def _unloaded(before: float, latency: float, samples: float) -> float:
-    if samples < FULL_SAMPLES / 2 or latency <= 0:
-        return before
-    if before == 0 or latency < before:
-        return min(latency, _MAX_UNLOADED)
-    return min(before + _UNLOADED_RISE * (latency - before), _MAX_UNLOADED)
+def learned(memory: Memory, period: Period, targets: Targets) -> Memory:
+    """The memory with what a period without overload shows of the idle origin: its usual
+    failures, and that it is faster than it was known to be."""
+    if period.responses and memory.delay_of(period, targets) < _QUIET:
+        samples = min(memory.usual_samples + period.responses, _USUAL_SAMPLES)
+        share = min(period.responses / samples, 1.0)
+        usual = memory.usual + share * (period.failed / period.responses - memory.usual)
+        memory = replace(memory, usual=usual, usual_samples=samples)
+    if memory.samples < _IDLE_SAMPLES or memory.delay <= 0:
+        return memory
+    if not memory.idle:
+        return memory.with_idle_of_pool()
+    if memory.delay >= memory.idle:
+        return memory
+    share = min(_FASTER * sum(period.counts) / memory.samples, 1.0)
+    return replace(
+        memory,
+        idle=memory.idle + share * (memory.delay - memory.idle),
+        unloaded=memory.unloaded + share * min(memory.latency - memory.unloaded, 0.0),
+        idle_load=memory.load,
+        idle_error=min(memory.idle_error, memory.error),
+    )

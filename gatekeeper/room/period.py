@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gatekeeper.errors import StoreError
 from gatekeeper.policy.autotune import LATENCY_BOUNDS, Period
-from gatekeeper.policy.autotune_memory import NO_RESPONSES, GroupCounts
+from gatekeeper.policy.autotune_period import NO_RESPONSES, GroupCounts
 from gatekeeper.policy.schedule import Schedule
 from gatekeeper.policy.visitor_groups import GROUPS
 from gatekeeper.room.state import RoomState

@@ -1,5 +1,8 @@
 """The control law of autotune, one period at a time. The closed loop is in its own file."""
 
+import itertools
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,11 +18,12 @@ from gatekeeper.policy.autotune import (
     adjust,
     quantile,
 )
-from gatekeeper.policy.autotune_memory import GroupCounts
+from gatekeeper.policy.autotune_period import GroupCounts
 from gatekeeper.policy.visitor_groups import GROUPS
 from tests.origin_periods import FAST, SLOW, counts_of, period_of
 
 TARGETS = Targets(rate_min=30, rate_max=3000, latency_s=0.8, errors=0.02)
+NEAR = LATENCY_BOUNDS.index(0.95)
 EACH = 6  # responses of a visitor
 
 
@@ -27,6 +31,7 @@ def period(
     *,
     admitted: int = 25,
     slow: int = 0,
+    near: int = 0,
     failed: int = 0,
     waiting: bool = True,
     each: int = EACH,
@@ -34,7 +39,7 @@ def period(
 ) -> Period:
     responses = admitted * each
     return period_of(
-        {FAST: responses - slow, SLOW: slow},
+        {FAST: responses - slow - near, NEAR: near, SLOW: slow},
         failed=failed,
         admitted=admitted,
         waiting=waiting,
@@ -166,15 +171,15 @@ def test_short_pause_changes_nothing_and_a_long_one_forgets() -> None:
     assert memory.after_pause(1000) == Memory()
 
 
-def test_pause_keeps_the_plateau_and_ends_the_overload() -> None:
+def test_pause_keeps_the_capacity_and_ends_the_overload() -> None:
     """The room was held for a minute, and the admitted visitors have left meanwhile."""
     memory = after(*[period()] * 20, period(slow=75)).memory
     assert memory.is_draining
     later = memory.after_pause(60)
     assert not later.is_draining
-    assert later.plateau == memory.plateau > 0
-    assert later.carried < 0.01 * memory.carried
-    assert Memory.decode(later.encode()).plateau == pytest.approx(later.plateau, rel=1e-5)
+    assert later.capacity == memory.capacity > 0
+    assert later.smoothed < 0.01 * memory.smoothed
+    assert Memory.decode(later.encode()).capacity == pytest.approx(later.capacity, rel=1e-4)
 
 
 def late(measured: Period) -> Period:
@@ -211,11 +216,78 @@ def test_rate_of_an_operator_is_where_the_law_goes_on(chosen: float) -> None:
     assert adjusted.rate == pytest.approx(chosen, rel=0.05)
 
 
-def test_fall_ends_at_the_plateau() -> None:
+def test_idle_origin_is_measured_at_half_of_a_first_limit() -> None:
     fallen = after(*[period()] * 20, period(slow=75))
-    adjusted = adjust(fallen.rate, fallen.memory, period(), TARGETS)
-    assert adjusted.reason is Reason.RECOVERED
-    assert fallen.rate < adjusted.rate == pytest.approx(fallen.memory.plateau)
+    assert fallen.memory.is_probing
+    rate, memory, _ = vars_of(adjust(fallen.rate, fallen.memory, period(), TARGETS))
+    half = memory.capacity / memory.responses_each / 2
+    assert fallen.rate < rate == pytest.approx(half)
+    for _ in range(20):
+        rate, memory, _ = vars_of(adjust(rate, memory, period(admitted=12), TARGETS))
+    assert not memory.is_probing
+    assert memory.idle_load < 0.8 * fallen.memory.capacity
+    assert rate > 1.2 * half
+
+
+def test_capacity_is_estimated_from_load_and_delay() -> None:
+    """The same delay at a lower load is a lower capacity; a longer one too."""
+    memory = measured()
+    busy, quiet, slower = (
+        adjust(300, memory, each, TARGETS).memory.capacity
+        for each in (period(admitted=25), period(admitted=20), period(admitted=25, near=60))
+    )
+    assert quiet < busy
+    assert slower < busy
+
+
+def test_idle_origin_is_measured_for_two_minutes_at_most() -> None:
+    """One response in each period: the rate is not halved for longer, and rises again."""
+    rate, memory, _ = vars_of(after(*[period()] * 20, period(slow=75)))
+    one = period(admitted=1, each=1)
+    probed = 0
+    for _ in range(60):
+        rate, memory, _ = vars_of(adjust(rate, memory, one, TARGETS))
+        probed += memory.is_probing
+    assert 120 <= probed * PERIOD_S <= 180
+    assert memory.idle > 0
+
+
+def test_latencies_that_vary_need_more_responses() -> None:
+    """One of two kinds of pages is slow: the mean of 200 responses says little there."""
+    probing = Memory(is_probing=True)
+    even, uneven = {FAST: 50}, {FAST: 25, NEAR: 25}
+    for counts, enough in ((even, 4), (uneven, 14)):
+        pools = list(itertools.accumulate([period_of(counts)] * 20, Memory.after, initial=probing))
+        assert [pool.is_pool_exact for pool in pools] == [number >= enough for number in range(21)]
+
+
+def test_usual_failures_do_not_count_as_delay() -> None:
+    """They were measured without load. More of them count, where there is a delay as well."""
+    memory = replace(measured(), usual=0.005)
+    slower = {FAST: 100, NEAR: 100}
+    few, many, quick = (
+        memory.wait_of(measured_period, TARGETS)
+        for measured_period in (
+            period_of(slower, failed=2, admitted=25),
+            period_of(slower, failed=12, admitted=25),
+            period_of({FAST: 200}, failed=12, admitted=25),
+        )
+    )
+    assert few == memory.delay_of(period_of(slower, admitted=25), TARGETS)
+    assert many > few + 10
+    assert quick < 0.5
+
+
+def measured() -> Memory:
+    """The memory after a first limit and the measurement of the idle origin."""
+    rate, memory, _ = vars_of(after(*[period()] * 20, period(slow=75)))
+    for _ in range(12):
+        rate, memory, _ = vars_of(adjust(rate, memory, period(admitted=12), TARGETS))
+    for _ in range(24):
+        rate, memory, _ = vars_of(adjust(rate, memory, period(), TARGETS))
+    assert memory.capacity > 0
+    assert not memory.is_probing
+    return memory
 
 
 GROUP = st.builds(
@@ -239,11 +311,13 @@ def periods(draw: st.DrawFn) -> Period:
     )
 
 
-@given(st.lists(periods(), max_size=5), st.floats(0, 1e6))
-def test_any_periods_keep_rate_and_memory_in_bounds(run: list[Period], rate: float) -> None:
-    adjusted = Adjustment(rate, Memory(), Reason.RISE)
+@given(st.lists(periods(), max_size=5), st.floats(0, 1e6), st.sampled_from([0.0, 0.02, 1.0]))
+def test_any_periods_keep_rate_and_memory_in_bounds(
+    run: list[Period], rate: float, errors: float
+) -> None:
+    adjusted, targets = Adjustment(rate, measured(), Reason.RISE), replace(TARGETS, errors=errors)
     for each in run:
-        adjusted = adjust(adjusted.rate, adjusted.memory, each, TARGETS)
+        adjusted = adjust(adjusted.rate, adjusted.memory, each, targets)
         assert TARGETS.rate_min <= adjusted.rate <= TARGETS.rate_max
         text = adjusted.memory.encode()
         assert len(text) <= 400

@@ -4,16 +4,18 @@ Half of the servers stop in the middle of the run and start again. The assertion
 after each change; `make bench-autotune` reports every scene.
 """
 
+import random
 from functools import cache
 from statistics import mean
 
 import pytest
 
-from gatekeeper.policy.autotune import PERIOD_S, Reason
+from gatekeeper.policy.autotune import PERIOD_S, Memory, Period, Reason
 from tests.closed_loop import (
     SCENES,
     SETTLED_S,
     TARGETS,
+    Law,
     Phase,
     Sample,
     Scene,
@@ -74,18 +76,45 @@ def test_rate_follows_a_capacity_that_halves_and_recovers(scene: Scene) -> None:
 
 @pytest.mark.parametrize("name", NOISY)
 def test_origin_with_few_responses_is_rarely_above_its_target(name: str) -> None:
-    """There even a constant rate of 92 % is above the target for longer than a twentieth, by
-    chance."""
+    """There even a constant 88 % is above the target for 5 to 10 % of the time with half of the
+    servers, by chance."""
     scene = next(each for each in SCENES if each.name == name)
     runs = [phases(scene, halving(scene, each_s=SECONDS, seed=seed)) for seed in MANY_SEEDS]
     above = mean(phase.above for run in runs for phase in run)
-    assert above < 0.065, above
-    assert mean(phase.admitted for run in runs for phase in run) > 0.8
+    assert above < 0.06, above
+    assert mean(phase.admitted for run in runs for phase in run) > 0.84
+
+
+def with_usual_failures(share: float, seed: int) -> Law:
+    """The law, and an origin that fails for that share of the requests at any load."""
+    law, rng = autotuned(TARGETS), random.Random(seed)
+
+    def failing(rate: float, memory: Memory, period: Period) -> tuple[float, Memory, Reason | None]:
+        groups = [
+            group._replace(failed=sum(rng.random() < share for _ in range(group.responses)))
+            for group in period.groups
+        ]
+        return law(
+            rate, memory, Period(period.seconds, groups, admitted=period.admitted, waiting=True)
+        )
+
+    return failing
+
+
+@pytest.mark.parametrize("share", [0.005, 0.01])
+def test_usual_failures_do_not_hold_the_rate_down(share: float) -> None:
+    """A quarter and a half of the target, although failures count as delay."""
+    scene = STEADY[0]
+    runs = [
+        phases(scene, halving(scene, with_usual_failures(share, seed), seed=seed)) for seed in SEEDS
+    ]
+    for number in range(3):
+        assert mean(run[number].admitted for run in runs) > 0.85
 
 
 def test_pause_of_the_gate_is_no_limit_of_the_origin() -> None:
     """The gate is paused for four seconds before the load has built up. The rate never falls to
-    what the origin served then, a twentieth of its capacity."""
+    what the origin served then, a twentieth of its capacity, and no deeper than in an overload."""
     scene = STEADY[0]
     for seed in SEEDS:
         samples = run(
@@ -95,7 +124,7 @@ def test_pause_of_the_gate_is_no_limit_of_the_origin() -> None:
             seed=seed,
             pause_s=(6.0, 10.0),
         )
-        assert min(sample.rate for sample in samples) > 0.4 * scene.whole
+        assert min(sample.rate for sample in samples) > scene.whole / 4
 
 
 def test_static_rate_that_is_too_high_diverges() -> None:
