@@ -53,6 +53,7 @@ _MAX_LATE_S = 30.0  # a replica that is late for longer counts: the gate itself 
 _DEEPEST = 0.26  # of the rate for what the origin serves at most
 _SERVED = 0.85  # the first estimate of the capacity, as a share of what the origin serves at most
 _CHANGED = 0.8  # share of the capacity: with less served load, the capacity has changed
+_FROM_LOAD = 0.2  # share of the capacity: with fewer admitted visitors, load is not the cause
 _HALF = 0.5  # of the rate for the capacity: a dip at most, and while the idle origin is measured
 _LONGEST_PROBE_S = 120.0  # then the responses so far are enough
 # Estimating the capacity.
@@ -133,7 +134,7 @@ def _judged(
     if memory.is_probing:
         return _probe(rate, memory, targets)
     if not period.waiting:
-        return _rest(rate, memory, targets)
+        return Adjustment(rate, memory, Reason.NO_DEMAND)
     if not memory.capacity:
         return _search(rate, memory, period, targets)
     return _steer(rate, memory, period, targets, wait)
@@ -164,7 +165,10 @@ def _fall(
 ) -> Adjustment:
     """Fall deep enough to clear the backlog."""
     good = period.load * (1 - period.failed / max(period.responses, 1))
-    if good <= 0 or memory.responses_each <= 0:
+    is_from_load = memory.smoothed * memory.responses_each > _FROM_LOAD * memory.capacity
+    if good <= 0 or not is_from_load:
+        if memory.idle and not memory.capacity:
+            memory = _at_first_limit(memory, memory.load)
         memory = replace(memory, is_draining=True, calm_s=0.0)
         return _lowered(rate * _DEEPEST, rate, memory, targets, reason)
     if reason is Reason.TOO_SLOW:
@@ -207,9 +211,9 @@ def _at_first_limit(memory: Memory, good: float) -> Memory:
 
 
 def _resume(rate: float, memory: Memory, period: Period, targets: Targets) -> Adjustment:
-    """Return to the capacity once the backlog of an overload is gone."""
+    """Return to the capacity once the origin responds again without the backlog of an overload."""
     is_fast = period.slow <= _CLEAR * _TOLERATED_SLOW * sum(period.counts)
-    if not is_fast or period.failed > targets.errors * period.responses:
+    if not period.responses or not is_fast or period.failed > targets.errors * period.responses:
         return Adjustment(rate, memory, Reason.SETTLING)
     memory = replace(memory.with_empty_pool(), is_draining=False, is_measured=False)
     if memory.is_probing:
@@ -220,22 +224,15 @@ def _resume(rate: float, memory: Memory, period: Period, targets: Targets) -> Ad
 
 def _probe(rate: float, memory: Memory, targets: Targets) -> Adjustment:
     """Measure the idle origin at half of its load, once the load has come down."""
-    if memory.load > _CHANGED * memory.capacity:
-        memory = memory.with_empty_pool()
-    elif memory.is_pool_exact or memory.age_s >= _LONGEST_PROBE_S:
-        if memory.samples >= _MIN_SAMPLES:
+    is_low = memory.load <= _CHANGED * memory.capacity
+    if (is_low and memory.is_pool_exact) or memory.age_s >= _LONGEST_PROBE_S:
+        if is_low and memory.samples >= _MIN_SAMPLES:
             memory = memory.with_idle_of_pool()
         memory = memory.with_capacity(_SERVED * memory.capacity).with_empty_pool()
         return Adjustment(_sustained(memory, targets), memory, Reason.RECOVERED)
+    if not is_low:
+        memory = memory.with_empty_pool()
     return Adjustment(min(rate, _sustained(memory, targets)), memory, Reason.SETTLING)
-
-
-def _rest(rate: float, memory: Memory, targets: Targets) -> Adjustment:
-    """Nobody waits for the rate, so the load says nothing: only the end of a dip changes it."""
-    sustained = _sustained(memory, targets) if memory.capacity else rate
-    if sustained > rate * (1 + _MIN_STEP):
-        return Adjustment(sustained, memory, Reason.RECOVERED)
-    return Adjustment(rate, memory, Reason.NO_DEMAND)
 
 
 def _search(rate: float, memory: Memory, period: Period, targets: Targets) -> Adjustment:
@@ -259,6 +256,7 @@ def _steer(
 ) -> Adjustment:
     if memory.fresh < _MIN_SAMPLES:
         return Adjustment(rate, memory, Reason.TOO_FEW_SAMPLES)
+    memory = replace(memory, capacity=max(memory.capacity, _least(memory, targets)))
     correction = 1.0
     if period.responses and 1 / (1 + _AHEAD) <= memory.load / memory.capacity <= 1 + _AHEAD:
         memory = _estimated(memory, period, targets, wait)
@@ -289,7 +287,7 @@ def _estimated(memory: Memory, period: Period, targets: Targets, wait: float) ->
         above = min(above * (1 + (calm_s / _CALM_S) ** 2), _MAX_RISE)
     step = min(max(period.load / memory.capacity - 1, -0.8) + above, 0.8)
     capacity = memory.capacity * (1 + _share(memory, period) * step)
-    least = targets.rate_min * memory.responses_each
+    least = _least(memory, targets)
     capacity = max(capacity, least)
     memory = replace(memory, calm_s=calm_s, age_s=0.0 if calm_s > 2 * _CALM_S else memory.age_s)
     if memory.capacity < memory.best <= capacity:
@@ -303,6 +301,11 @@ def _estimated(memory: Memory, period: Period, targets: Targets, wait: float) ->
 def _share(memory: Memory, period: Period) -> float:
     """The weight of one period in an average over the time since the last change."""
     return period.seconds / min(max(memory.age_s, _NEW_S), _OLD_S)
+
+
+def _least(memory: Memory, targets: Targets) -> float:
+    """The capacity for the lowest rate."""
+    return targets.rate_min * memory.responses_each
 
 
 def _sustained(memory: Memory, targets: Targets) -> float:

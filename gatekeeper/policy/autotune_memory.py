@@ -250,7 +250,7 @@ def _with_model(memory: Memory, period: Period) -> Memory:
     """The delayed rates, and how well each explains the load.
 
     Periods of overload count too: their backlog arrives later as load, and leaving out either would
-    bias the number of responses per visitor.
+    bias the number of responses per visitor. An empty room says nothing about that number.
     """
     admitted = period.admitted * 60 / period.seconds
     seen = tuple(
@@ -258,7 +258,8 @@ def _with_model(memory: Memory, period: Period) -> Memory:
         for before, lag_s in zip(memory.seen, _LAGS_S, strict=True)
     )
     kept, load = math.exp(-period.seconds / _MODEL_S), period.load
-    kept_each = math.exp(-period.seconds / _EACH_S)
+    is_empty = not (period.admitted or period.responses)
+    kept_each = 1.0 if is_empty else math.exp(-period.seconds / _EACH_S)
     sums = tuple(kept * total + rate for total, rate in zip(memory.seen_sums, seen, strict=True))
     load_sum = kept * memory.load_sum + load
     misfits = tuple(
