@@ -165,7 +165,7 @@ def _fall(
 ) -> Adjustment:
     """Fall deep enough to clear the backlog."""
     good = period.load * (1 - period.failed / max(period.responses, 1))
-    is_from_load = memory.smoothed * memory.responses_each > _FROM_LOAD * memory.capacity
+    is_from_load = memory.smoothed * memory.responses_each > _FROM_LOAD * memory.known
     if good <= 0 or not is_from_load:
         if memory.idle and not memory.capacity:
             memory = _at_first_limit(memory, memory.load)

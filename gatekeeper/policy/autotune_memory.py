@@ -53,7 +53,7 @@ class Memory:
 
     capacity: float = 0.0  # responses to keep below the limit
     best: float = 0.0  # the capacity before a loss: a rise ends there
-    known: float = 0.0  # the capacity when it was last measured, or a higher one since
+    known: float = 0.0  # the capacity when last measured, or a higher one since; 0: an operator's
     given: float = 0.0  # the rate that the law set last
     calm_s: float = 0.0  # for how long the origin has shown no load, net
     age_s: float = 0.0  # since the capacity was seen to change
@@ -188,7 +188,8 @@ class Memory:
     def with_rate(self, rate: float) -> Memory:
         """Continue from a rate that was not set by the law."""
         capacity = rate * self.responses_each if self.capacity else 0.0
-        return replace(self.with_empty_pool().with_capacity(capacity), is_draining=False)
+        measured = self.with_empty_pool().with_capacity(capacity)
+        return replace(measured, known=0.0, is_draining=False, is_measured=False)
 
     def after(self, period: Period) -> Memory:
         """The memory with that period in model and pool."""
@@ -216,6 +217,7 @@ class Memory:
         return replace(
             self.with_empty_pool(),
             is_draining=False,
+            is_measured=False,
             load=self.load * math.exp(-seconds / self.lag_s),
             seen=seen,
         )
