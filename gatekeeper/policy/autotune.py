@@ -47,6 +47,7 @@ _MIN_BAD = 5  # bad responses: fewer in a quiet period are not an overload
 _MIN_EXPECTED = 10.0  # expected responses: with none at all, the origin has stopped
 _SURE = 2.5  # standard deviations above the tolerated number
 _CLEAR = 0.6  # of the tolerated number: below it, an overload is over
+_ALONE_S = 20.0  # of bad responses in one group alone: then they are of one visitor
 _MIN_SAMPLES = 20.0  # for a rise
 _MAX_LATE_S = 30.0  # a replica that is late for longer counts: the gate itself is too slow
 # Falling.
@@ -212,14 +213,23 @@ def _at_first_limit(memory: Memory, good: float) -> Memory:
 
 def _resume(rate: float, memory: Memory, period: Period, targets: Targets) -> Adjustment:
     """Return to the capacity once the origin responds again without the backlog of an overload."""
-    is_fast = period.slow <= _CLEAR * _TOLERATED_SLOW * sum(period.counts)
-    if not period.responses or not is_fast or period.failed > targets.errors * period.responses:
+    if not period.responses or not _is_clear(
+        period.slow_of_many, period.failed_of_many, period, targets
+    ):
         return Adjustment(rate, memory, Reason.SETTLING)
-    memory = replace(memory.with_empty_pool(), is_draining=False, is_measured=False)
+    if not _is_clear(period.slow, period.failed, period, targets) and memory.calm_s < _ALONE_S:
+        memory = replace(memory, calm_s=memory.calm_s + period.seconds)
+        return Adjustment(rate, memory, Reason.SETTLING)
+    memory = replace(memory.with_empty_pool(), is_draining=False, is_measured=False, calm_s=0.0)
     if memory.is_probing:
         memory = replace(memory, age_s=0.0)
     resumed = _sustained(memory, targets) if memory.capacity else rate
     return Adjustment(resumed, memory, Reason.RECOVERED)
+
+
+def _is_clear(slow: float, failed: float, period: Period, targets: Targets) -> bool:
+    is_fast = slow <= _CLEAR * _TOLERATED_SLOW * sum(period.counts)
+    return is_fast and failed <= targets.errors * period.responses
 
 
 def _probe(rate: float, memory: Memory, targets: Targets) -> Adjustment:

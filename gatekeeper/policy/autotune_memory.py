@@ -55,7 +55,7 @@ class Memory:
     best: float = 0.0  # the capacity before a loss: a rise ends there
     known: float = 0.0  # the capacity when last measured, or a higher one since; 0: an operator's
     given: float = 0.0  # the rate that the law set last
-    calm_s: float = 0.0  # for how long the origin has shown no load, net
+    calm_s: float = 0.0  # for how long the origin has shown no load, net; in a fall: none by many
     age_s: float = 0.0  # since the capacity was seen to change
     late_s: float = 0.0  # for how long a replica has been paused
     is_draining: bool = False  # an overload is not over yet

@@ -122,6 +122,16 @@ class Period:
         return sum(self.counts[_AT_TARGET + 1 :])
 
     @property
+    def slow_of_many(self) -> float:
+        """Slow responses, without those that only one group has."""
+        return min(self.slow, _of_many([group.slow for group in self.groups]))
+
+    @property
+    def failed_of_many(self) -> float:
+        """Failed responses, without those that only one group has."""
+        return min(self.failed, _of_many([group.bad for group in self.groups]))
+
+    @property
     def load(self) -> float:
         """Responses per minute."""
         return self.responses * 60 / self.seconds
@@ -161,6 +171,12 @@ def _merged(groups: Sequence[GroupCounts]) -> tuple[list[int], int, int]:
         without_response += round(group.without_response * min(share, share_bad))
         failed += round(group.bad * min(share, share_bad))
     return counts, failed, sum(counts) + without_response
+
+
+def _of_many(figures: Sequence[float]) -> float:
+    """Their sum, with each capped at the second highest."""
+    second = sorted(figures)[-2]
+    return sum(min(figure, second) for figure in figures)
 
 
 def _kept(figures: Sequence[int], *, least: float) -> list[float]:
