@@ -75,3 +75,19 @@ def test_empty_room_keeps_the_responses_of_a_visitor() -> None:
     for _ in range(1000):
         memory = memory.after(period(admitted=0))
     assert memory.each_load == pytest.approx(measured().each_load, rel=0.1)
+
+
+def test_rate_of_an_operator_in_an_overload_is_no_capacity() -> None:
+    """It is far too high. The next overload shows what the origin serves."""
+    rate, memory, _ = vars_of(after(*[period()] * 20, period(slow=75)))
+    assert memory.is_draining
+    for measured_period in (period(), period(slow=75)):
+        rate, memory, _ = vars_of(adjust(3000, memory, measured_period, TARGETS))
+    assert memory.capacity < 2000
+    assert rate < 300
+
+
+def test_pause_ends_the_measurement_of_an_overload() -> None:
+    memory = after(*[period()] * 20, period(slow=75)).memory
+    assert memory.is_measured
+    assert not memory.after_pause(60).is_measured
