@@ -306,7 +306,7 @@ def _with_pool(memory: Memory, period: Period) -> Memory:
 
 
 def learned(memory: Memory, period: Period, targets: Targets) -> Memory:
-    """The memory with what a period without overload shows of the idle origin: its usual
+    """The memory with what a period without overload shows about the idle origin: its usual
     failures, and that it is faster than it was known to be."""
     if period.responses and memory.delay_of(period, targets) < _QUIET:
         samples = min(memory.usual_samples + period.responses, _USUAL_SAMPLES)

@@ -20,7 +20,7 @@ def few(by_bucket: dict[int, int], alone: GroupCounts | None = None) -> Period:
 
 
 @alone
-def test_fall_ends_although_one_visitor_has_bad_responses(alone: GroupCounts) -> None:
+def test_fall_ends_despite_one_visitor_with_bad_responses(alone: GroupCounts) -> None:
     """Two of 26 are above both targets: with the low rate of a fall it would never end."""
     rate, memory, reason = vars_of(adjust(300, measured(), period(slow=75), TARGETS))
     reasons = []

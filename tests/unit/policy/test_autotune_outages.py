@@ -18,7 +18,7 @@ def test_capacity_below_the_lowest_rate_rises_again() -> None:
     assert rate > 40
 
 
-def test_fall_goes_on_while_nothing_is_answered() -> None:
+def test_fall_goes_on_without_any_response() -> None:
     """A period without a response is no sign that the origin is back."""
     rate, memory, reason = vars_of(adjust(300, measured(), period(failed=150), TARGETS))
     for _ in range(20):
@@ -28,7 +28,7 @@ def test_fall_goes_on_while_nothing_is_answered() -> None:
 
 
 def test_capacity_is_not_measured_by_few_visitors() -> None:
-    """The origin is down, and one in four of the last requests is answered. When it is back, so is
+    """The origin is down, and one in four of the last requests succeeds. When it is back, so is
     the rate."""
     rate, memory = 300.0, measured()
     memory = replace(memory, given=rate)
@@ -41,7 +41,7 @@ def test_capacity_is_not_measured_by_few_visitors() -> None:
     assert back.rate > 200
 
 
-def test_outage_before_a_first_limit_does_not_forget_the_rate() -> None:
+def test_outage_before_a_first_limit_keeps_the_rate() -> None:
     rate, memory, _ = vars_of(after(*[period()] * 8))
     assert not memory.capacity
     for measured_period in [period(failed=150)] * 6 + [period(admitted=3)]:

@@ -15,7 +15,7 @@ def test_rise_before_a_first_limit_is_a_quarter_at_most() -> None:
     assert rate > 600
 
 
-def test_each_rise_before_a_first_limit_needs_new_responses() -> None:
+def test_each_rise_before_a_limit_needs_new_responses() -> None:
     """Twelve responses in a period: two periods for each step."""
     rate, memory, reasons = 100.0, Memory(), []
     for _ in range(12):
@@ -60,7 +60,7 @@ def test_memory_of_another_version_is_a_fresh_one() -> None:
     assert Memory.decode(text.replace("4:", "3:", 1)) == Memory()
 
 
-def test_requests_without_a_response_of_one_visitor_count_little() -> None:
+def test_failures_of_one_visitor_count_little() -> None:
     alone = GroupCounts(400, 0, counts_of({}))
     measured_period = period_of({FAST: 80}, admitted=10, alone=alone)
     assert measured_period.failed == 2
