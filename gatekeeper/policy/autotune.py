@@ -205,10 +205,9 @@ def _in_overload(memory: Memory, period: Period, good: float) -> Memory:
 
 
 def _at_first_limit(memory: Memory, good: float) -> Memory:
-    """The idle origin is measured, unless it was on the way."""
-    is_idle_known = memory.is_idle_known_below(_HALF * good)
-    measured = memory.with_capacity(_SERVED * good if is_idle_known else good)
-    return replace(measured.with_empty_pool(), is_probing=not is_idle_known, is_measured=True)
+    """What the origin serves at most; now the idle origin is measured."""
+    measured = memory.with_capacity(good).with_empty_pool()
+    return replace(measured, is_probing=True, is_measured=True)
 
 
 def _resume(rate: float, memory: Memory, period: Period, targets: Targets) -> Adjustment:

@@ -24,7 +24,6 @@ from gatekeeper.policy.autotune_period import QUICK, Period, Targets, quantile
 _IDLE_SAMPLES = 300.0  # responses that measure the idle origin on the way to a first limit
 _FEWEST_IDLE, _MOST_IDLE = 200.0, 700.0  # responses that measure it at half of a limit
 _IDLE_ERROR = 0.1  # of a unit: the standard error that is enough between these
-_KNOWN_ERROR = 0.2  # of a unit: with a greater one the idle origin is unknown
 _FULL_SAMPLES = 350.0  # the pool of responses
 _AIM = 0.43  # the delay to keep, as a share of the one at the target
 _FEW = 0.12  # more of it, where only one response comes between an idle p95 and the target
@@ -69,8 +68,6 @@ class Memory:
     fresh: float = 0.0  # responses since the last step
     unloaded: float = 0.0  # p95 of the idle origin
     idle: float = 0.0  # mean logarithm of the idle origin
-    idle_error: float = 0.0  # its standard error
-    idle_load: float = 0.0  # the load at which these were measured
     usual: float = 0.0  # share of failed responses without load
     usual_samples: float = 0.0  # responses that measured it
     load_sum: float = 0.0
@@ -157,11 +154,6 @@ class Memory:
         between = max(self.load / 60 * slack_s, 1.0)  # responses
         return delay / (_unit(self.unloaded) * (1 + _FEW / between**2))
 
-    def is_idle_known_below(self, load: float) -> bool:
-        """Whether the idle origin was measured well enough, at no more than that load."""
-        is_exact = self.idle_error <= _KNOWN_ERROR * _unit(self.unloaded)
-        return self.idle > 0 and is_exact and self.idle_load <= load
-
     @property
     def is_pool_exact(self) -> bool:
         """Whether the pool is large enough to measure an idle origin."""
@@ -228,8 +220,6 @@ class Memory:
             self,
             idle=self.delay,
             unloaded=self.latency,
-            idle_load=self.load,
-            idle_error=self.error,
         )
 
     def with_empty_pool(self) -> Memory:
@@ -324,6 +314,4 @@ def learned(memory: Memory, period: Period, targets: Targets) -> Memory:
         memory,
         idle=memory.idle + share * (memory.delay - memory.idle),
         unloaded=memory.unloaded + share * min(memory.latency - memory.unloaded, 0.0),
-        idle_load=memory.load,
-        idle_error=min(memory.idle_error, memory.error),
     )
