@@ -63,8 +63,7 @@ def fake_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeStore:
 
 @pytest.fixture
 def timeout_of_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The timeout of a start begins when the fake store has run `_BEGUN`: on a busy machine it may
-    be over before the shell has read its first line."""
+    """The timeout of a start begins when the fake store has run `_BEGUN`, and not before."""
     spawn = embedded_process._spawn
 
     async def spawned(command: list[str], **options: Any) -> Any:

@@ -14,45 +14,12 @@ from gatekeeper.policy.autotune import (
     Memory,
     Period,
     Reason,
-    Targets,
     adjust,
     quantile,
 )
 from gatekeeper.policy.autotune_period import GroupCounts
-from gatekeeper.policy.visitor_groups import GROUPS
-from tests.origin_periods import FAST, SLOW, counts_of, period_of
-
-TARGETS = Targets(rate_min=30, rate_max=3000, latency_s=0.8, errors=0.02)
-NEAR = LATENCY_BOUNDS.index(0.95)
-EACH = 6  # responses of a visitor
-
-
-def period(
-    *,
-    admitted: int = 25,
-    slow: int = 0,
-    near: int = 0,
-    failed: int = 0,
-    waiting: bool = True,
-    each: int = EACH,
-    alone: GroupCounts | None = None,
-) -> Period:
-    responses = admitted * each
-    return period_of(
-        {FAST: responses - slow - near, NEAR: near, SLOW: slow},
-        failed=failed,
-        admitted=admitted,
-        waiting=waiting,
-        alone=alone,
-    )
-
-
-def after(*periods: Period, rate: float = 300) -> Adjustment:
-    """The adjustment after these periods, in order."""
-    adjusted = Adjustment(rate, Memory(), Reason.RISE)
-    for each in periods:
-        adjusted = adjust(adjusted.rate, adjusted.memory, each, TARGETS)
-    return adjusted
+from tests.origin_periods import FAST, counts_of, period_of
+from tests.unit.policy.autotune_scene import EACH, NEAR, TARGETS, after, measured, period, vars_of
 
 
 def test_demand_and_fast_responses_raise_the_rate() -> None:
@@ -278,18 +245,6 @@ def test_usual_failures_do_not_count_as_delay() -> None:
     assert quick < 0.5
 
 
-def measured() -> Memory:
-    """The memory after a first limit and the measurement of the idle origin."""
-    rate, memory, _ = vars_of(after(*[period()] * 20, period(slow=75)))
-    for _ in range(12):
-        rate, memory, _ = vars_of(adjust(rate, memory, period(admitted=12), TARGETS))
-    for _ in range(24):
-        rate, memory, _ = vars_of(adjust(rate, memory, period(), TARGETS))
-    assert memory.capacity > 0
-    assert not memory.is_probing
-    return memory
-
-
 GROUP = st.builds(
     GroupCounts,
     st.integers(0, 50),
@@ -358,49 +313,3 @@ def test_quantile(counts: dict[float | None, int], share: float, latency: float 
 def test_latency_of_a_period_is_in_seconds() -> None:
     assert period().latency_s(TARGETS) == pytest.approx(0.2475 * 0.8)
     assert period(admitted=0).latency_s(TARGETS) is None
-
-
-# One visitor, among many or few.
-
-
-@pytest.mark.parametrize(
-    "alone",
-    [
-        GroupCounts(0, 0, counts_of({SLOW: 400})),
-        GroupCounts(0, 400, counts_of({FAST: 400})),
-        GroupCounts(400, 0, counts_of({})),
-        GroupCounts(0, 0, counts_of({LATENCY_BOUNDS.index(0.95): 400})),
-    ],
-    ids=["slow", "failed", "without_response", "near"],
-)
-@pytest.mark.parametrize("admitted", [2, 5, 250])
-def test_one_visitor_does_not_lower_the_rate(alone: GroupCounts, admitted: int) -> None:
-    """With any requests without pause for ten minutes, in a room with 24 visitors a minute and with
-    3,000."""
-    steady = after(*[period(admitted=admitted)] * 20, rate=admitted * 12)
-    rate, memory = steady.rate, steady.memory
-    for _ in range(120):
-        measured = period(admitted=admitted, waiting=False, alone=alone)
-        rate, memory, reason = vars_of(adjust(rate, memory, measured, TARGETS))
-        assert reason is Reason.NO_DEMAND
-    assert rate == steady.rate
-
-
-def vars_of(adjusted: Adjustment) -> tuple[float, Memory, Reason]:
-    return adjusted.rate, adjusted.memory, adjusted.reason
-
-
-def test_quick_responses_to_one_visitor_hide_no_overload() -> None:
-    steady = after(*[period()] * 20)
-    alone = GroupCounts(0, 0, counts_of({FAST: 5000}))
-    adjusted = adjust(steady.rate, steady.memory, period(slow=40, alone=alone), TARGETS)
-    assert adjusted.reason is Reason.TOO_SLOW
-
-
-def test_visitors_of_three_groups_lower_the_rate_of_a_small_room() -> None:
-    """An origin that is down, and few visitors who are affected."""
-    steady = after(*[period(admitted=3)] * 20)
-    groups = [GroupCounts(2 if number < 3 else 0, 0, counts_of({})) for number in range(GROUPS)]
-    measured = Period(PERIOD_S, groups, admitted=3, waiting=True)
-    adjusted = adjust(steady.rate, steady.memory, measured, TARGETS)
-    assert adjusted.reason is Reason.TOO_MANY_ERRORS

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from gatekeeper.policy.autotune import Reason, adjust
-from tests.unit.policy.test_autotune import TARGETS, after, measured, period, vars_of
+from tests.unit.policy.autotune_scene import TARGETS, after, measured, period, vars_of
 
 
 def test_capacity_below_the_lowest_rate_rises_again() -> None:

@@ -3,7 +3,7 @@
 from gatekeeper.policy.autotune import LATENCY_BOUNDS, Memory, Reason, adjust
 from gatekeeper.policy.autotune_period import GroupCounts
 from tests.origin_periods import FAST, counts_of, period_of
-from tests.unit.policy.test_autotune import TARGETS, after, measured, period, vars_of
+from tests.unit.policy.autotune_scene import TARGETS, after, measured, period, vars_of
 
 
 def test_rise_before_a_first_limit_is_a_quarter_at_most() -> None:
