@@ -164,7 +164,8 @@ def _is_beyond_chance(bad: int, responses: int, tolerated: float) -> bool:
 def _fall(
     rate: float, memory: Memory, period: Period, targets: Targets, reason: Reason
 ) -> Adjustment:
-    """Fall deep enough to clear the backlog."""
+    """Fall deep enough to clear the backlog. In an outage load is not the cause, and the capacity
+    stays as it was."""
     good = period.load * (1 - period.failed / max(period.responses, 1))
     is_from_load = memory.smoothed * memory.responses_each > _FROM_LOAD * memory.known
     if good <= 0 or not is_from_load:
